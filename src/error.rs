@@ -1,0 +1,125 @@
+//! Everything that can go wrong, by who can fix it: the picture, an option, the config, the weights, the machine.
+
+use std::path::PathBuf;
+
+/// The crate's result type.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a model could not be built, loaded, saved or run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The picture has no pixels.
+    #[error("the picture is empty: {width}x{height} pixels")]
+    EmptyPicture {
+        /// Width in pixels.
+        width: u32,
+        /// Height in pixels.
+        height: u32,
+    },
+
+    /// A float picture holds NaN or infinity.
+    #[error("the picture holds a value that is not finite (NaN or infinity)")]
+    NonFinitePicture,
+
+    /// The enlarged picture would pass the pixel limit of the options.
+    #[error(
+        "the output would be {width}x{height}, {} pixels, over the limit of {limit}: lower the scale or raise `max_output_pixels`",
+        u128::from(*width) * u128::from(*height)
+    )]
+    OutputTooLarge {
+        /// Width of the output in pixels.
+        width: u64,
+        /// Height of the output in pixels.
+        height: u64,
+        /// Most pixels allowed.
+        limit: u64,
+    },
+
+    /// An option's value cannot be used.
+    #[error("option `{option}`: {reason}")]
+    Option {
+        /// Name of the option.
+        option: &'static str,
+        /// What is wrong with the value.
+        reason: String,
+    },
+
+    /// The model's config contradicts itself or is not supported.
+    #[error("config `{field}`: {reason}")]
+    Config {
+        /// Field of the config.
+        field: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// A tensor handed to the model has the wrong shape.
+    #[error("{what}: expected shape {expected}, found {found:?}")]
+    Shape {
+        /// Which tensor.
+        what: &'static str,
+        /// The shape that was expected, in words.
+        expected: String,
+        /// The shape that was found.
+        found: Vec<usize>,
+    },
+
+    /// The model's output holds NaN or infinity.
+    #[error(
+        "the model's output is not finite (NaN or infinity): the precision of this backend may be too low for the weights"
+    )]
+    NonFiniteOutput,
+
+    /// A weights file or folder cannot be understood.
+    #[error("{}: {reason}", path.display())]
+    Format {
+        /// The file or folder; `<memory>` for bytes.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// The tensors of a weights file are not those of the model.
+    #[error("{}: the tensors do not fit the model{}", path.display(), list_mismatch(missing, unused, misshapen))]
+    Keys {
+        /// The file or folder; `<memory>` for bytes.
+        path: PathBuf,
+        /// Keys the model needs and the file lacks.
+        missing: Vec<String>,
+        /// Keys of the file that the model does not know.
+        unused: Vec<String>,
+        /// Keys whose shape differs, with what was expected and found.
+        misshapen: Vec<String>,
+    },
+
+    /// A weight is NaN or infinite.
+    #[error("{}: tensor `{key}` holds a value that is not finite (NaN or infinity)", path.display())]
+    NonFiniteWeight {
+        /// The file or folder; `<memory>` for bytes.
+        path: PathBuf,
+        /// Key of the tensor.
+        key: String,
+    },
+
+    /// A file could not be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's error.
+        source: std::io::Error,
+    },
+}
+
+fn list_mismatch(missing: &[String], unused: &[String], misshapen: &[String]) -> String {
+    [
+        ("missing", missing),
+        ("unused", unused),
+        ("of another shape", misshapen),
+    ]
+    .iter()
+    .filter(|(_, keys)| !keys.is_empty())
+    .map(|(kind, keys)| format!("; {} {kind}: {}", keys.len(), keys.join(", ")))
+    .collect()
+}

@@ -1,0 +1,79 @@
+//! A picture in memory on the host: planes of `f32`, before it becomes a tensor.
+
+/// Planes of one picture, `[channels, height, width]`, row-major, sRGB-encoded values in `0.0..=1.0`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Planes {
+    /// Number of planes: 3 for RGB, 1 for grey or alpha.
+    pub channels: usize,
+    /// Width in pixels.
+    pub width: usize,
+    /// Height in pixels.
+    pub height: usize,
+    /// `channels * height * width` values.
+    pub data: Vec<f32>,
+}
+
+impl Planes {
+    /// Wraps `data`.
+    ///
+    /// # Panics
+    ///
+    /// When `data` does not hold `channels * height * width` values.
+    pub fn new(channels: usize, width: usize, height: usize, data: Vec<f32>) -> Self {
+        assert_eq!(
+            data.len(),
+            channels * width * height,
+            "{channels} planes of {width}x{height}"
+        );
+        Self {
+            channels,
+            width,
+            height,
+            data,
+        }
+    }
+
+    /// All values `value`.
+    pub fn filled(channels: usize, width: usize, height: usize, value: f32) -> Self {
+        Self::new(
+            channels,
+            width,
+            height,
+            vec![value; channels * width * height],
+        )
+    }
+
+    /// One plane, `height * width` values.
+    pub fn plane(&self, channel: usize) -> &[f32] {
+        let n = self.width * self.height;
+        &self.data[channel * n..][..n]
+    }
+
+    /// One plane, to write.
+    pub fn plane_mut(&mut self, channel: usize) -> &mut [f32] {
+        let n = self.width * self.height;
+        &mut self.data[channel * n..][..n]
+    }
+
+    /// The rectangle of `width` x `height` whose top left pixel is (`x`, `y`).
+    ///
+    /// # Panics
+    ///
+    /// When the rectangle does not lie within the picture.
+    pub fn crop(&self, x: usize, y: usize, width: usize, height: usize) -> Self {
+        assert!(
+            x + width <= self.width && y + height <= self.height,
+            "{width}x{height} at ({x}, {y}) does not fit in {}x{}",
+            self.width,
+            self.height
+        );
+        let data = (0..self.channels)
+            .flat_map(|c| {
+                let plane = self.plane(c);
+                (y..y + height).flat_map(move |row| &plane[row * self.width + x..][..width])
+            })
+            .copied()
+            .collect();
+        Self::new(self.channels, width, height, data)
+    }
+}

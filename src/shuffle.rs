@@ -1,0 +1,51 @@
+//! Pixel-unshuffle and pixel-shuffle: the wrapper that takes the place of the VAE (paper, "The model").
+//!
+//! Channel order is PyTorch's: `unshuffled[n, c*r*r + i*r + j, y, x] = picture[n, c, r*y + i, r*x + j]`.
+
+use crate::backend::Backend;
+use burn::tensor::Tensor;
+
+/// Folds each `factor` x `factor` cell of pixels into channels.
+///
+/// # Shapes
+///
+/// - input: `[N, C, H, W]`, `H` and `W` multiples of `factor`
+/// - output: `[N, C * factor * factor, H / factor, W / factor]`
+///
+/// # Panics
+///
+/// When a side is not a multiple of `factor`.
+pub fn pixel_unshuffle<B: Backend>(picture: Tensor<B, 4>, factor: usize) -> Tensor<B, 4> {
+    let [n, c, h, w] = picture.dims();
+    assert!(
+        h % factor == 0 && w % factor == 0,
+        "pixel_unshuffle: {h}x{w} is not a multiple of {factor}"
+    );
+    picture
+        .reshape([n, c, h / factor, factor, w / factor, factor]) // [N, C, y, i, x, j]
+        .permute([0, 1, 3, 5, 2, 4]) // [N, C, i, j, y, x]
+        .reshape([n, c * factor * factor, h / factor, w / factor])
+}
+
+/// The inverse of [`pixel_unshuffle`].
+///
+/// # Shapes
+///
+/// - input: `[N, C * factor * factor, h, w]`
+/// - output: `[N, C, h * factor, w * factor]`
+///
+/// # Panics
+///
+/// When the channels are not a multiple of `factor * factor`.
+pub fn pixel_shuffle<B: Backend>(features: Tensor<B, 4>, factor: usize) -> Tensor<B, 4> {
+    let [n, c, h, w] = features.dims();
+    let cell = factor * factor;
+    assert!(
+        c % cell == 0,
+        "pixel_shuffle: {c} channels are not a multiple of {cell}"
+    );
+    features
+        .reshape([n, c / cell, factor, factor, h, w]) // [N, C, i, j, y, x]
+        .permute([0, 1, 4, 2, 5, 3]) // [N, C, y, i, x, j]
+        .reshape([n, c / cell, h * factor, w * factor])
+}

@@ -1,0 +1,240 @@
+//! The stages: a block of the way down, the middle, a block of the way up.
+
+use super::attention::KeyValue;
+use super::config::UNetConfig;
+use super::resnet::ResnetBlock;
+use super::sample::{Downsample, Upsample};
+use super::transformer::Transformer;
+use crate::backend::Backend;
+use burn::module::Module;
+use burn::tensor::Tensor;
+
+/// What a fixed timestep and one prompt leave to a block: see [`Conditioning`](super::Conditioning).
+#[derive(Clone, Debug)]
+pub(super) struct BlockConditioning<B: Backend> {
+    /// Bias of each ResNet block's first convolution, `[C]`.
+    pub(super) biases: Vec<Tensor<B, 1>>,
+    /// Keys and values of each transformer's cross-attention.
+    pub(super) prompts: Vec<KeyValue<B>>,
+}
+
+impl<B: Backend> BlockConditioning<B> {
+    fn fold(
+        resnets: &[ResnetBlock<B>],
+        attentions: &[Transformer<B>],
+        time_embedding: &Tensor<B, 2>,
+        prompt: &Tensor<B, 3>,
+    ) -> Self {
+        Self {
+            biases: resnets
+                .iter()
+                .map(|resnet| resnet.fold_time(time_embedding.clone()))
+                .collect(),
+            prompts: attentions
+                .iter()
+                .map(|attention| attention.fold_prompt(prompt.clone()))
+                .collect(),
+        }
+    }
+
+    /// Layer `i`: the ResNet block, then its transformer if the block has any.
+    fn layer(
+        &self,
+        i: usize,
+        resnets: &[ResnetBlock<B>],
+        attentions: &[Transformer<B>],
+        x: Tensor<B, 4>,
+    ) -> Tensor<B, 4> {
+        let x = resnets[i].forward(x, self.biases[i].clone());
+        match attentions.get(i) {
+            Some(attention) => attention.forward(x, self.prompts[i].clone()),
+            None => x,
+        }
+    }
+}
+
+fn resnets<B: Backend>(
+    config: &UNetConfig,
+    widths: &[[usize; 2]],
+    device: &B::Device,
+) -> Vec<ResnetBlock<B>> {
+    let UNetConfig {
+        time_embed_dim,
+        norm_num_groups,
+        norm_eps,
+        ..
+    } = *config;
+    widths
+        .iter()
+        .map(|&width| ResnetBlock::new(width, time_embed_dim, norm_num_groups, norm_eps, device))
+        .collect()
+}
+
+fn transformers<B: Backend>(
+    config: &UNetConfig,
+    stage: usize,
+    count: usize,
+    device: &B::Device,
+) -> Vec<Transformer<B>> {
+    (0..count)
+        .map(|_| {
+            Transformer::new(
+                config.block_out_channels[stage],
+                config.num_heads[stage],
+                config.cross_attention_dim,
+                config.norm_num_groups,
+                device,
+            )
+        })
+        .collect()
+}
+
+/// ResNet blocks, with a transformer after each or none, then a downsampler but in the deepest stage.
+#[derive(Module, Debug)]
+pub struct DownBlock<B: Backend> {
+    pub(super) resnets: Vec<ResnetBlock<B>>,
+    pub(super) attentions: Vec<Transformer<B>>,
+    downsamplers: Vec<Downsample<B>>,
+}
+
+impl<B: Backend> DownBlock<B> {
+    pub(super) fn new(config: &UNetConfig, stage: usize, device: &B::Device) -> Self {
+        let widths = config.down_resnets(stage);
+        let attentions = widths.len() * usize::from(config.down_attention[stage]);
+        let deepest = stage + 1 == config.stages();
+        Self {
+            resnets: resnets(config, &widths, device),
+            attentions: transformers(config, stage, attentions, device),
+            downsamplers: (!deepest)
+                .then(|| Downsample::new(config.block_out_channels[stage], device))
+                .into_iter()
+                .collect(),
+        }
+    }
+
+    pub(super) fn condition(
+        &self,
+        time_embedding: &Tensor<B, 2>,
+        prompt: &Tensor<B, 3>,
+    ) -> BlockConditioning<B> {
+        BlockConditioning::fold(&self.resnets, &self.attentions, time_embedding, prompt)
+    }
+
+    /// Pushes each layer's and the downsampler's output onto `skips`.
+    ///
+    /// # Shapes
+    ///
+    /// - input: `[N, C_in, H, W]`
+    /// - output: `[N, C, ceil(H / 2), ceil(W / 2)]`, or `[N, C, H, W]` from the deepest stage
+    pub(super) fn forward(
+        &self,
+        mut x: Tensor<B, 4>,
+        conditioning: &BlockConditioning<B>,
+        skips: &mut Vec<Tensor<B, 4>>,
+    ) -> Tensor<B, 4> {
+        for i in 0..self.resnets.len() {
+            x = conditioning.layer(i, &self.resnets, &self.attentions, x);
+            skips.push(x.clone());
+        }
+        for downsampler in &self.downsamplers {
+            x = downsampler.forward(x);
+            skips.push(x.clone());
+        }
+        x
+    }
+}
+
+/// ResNet block, transformer, ResNet block at the deepest stage's size (diffusers' `UNetMidBlock2DCrossAttn`).
+#[derive(Module, Debug)]
+pub struct MidBlock<B: Backend> {
+    resnets: Vec<ResnetBlock<B>>,
+    attentions: Vec<Transformer<B>>,
+}
+
+impl<B: Backend> MidBlock<B> {
+    pub(super) fn new(config: &UNetConfig, device: &B::Device) -> Self {
+        let stage = config.stages() - 1;
+        let width = config.block_out_channels[stage];
+        Self {
+            resnets: resnets(config, &[[width, width]; 2], device),
+            attentions: transformers(config, stage, 1, device),
+        }
+    }
+
+    pub(super) fn condition(
+        &self,
+        time_embedding: &Tensor<B, 2>,
+        prompt: &Tensor<B, 3>,
+    ) -> BlockConditioning<B> {
+        BlockConditioning::fold(&self.resnets, &self.attentions, time_embedding, prompt)
+    }
+
+    /// # Shapes
+    ///
+    /// - input and output: `[N, C, H, W]`
+    pub(super) fn forward(
+        &self,
+        x: Tensor<B, 4>,
+        conditioning: &BlockConditioning<B>,
+    ) -> Tensor<B, 4> {
+        let x = conditioning.layer(0, &self.resnets, &self.attentions, x);
+        conditioning.layer(1, &self.resnets, &self.attentions, x)
+    }
+}
+
+/// ResNet blocks that each take in a skip, with a transformer after each or none, then an upsampler but in the widest
+/// stage.
+#[derive(Module, Debug)]
+pub struct UpBlock<B: Backend> {
+    resnets: Vec<ResnetBlock<B>>,
+    attentions: Vec<Transformer<B>>,
+    upsamplers: Vec<Upsample<B>>,
+}
+
+impl<B: Backend> UpBlock<B> {
+    pub(super) fn new(config: &UNetConfig, stage: usize, device: &B::Device) -> Self {
+        let widths = config.up_resnets(stage);
+        let attentions = widths.len() * usize::from(config.has_up_attention(stage));
+        Self {
+            resnets: resnets(config, &widths, device),
+            attentions: transformers(config, stage, attentions, device),
+            upsamplers: (stage > 0)
+                .then(|| Upsample::new(config.block_out_channels[stage], device))
+                .into_iter()
+                .collect(),
+        }
+    }
+
+    pub(super) fn condition(
+        &self,
+        time_embedding: &Tensor<B, 2>,
+        prompt: &Tensor<B, 3>,
+    ) -> BlockConditioning<B> {
+        BlockConditioning::fold(&self.resnets, &self.attentions, time_embedding, prompt)
+    }
+
+    /// Takes the last skips off `skips`, one a layer; the upsampler aims at the size of the one then last.
+    ///
+    /// # Shapes
+    ///
+    /// - input: `[N, C_in, H, W]`
+    /// - output: `[N, C, H', W']`, the size of the next skip, or `[N, C, H, W]` from the widest stage
+    pub(super) fn forward(
+        &self,
+        mut x: Tensor<B, 4>,
+        conditioning: &BlockConditioning<B>,
+        skips: &mut Vec<Tensor<B, 4>>,
+    ) -> Tensor<B, 4> {
+        for i in 0..self.resnets.len() {
+            let skip = skips.pop().expect("the way down left a skip a layer");
+            x = Tensor::cat(vec![x, skip], 1);
+            x = conditioning.layer(i, &self.resnets, &self.attentions, x);
+        }
+        for upsampler in &self.upsamplers {
+            let next = skips.last().expect("a wider stage's skips are left");
+            let [_, _, h, w] = next.dims();
+            x = upsampler.forward(x, [h, w]);
+        }
+        x
+    }
+}

@@ -1,0 +1,186 @@
+//! The UNet of Stable Diffusion 2.1 (diffusers' `UNet2DConditionModel`), any size of it.
+//!
+//! Modules and fields are named as diffusers names them, so that a checkpoint's keys are the paths of the fields.
+
+pub mod attention;
+mod blocks;
+mod config;
+mod conv;
+mod embed;
+mod macs;
+mod norm;
+#[cfg(all(test, feature = "flex"))]
+mod parity;
+mod resnet;
+mod sample;
+mod transformer;
+
+pub use config::UNetConfig;
+pub use macs::Macs;
+
+use crate::backend::Backend;
+use crate::error::Result;
+use blocks::{BlockConditioning, DownBlock, MidBlock, UpBlock};
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::nn::conv::Conv2d;
+use burn::tensor::{Tensor, activation::silu};
+use conv::conv3x3;
+use embed::{TimestepEmbedding, sinusoid};
+use norm::GroupNorm;
+
+/// The UNet. Should be created with [`UNetConfig::init`].
+#[derive(Module, Debug)]
+pub struct UNet<B: Backend> {
+    conv_in: Conv2d<B>,
+    time_embedding: TimestepEmbedding<B>,
+    down_blocks: Vec<DownBlock<B>>,
+    mid_block: MidBlock<B>,
+    up_blocks: Vec<UpBlock<B>>,
+    conv_norm_out: GroupNorm<B>,
+    conv_out: Conv2d<B>,
+}
+
+/// All that a fixed timestep and one prompt leave to compute, computed: the time embedding folded into the ResNet
+/// blocks' biases, the prompt into keys and values. Made by [`UNet::condition`].
+#[derive(Clone, Debug)]
+pub struct Conditioning<B: Backend> {
+    down_blocks: Vec<BlockConditioning<B>>,
+    mid_block: BlockConditioning<B>,
+    up_blocks: Vec<BlockConditioning<B>>,
+}
+
+impl UNetConfig {
+    /// A UNet with random weights (PyTorch's default initialisation), allocated when first used.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`UNetConfig::validate`].
+    pub fn init<B: Backend>(&self, device: &B::Device) -> Result<UNet<B>> {
+        self.validate()?;
+        let stages = self.stages();
+        let widest = self.block_out_channels[0];
+        Ok(UNet {
+            conv_in: conv3x3([self.in_channels, widest], 1, device),
+            time_embedding: TimestepEmbedding::new(widest, self.time_embed_dim, device),
+            down_blocks: (0..stages)
+                .map(|stage| DownBlock::new(self, stage, device))
+                .collect(),
+            mid_block: MidBlock::new(self, device),
+            up_blocks: (0..stages)
+                .rev()
+                .map(|stage| UpBlock::new(self, stage, device))
+                .collect(),
+            conv_norm_out: GroupNorm::new(self.norm_num_groups, widest, self.norm_eps, device),
+            conv_out: conv3x3([widest, self.out_channels], 1, device),
+        })
+    }
+}
+
+impl<B: Backend> UNet<B> {
+    /// Number of parameters, counted from shapes: nothing is allocated.
+    pub fn parameters(&self) -> usize {
+        struct Count(usize);
+        impl<B: Backend> ModuleVisitor<B> for Count {
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+                self.0 += param.lazy_shape().num_elements();
+            }
+        }
+        let mut count = Count(0);
+        self.visit(&mut count);
+        count.0
+    }
+
+    /// Folds a timestep and a prompt.
+    ///
+    /// # Shapes
+    ///
+    /// - prompt: `[N, T, cross_attention_dim]`; `N = 1` serves any batch
+    pub fn condition(&self, timestep: f64, prompt: Tensor<B, 3>) -> Conditioning<B> {
+        let time_embedding = self.time_embedding(timestep);
+        Conditioning {
+            down_blocks: self
+                .down_blocks
+                .iter()
+                .map(|block| block.condition(&time_embedding, &prompt))
+                .collect(),
+            mid_block: self.mid_block.condition(&time_embedding, &prompt),
+            up_blocks: self
+                .up_blocks
+                .iter()
+                .map(|block| block.condition(&time_embedding, &prompt))
+                .collect(),
+        }
+    }
+
+    /// The embedding of a timestep, `[1, time_embed_dim]`.
+    fn time_embedding(&self, timestep: f64) -> Tensor<B, 2> {
+        let [widest, ..] = self.conv_in.weight.dims();
+        let device = self.conv_in.weight.device();
+        self.time_embedding
+            .forward(sinusoid(timestep, widest, &device))
+    }
+
+    /// # Shapes
+    ///
+    /// - sample: `[N, in_channels, H, W]`, any `H` and `W` from 1
+    /// - output: `[N, out_channels, H, W]`
+    pub fn forward(&self, sample: Tensor<B, 4>, conditioning: &Conditioning<B>) -> Tensor<B, 4> {
+        // 1. In.
+        let mut x = self.conv_in.forward(sample);
+        // 2. Down: each layer and downsampler leaves a skip.
+        let mut skips = vec![x.clone()];
+        for (block, conditioning) in self.down_blocks.iter().zip(&conditioning.down_blocks) {
+            x = block.forward(x, conditioning, &mut skips);
+        }
+        // 3. Middle.
+        x = self.mid_block.forward(x, &conditioning.mid_block);
+        // 4. Up: each layer takes the last skip left.
+        for (block, conditioning) in self.up_blocks.iter().zip(&conditioning.up_blocks) {
+            x = block.forward(x, conditioning, &mut skips);
+        }
+        // 5. Out.
+        self.conv_out.forward(silu(self.conv_norm_out.forward(x)))
+    }
+}
+
+/// What training sets before its first step.
+#[cfg(feature = "train")]
+impl<B: Backend> UNet<B> {
+    /// Shape of the first convolution's weight.
+    pub(crate) fn first_layer_dims(&self) -> [usize; 4] {
+        self.conv_in.weight.dims()
+    }
+
+    /// The first convolution alone.
+    pub(crate) fn first_layer(&self, sample: Tensor<B, 4>) -> Tensor<B, 4> {
+        self.conv_in.forward(sample)
+    }
+
+    /// Replaces the first convolution's weight and bias.
+    pub(crate) fn set_first_layer(&mut self, weight: Tensor<B, 4>, bias: Tensor<B, 1>) {
+        self.conv_in.weight = trainable(&self.conv_in.weight, weight);
+        self.conv_in.bias = self
+            .conv_in
+            .bias
+            .as_ref()
+            .map(|param| trainable(param, bias));
+    }
+
+    /// Sets the last convolution to zero, so that the first prediction is zero.
+    pub(crate) fn zero_output(&mut self) {
+        fn zero<B: Backend, const D: usize>(param: &Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+            trainable(param, param.val().zeros_like())
+        }
+        self.conv_out.weight = zero(&self.conv_out.weight);
+        self.conv_out.bias = self.conv_out.bias.as_ref().map(zero);
+    }
+}
+
+/// `param` with another value; one that is trained on only because it asks for a gradient anew.
+#[cfg(feature = "train")]
+fn trainable<B: Backend, const D: usize>(
+    param: &Param<Tensor<B, D>>,
+    value: Tensor<B, D>,
+) -> Param<Tensor<B, D>> {
+    param.clone().map(|_| value.detach().require_grad())
+}

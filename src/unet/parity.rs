@@ -1,0 +1,207 @@
+//! Golden tensors of single layers: what the whole UNet's output is too coarse to show.
+
+use super::embed::sinusoid;
+use super::{Conditioning, UNet};
+use crate::backend::{Backend, Flex};
+use burn::module::Param;
+use burn::tensor::activation::silu;
+use burn::tensor::module::conv2d;
+use burn::tensor::ops::ConvOptions;
+use burn::tensor::{Tensor, TensorData};
+use safetensors::SafeTensors;
+use std::path::PathBuf;
+
+type B = Flex;
+
+fn fixtures() -> PathBuf {
+    std::env::var_os("GENDR_PIX_FIXTURES").map_or_else(
+        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures")),
+        PathBuf::from,
+    )
+}
+
+struct Golden(Vec<u8>);
+
+impl Golden {
+    fn values(&self, key: &str) -> (Vec<f32>, Vec<usize>) {
+        let file = SafeTensors::deserialize(&self.0).unwrap();
+        let view = file.tensor(key).unwrap();
+        let floats = view.data().chunks_exact(4);
+        let floats = floats.map(|b| f32::from_le_bytes(b.try_into().unwrap()));
+        (floats.collect(), view.shape().to_vec())
+    }
+
+    fn tensor<const D: usize>(&self, key: &str) -> Tensor<B, D> {
+        let (values, shape) = self.values(key);
+        Tensor::from_data(TensorData::new(values, shape), &Default::default())
+    }
+
+    /// The reference README's tolerance for probes and intermediates: 2e-5 of the largest value.
+    fn check<const D: usize>(&self, key: &str, found: Tensor<B, D>, tolerance: f32) {
+        let expected = self.tensor::<D>(key);
+        assert_eq!(found.dims(), expected.dims(), "{key}");
+        let largest: f32 = expected.clone().abs().max().into_scalar();
+        let error: f32 = (found - expected).abs().max().into_scalar();
+        assert!(
+            error <= tolerance * largest,
+            "{key}: {error:e} of {largest:e}"
+        );
+    }
+}
+
+fn open() -> (UNet<B>, Golden) {
+    let folder = fixtures().join("unet_tiny");
+    let (_, unet) = UNet::load_diffusers(&folder, &Default::default()).unwrap();
+    (
+        unet,
+        Golden(std::fs::read(folder.join("io.safetensors")).unwrap()),
+    )
+}
+
+fn conditioning(unet: &UNet<B>, golden: &Golden) -> Conditioning<B> {
+    unet.condition(500.0, golden.tensor("main.encoder_hidden_states"))
+}
+
+#[test]
+fn time_embedding() {
+    let (unet, golden) = open();
+    let (_, shape) = golden.values("time.sinusoid_f64ref");
+    let [count, dim] = [shape[0], shape[1]];
+    let file = SafeTensors::deserialize(&golden.0).unwrap();
+    let timesteps = file.tensor("time.timesteps").unwrap();
+    let timesteps: Vec<f64> = timesteps
+        .data()
+        .chunks_exact(8)
+        .map(|b| i64::from_le_bytes(b.try_into().unwrap()) as f64)
+        .collect();
+    assert_eq!(timesteps.len(), count);
+    let device = Default::default();
+    let sinusoids = timesteps
+        .iter()
+        .map(|&t| sinusoid::<B>(t, dim, &device))
+        .collect();
+    golden.check("time.sinusoid_f64ref", Tensor::cat(sinusoids, 0), 1e-4);
+    let embeddings = timesteps.iter().map(|&t| unet.time_embedding(t)).collect();
+    golden.check("time.embedding", Tensor::cat(embeddings, 0), 2e-5);
+}
+
+/// Inputs so small that the epsilon of each normalisation shows.
+#[test]
+fn probes() {
+    let (unet, golden) = open();
+    let conditioning = conditioning(&unet, &golden);
+    let block = &unet.down_blocks[0];
+    let (resnet, transformer) = (&block.resnets[0], &block.attentions[0]);
+    let x = || golden.tensor::<4>("probe.x");
+    golden.check("probe.resnets_0_norm1", resnet.norm1.forward(x()), 2e-5);
+    golden.check(
+        "probe.attentions_0_norm",
+        transformer.norm.forward(x()),
+        2e-5,
+    );
+    golden.check("probe.conv_norm_out", unet.conv_norm_out.forward(x()), 2e-5);
+    let norm1 = &transformer.transformer_blocks[0].norm1;
+    golden.check(
+        "probe.transformer_norm1",
+        norm1.forward(golden.tensor("probe.tokens")),
+        2e-5,
+    );
+    let first = &conditioning.down_blocks[0];
+    golden.check(
+        "probe.resnets_0",
+        resnet.forward(x(), first.biases[0].clone()),
+        2e-5,
+    );
+    golden.check(
+        "probe.attentions_0",
+        transformer.forward(x(), first.prompts[0].clone()),
+        2e-5,
+    );
+}
+
+/// The outputs of the stages, to tell where a mistake begins.
+#[test]
+fn intermediates() {
+    let (unet, golden) = open();
+    let conditioning = conditioning(&unet, &golden);
+    let mut x = unet.conv_in.forward(golden.tensor("main.sample"));
+    golden.check("main.conv_in", x.clone(), 2e-5);
+    let mut skips = vec![x.clone()];
+    for (i, block) in unet.down_blocks.iter().enumerate() {
+        x = block.forward(x, &conditioning.down_blocks[i], &mut skips);
+        golden.check(&format!("main.down_blocks.{i}"), x.clone(), 2e-5);
+    }
+    x = unet.mid_block.forward(x, &conditioning.mid_block);
+    golden.check("main.mid_block", x.clone(), 2e-5);
+    for (i, block) in unet.up_blocks.iter().enumerate() {
+        x = block.forward(x, &conditioning.up_blocks[i], &mut skips);
+        golden.check(&format!("main.up_blocks.{i}"), x.clone(), 2e-5);
+    }
+    assert!(skips.is_empty());
+    golden.check("main.conv_norm_out", unet.conv_norm_out.forward(x), 2e-5);
+}
+
+/// Folding the time embedding into the first convolution's bias changes nothing: against the block as diffusers
+/// writes it, the projected embedding added to the convolution's output.
+#[test]
+fn folded_time_agrees_with_unfolded() {
+    let (unet, golden) = open();
+    let resnet = &unet.down_blocks[0].resnets[0];
+    let embedding = golden.tensor::<2>("main.time_embedding");
+    let x = golden.tensor::<4>("main.conv_in");
+
+    let h = conv2d(
+        silu(resnet.norm1.forward(x.clone())),
+        resnet.conv1.weight.val(),
+        resnet.conv1.bias.as_ref().map(Param::val),
+        ConvOptions::new([1, 1], [1, 1], [1, 1], 1),
+    );
+    let time = resnet.time_emb_proj.forward(silu(embedding.clone()));
+    let [_, channels] = time.dims();
+    let h = h + time.reshape([1, channels, 1, 1]);
+    let unfolded = x.clone() + resnet.conv2.forward(silu(resnet.norm2.forward(h)));
+
+    let folded = resnet.forward(x, resnet.fold_time(embedding));
+    let largest: f32 = unfolded.clone().abs().max().into_scalar();
+    let error: f32 = (folded - unfolded).abs().max().into_scalar();
+    assert!(error <= 1e-5 * largest, "{error:e} of {largest:e}");
+    golden.check(
+        "main.down_blocks.0.resnets.0",
+        resnet.forward(
+            golden.tensor("main.conv_in"),
+            resnet.fold_time(golden.tensor("main.time_embedding")),
+        ),
+        2e-5,
+    );
+}
+
+/// A prompt's keys and values folded once serve every batch entry as those of the entry itself do.
+#[test]
+fn folded_prompt_serves_a_batch() {
+    let (unet, golden) = open();
+    let prompt = golden.tensor::<3>("main.encoder_hidden_states");
+    let sample = golden.tensor::<4>("main.sample");
+    let batch = Tensor::cat(vec![sample.clone(), sample], 0);
+    let shared = unet.forward(batch.clone(), &unet.condition(500.0, prompt.clone()));
+    let each = unet.condition(500.0, prompt.repeat_dim(0, 2));
+    let error: f32 = (shared - unet.forward(batch, &each))
+        .abs()
+        .max()
+        .into_scalar();
+    assert!(error <= 1e-5, "{error:e}");
+}
+
+#[test]
+fn sd21_has_the_papers_parameters() {
+    let unet = super::UNetConfig::sd21()
+        .init::<B>(&Default::default())
+        .unwrap();
+    assert_eq!(unet.parameters(), 866_993_792);
+}
+
+fn _assert_shared<T: Send + Sync>() {}
+
+#[allow(dead_code, reason = "compiling it is the test")]
+fn models_can_be_shared_between_threads<B: Backend>() {
+    _assert_shared::<crate::GenDrPix<B>>();
+}

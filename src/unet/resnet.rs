@@ -1,0 +1,79 @@
+//! The ResNet block (diffusers' `ResnetBlock2D`).
+
+use super::conv::{conv1x1, conv3x3};
+use super::norm::GroupNorm;
+use crate::backend::Backend;
+use burn::module::Module;
+use burn::nn::conv::Conv2d;
+use burn::nn::{Linear, LinearConfig};
+use burn::tensor::module::conv2d;
+use burn::tensor::ops::ConvOptions;
+use burn::tensor::{Tensor, activation::silu};
+
+/// `x + conv2(silu(norm2(conv1(silu(norm1(x))) + time)))`, with a 1x1 convolution on `x` where the width changes.
+#[derive(Module, Debug)]
+pub struct ResnetBlock<B: Backend> {
+    pub(super) norm1: GroupNorm<B>,
+    pub(super) conv1: Conv2d<B>,
+    pub(super) time_emb_proj: Linear<B>,
+    pub(super) norm2: GroupNorm<B>,
+    pub(super) conv2: Conv2d<B>,
+    conv_shortcut: Option<Conv2d<B>>,
+}
+
+impl<B: Backend> ResnetBlock<B> {
+    pub(crate) fn new(
+        [input, output]: [usize; 2],
+        time_embed_dim: usize,
+        groups: usize,
+        epsilon: f64,
+        device: &B::Device,
+    ) -> Self {
+        Self {
+            norm1: GroupNorm::new(groups, input, epsilon, device),
+            conv1: conv3x3([input, output], 1, device),
+            time_emb_proj: LinearConfig::new(time_embed_dim, output).init(device),
+            norm2: GroupNorm::new(groups, output, epsilon, device),
+            conv2: conv3x3([output, output], 1, device),
+            conv_shortcut: (input != output).then(|| conv1x1([input, output], device)),
+        }
+    }
+
+    /// The first convolution's bias with the time embedding's share added: all that a fixed timestep leaves of it.
+    ///
+    /// # Shapes
+    ///
+    /// - time_embedding: `[1, time_embed_dim]`
+    /// - output: `[C]`
+    pub fn fold_time(&self, time_embedding: Tensor<B, 2>) -> Tensor<B, 1> {
+        let time = self
+            .time_emb_proj
+            .forward(silu(time_embedding))
+            .squeeze_dim(0);
+        match &self.conv1.bias {
+            Some(bias) => bias.val() + time,
+            None => time,
+        }
+    }
+
+    /// # Shapes
+    ///
+    /// - input: `[N, C_in, H, W]`
+    /// - bias: `[C]`, from [`fold_time`](Self::fold_time)
+    /// - output: `[N, C, H, W]`
+    pub fn forward(&self, x: Tensor<B, 4>, bias: Tensor<B, 1>) -> Tensor<B, 4> {
+        let h = silu(self.norm1.forward(x.clone()));
+        let h = conv2d(
+            h,
+            self.conv1.weight.val(),
+            Some(bias),
+            ConvOptions::new([1, 1], [1, 1], [1, 1], 1),
+        );
+        let h = silu(self.norm2.forward(h));
+        let h = self.conv2.forward(h);
+        match &self.conv_shortcut {
+            Some(shortcut) => shortcut.forward(x) + h,
+            None => x + h,
+        }
+    }
+}

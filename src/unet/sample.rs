@@ -1,0 +1,62 @@
+//! Halving and doubling the picture between stages (diffusers' `Downsample2D`, `Upsample2D`).
+
+use super::conv::conv3x3;
+use crate::backend::Backend;
+use burn::module::Module;
+use burn::nn::conv::Conv2d;
+use burn::tensor::Tensor;
+use burn::tensor::module::interpolate;
+use burn::tensor::ops::{InterpolateMode, InterpolateOptions};
+
+/// 3x3 convolution of stride 2.
+#[derive(Module, Debug)]
+pub struct Downsample<B: Backend> {
+    conv: Conv2d<B>,
+}
+
+impl<B: Backend> Downsample<B> {
+    pub(crate) fn new(channels: usize, device: &B::Device) -> Self {
+        Self {
+            conv: conv3x3([channels, channels], 2, device),
+        }
+    }
+
+    /// # Shapes
+    ///
+    /// - input: `[N, C, H, W]`
+    /// - output: `[N, C, ceil(H / 2), ceil(W / 2)]`
+    pub fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+        self.conv.forward(x)
+    }
+}
+
+/// Nearest-neighbour doubling, then a 3x3 convolution.
+#[derive(Module, Debug)]
+pub struct Upsample<B: Backend> {
+    conv: Conv2d<B>,
+}
+
+impl<B: Backend> Upsample<B> {
+    pub(crate) fn new(channels: usize, device: &B::Device) -> Self {
+        Self {
+            conv: conv3x3([channels, channels], 1, device),
+        }
+    }
+
+    /// Doubles, then drops the last row or column where the next skip's `size` is odd: what diffusers' interpolation
+    /// to that size amounts to.
+    ///
+    /// # Shapes
+    ///
+    /// - input: `[N, C, ceil(H / 2), ceil(W / 2)]`
+    /// - output: `[N, C, H, W]` with `[H, W] = size`
+    pub fn forward(&self, x: Tensor<B, 4>, size: [usize; 2]) -> Tensor<B, 4> {
+        let [n, c, h, w] = x.dims();
+        let nearest = InterpolateOptions::new(InterpolateMode::Nearest).with_align_corners(false);
+        let mut x = interpolate(x, [2 * h, 2 * w], nearest);
+        if [2 * h, 2 * w] != size {
+            x = x.slice([0..n, 0..c, 0..size[0], 0..size[1]]);
+        }
+        self.conv.forward(x)
+    }
+}
