@@ -1,0 +1,102 @@
+//! The numbers of a whole model: what a bundle's header holds beside the weights.
+
+use crate::error::{Error, Result};
+use crate::guidance::Padding;
+use crate::onestep::{OneStep, Prediction};
+use crate::unet::UNetConfig;
+use serde::{Deserialize, Serialize};
+
+/// Picture planes: red, green and blue.
+pub(crate) const PICTURE_CHANNELS: usize = 3;
+
+/// Config of a [`GenDrPix`](crate::GenDrPix) model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GenDrPixConfig {
+    /// The UNet.
+    pub unet: UNetConfig,
+    /// Side of the pixel cells that are folded into channels; the UNet has `3 * factor^2` channels at both ends.
+    pub factor: usize,
+    /// The fixed timestep, `0.0..=1000.0` in Stable Diffusion's training.
+    pub timestep: f64,
+    /// From the UNet's prediction to the picture.
+    pub onestep: OneStep,
+    /// Recommended guidance scale, used where the caller sets none; 1 is no guidance.
+    pub guidance: f64,
+    /// Recommended paddings of the self-ensemble, used where the caller sets none; one is no ensemble.
+    pub ensemble: Vec<Padding>,
+}
+
+impl GenDrPixConfig {
+    /// The paper's model on Stable Diffusion 2.1's UNet.
+    ///
+    /// The paper leaves the timestep's number and the prediction open; here they are 500, the middle of the training
+    /// range, and noise, what SD 2.1-base predicts.
+    pub fn sd21() -> Self {
+        Self {
+            unet: UNetConfig::sd21(),
+            factor: 8,
+            timestep: 500.0,
+            onestep: OneStep::paper(Prediction::Noise),
+            guidance: 1.0,
+            ensemble: vec![Padding::CENTRED],
+        }
+    }
+
+    /// The bundled model, made for a CPU: see [`UNetConfig::nano`].
+    pub fn nano() -> Self {
+        Self {
+            unet: UNetConfig::nano(),
+            // What is wrong with a picture is some tenth of its range: predictions are then about one.
+            onestep: OneStep::residual(0.1),
+            ..Self::sd21()
+        }
+    }
+
+    /// Checks that the numbers agree with each other.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] for those of [`UNetConfig::validate`] and [`OneStep::validate`], UNet channels other than
+    /// `3 * factor^2`, a timestep or guidance that is negative or not finite, an empty ensemble, or a padding beyond
+    /// the cell.
+    pub fn validate(&self) -> Result<()> {
+        let fail = |field, reason| Err(Error::Config { field, reason });
+        self.unet.validate()?;
+        self.onestep.validate()?;
+        if self.factor == 0 {
+            return fail("factor", "is zero".into());
+        }
+        let cell = self.factor.saturating_mul(self.factor);
+        let channels = PICTURE_CHANNELS.saturating_mul(cell);
+        for (field, found) in [
+            ("in_channels", self.unet.in_channels),
+            ("out_channels", self.unet.out_channels),
+        ] {
+            if found != channels {
+                return fail(
+                    field,
+                    format!(
+                        "is {found}, but cells of {0}x{0} pixels have {channels} channels",
+                        self.factor
+                    ),
+                );
+            }
+        }
+        for (field, value) in [("timestep", self.timestep), ("guidance", self.guidance)] {
+            if !(value.is_finite() && value >= 0.0) {
+                return fail(field, format!("{value} is not a finite number from 0 up"));
+            }
+        }
+        if self.ensemble.is_empty() {
+            return fail("ensemble", "holds no padding".into());
+        }
+        if let Some(padding) = self.ensemble.iter().find(|p| !p.fits(self.factor)) {
+            return fail(
+                "ensemble",
+                format!("{padding:?} is wider than a cell of {} pixels", self.factor),
+            );
+        }
+        Ok(())
+    }
+}

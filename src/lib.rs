@@ -1,0 +1,76 @@
+//! Enlarges and restores pictures with GenDR-Pix: one-step diffusion super-resolution without a VAE, in pure Rust.
+//!
+//! A low-quality picture is enlarged by bicubic interpolation, folded into cells of 8x8 pixels, passed once through
+//! Stable Diffusion's UNet, and unfolded: `x -> pixel-unshuffle x8 -> UNet -> pixel-shuffle x8 -> y`. The method is that
+//! of Wang, Zhao, Li and Zhang, "Eliminating VAE for Fast and High-Resolution Generative Detail Restoration" (ICLR
+//! 2026, arXiv 2602.10630), "the paper" in these pages.
+//!
+//! ```no_run
+//! # #[cfg(all(feature = "flex", feature = "pretrained"))]
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use gendr_pix::{GenDrPix, backend};
+//!
+//! let model = GenDrPix::<backend::Default>::pretrained(&Default::default())?;
+//! let picture = image::open("small.jpg")?;
+//! model.upscale(&picture)?.save("large.png")?;
+//! # Ok(())
+//! # }
+//! # #[cfg(not(all(feature = "flex", feature = "pretrained")))]
+//! # fn main() {}
+//! ```
+//!
+//! # Where to look
+//!
+//! | you want | see |
+//! | --- | --- |
+//! | to enlarge a picture | [`GenDrPix::upscale`], [`GenDrPix::upscale_with`] and its options, [`Upscale`] |
+//! | to work on tensors | [`GenDrPix::restore`] |
+//! | to load other weights | [`GenDrPix::load`], [`GenDrPix::from_bytes`] |
+//! | the paper's full-size model | [`GenDrPixConfig::sd21`] |
+//! | another device | [`backend`] |
+//! | the parts | [`unet`], [`shuffle`], [`OneStep`], [`Padding`] |
+//!
+//! # Features
+//!
+//! Features only add; all of them together compile.
+//!
+//! | feature | what it adds |
+//! | --- | --- |
+//! | `flex` (default) | the CPU backend: pure Rust, SIMD |
+//! | `pretrained` (default) | the bundled nano weights, in the binary |
+//! | `autotune` (default) | GPU backends time their kernels and keep the fastest; nothing without a GPU backend |
+//! | `ndarray` | burn's older CPU backend |
+//! | `cuda` | NVIDIA GPUs |
+//! | `wgpu` | any GPU, by WebGPU's shading language |
+//! | `vulkan`, `metal` | `wgpu` with kernels compiled for Vulkan or Metal |
+//! | `train` | the training of the bundled model |
+
+#![warn(missing_docs)]
+
+pub mod backend;
+mod config;
+mod error;
+mod guidance;
+mod onestep;
+mod options;
+mod padding;
+mod picture;
+mod pipeline;
+mod planes;
+mod precision;
+mod resize;
+pub mod shuffle;
+#[cfg(feature = "train")]
+pub mod train;
+pub mod unet;
+mod weights;
+
+pub use backend::Backend;
+pub use config::GenDrPixConfig;
+pub use error::{Error, Result};
+pub use guidance::Padding;
+pub use onestep::{OneStep, Prediction};
+pub use options::Upscale;
+pub use padding::Edge;
+pub use pipeline::GenDrPix;
+pub use weights::{Storage, Weights};

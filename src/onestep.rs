@@ -1,0 +1,132 @@
+//! The one diffusion step: from the UNet's prediction to the picture (paper, "The model").
+
+use crate::backend::Backend;
+use crate::error::{Error, Result};
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+/// What the UNet predicts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Prediction {
+    /// The noise `eps`: `x0 = (z - sigma * eps) / alpha`.
+    Noise,
+    /// The velocity `v = alpha * eps - sigma * x0`: `x0 = alpha * z - sigma * v`, for `alpha^2 + sigma^2 = 1`.
+    Velocity,
+    /// The picture itself: `x0`.
+    Sample,
+}
+
+/// One step at a fixed noise level, without a scheduler.
+///
+/// The paper sets `alpha^2 = sigma^2 = 0.5`. With noise prediction and `alpha = 1` the step is a residual,
+/// `x0 = z - sigma * eps`: the bundled nano model's choice.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OneStep {
+    /// What the UNet predicts.
+    pub prediction: Prediction,
+    /// Weight of the picture in `z`, the square root of the paper's `alpha_bar`.
+    pub alpha: f64,
+    /// Weight of the noise in `z`, the square root of the paper's `beta_bar`.
+    pub sigma: f64,
+}
+
+impl OneStep {
+    /// The paper's noise level, `alpha_bar = beta_bar = 0.5`.
+    pub fn paper(prediction: Prediction) -> Self {
+        Self {
+            prediction,
+            alpha: 0.5_f64.sqrt(),
+            sigma: 0.5_f64.sqrt(),
+        }
+    }
+
+    /// A scaled residual: `x0 = z - sigma * eps`.
+    pub fn residual(sigma: f64) -> Self {
+        Self {
+            prediction: Prediction::Noise,
+            alpha: 1.0,
+            sigma,
+        }
+    }
+
+    /// # Errors
+    ///
+    /// [`Error::Config`] when a weight is not finite, `alpha` is not positive, or a velocity's weights are not on the
+    /// unit circle.
+    pub fn validate(&self) -> Result<()> {
+        let fail = |reason: String| {
+            Err(Error::Config {
+                field: "onestep",
+                reason,
+            })
+        };
+        let Self { alpha, sigma, .. } = *self;
+        if !(alpha.is_finite() && sigma.is_finite() && alpha > 0.0) {
+            return fail(format!(
+                "alpha {alpha} must be positive and sigma {sigma} finite"
+            ));
+        }
+        let norm = alpha * alpha + sigma * sigma;
+        if self.prediction == Prediction::Velocity && (norm - 1.0).abs() > 1e-6 {
+            return fail(format!(
+                "velocity needs alpha^2 + sigma^2 = 1, found {norm}"
+            ));
+        }
+        Ok(())
+    }
+
+    /// `x0` from the UNet's input `z` and its prediction, all of one shape.
+    pub fn x0<B: Backend>(&self, z: Tensor<B, 4>, prediction: Tensor<B, 4>) -> Tensor<B, 4> {
+        match self.prediction {
+            Prediction::Noise => (z - prediction * self.sigma) / self.alpha,
+            Prediction::Velocity => z * self.alpha - prediction * self.sigma,
+            Prediction::Sample => prediction,
+        }
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use crate::backend::Flex;
+
+    /// `z = alpha x0 + sigma eps` must give back `x0` from each prediction.
+    #[test]
+    fn every_prediction_inverts_the_forward_process() {
+        let device = Default::default();
+        let x0 = Tensor::<Flex, 4>::from_data([[[[0.25, -0.75]]]], &device);
+        let eps = Tensor::<Flex, 4>::from_data([[[[-1.5, 0.5]]]], &device);
+        for (prediction, step) in [
+            (Prediction::Noise, OneStep::paper(Prediction::Noise)),
+            (Prediction::Noise, OneStep::residual(0.1)),
+            (Prediction::Velocity, OneStep::paper(Prediction::Velocity)),
+            (Prediction::Sample, OneStep::paper(Prediction::Sample)),
+        ] {
+            step.validate().unwrap();
+            let z = x0.clone() * step.alpha + eps.clone() * step.sigma;
+            let predicted = match prediction {
+                Prediction::Noise => eps.clone(),
+                Prediction::Velocity => eps.clone() * step.alpha - x0.clone() * step.sigma,
+                Prediction::Sample => x0.clone(),
+            };
+            let back = step.x0(z, predicted);
+            let error: f32 = (back - x0.clone()).abs().max().into_scalar();
+            assert!(error < 1e-6, "{step:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn weights_off_the_unit_circle_are_refused() {
+        let mut step = OneStep::residual(0.1);
+        step.prediction = Prediction::Velocity;
+        assert!(step.validate().is_err());
+        step.prediction = Prediction::Noise;
+        step.alpha = 0.0;
+        assert!(step.validate().is_err());
+        step.alpha = f64::NAN;
+        assert!(step.validate().is_err());
+    }
+}

@@ -1,0 +1,122 @@
+//! What a caller can ask of an enlargement.
+
+use crate::error::{Error, Result};
+use crate::guidance::Padding;
+use crate::padding::Edge;
+
+/// Options of [`GenDrPix::upscale_with`](crate::GenDrPix::upscale_with).
+///
+/// ```
+/// use gendr_pix::{Padding, Upscale};
+///
+/// let options = Upscale::new()
+///     .scale(2.0)
+///     .guidance(1.2)
+///     .ensemble(vec![Padding::new(4, 4), Padding::new(0, 0)]);
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Upscale {
+    pub(crate) scale: f64,
+    pub(crate) guidance: Option<f64>,
+    pub(crate) ensemble: Option<Vec<Padding>>,
+    pub(crate) edge: Edge,
+    pub(crate) max_output_pixels: u64,
+}
+
+impl Default for Upscale {
+    fn default() -> Self {
+        Self {
+            scale: 4.0,
+            guidance: None,
+            ensemble: None,
+            edge: Edge::default(),
+            max_output_pixels: 1 << 27,
+        }
+    }
+}
+
+impl Upscale {
+    /// The defaults: x4, the model's recommended guidance and paddings.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Output sides over input sides, from 1 (restore without enlarging) up; any number, whole or not. Default: 4.
+    pub fn scale(mut self, scale: f64) -> Self {
+        self.scale = scale;
+        self
+    }
+
+    /// Guidance scale `w` of PadCFG: 1 runs no negative pass, more pushes further away from bad quality at the cost of
+    /// a second pass, less stays nearer to the plain resize. Default: the model's recommendation.
+    pub fn guidance(mut self, guidance: f64) -> Self {
+        self.guidance = Some(guidance);
+        self
+    }
+
+    /// Paddings of the self-ensemble: one pass each (two with guidance), averaged. More paddings leave less of the 8x8
+    /// pattern. Default: the model's recommendation.
+    pub fn ensemble(mut self, paddings: Vec<Padding>) -> Self {
+        self.ensemble = Some(paddings);
+        self
+    }
+
+    /// What is beyond the picture's edges where it is padded. Default: [`Edge::Reflect`].
+    pub fn edge(mut self, edge: Edge) -> Self {
+        self.edge = edge;
+        self
+    }
+
+    /// Most pixels of the output; more is an error before any work starts. Default: 2^27, 134 megapixels.
+    pub fn max_output_pixels(mut self, pixels: u64) -> Self {
+        self.max_output_pixels = pixels;
+        self
+    }
+
+    /// Checks every option for a model whose cells have sides of `factor` pixels.
+    pub(crate) fn validate(&self, factor: usize) -> Result<()> {
+        let fail = |option, reason| Err(Error::Option { option, reason });
+        if !(self.scale.is_finite() && self.scale >= 1.0) {
+            return fail("scale", format!("{} is not a number from 1 up", self.scale));
+        }
+        if let Some(guidance) = self.guidance
+            && !(guidance.is_finite() && guidance >= 0.0)
+        {
+            return fail("guidance", format!("{guidance} is not a number from 0 up"));
+        }
+        if let Some(ensemble) = &self.ensemble {
+            if ensemble.is_empty() {
+                return fail("ensemble", "holds no padding".into());
+            }
+            if let Some(padding) = ensemble.iter().find(|p| !p.fits(factor)) {
+                return fail(
+                    "ensemble",
+                    format!("{padding:?} is wider than a cell of {factor} pixels"),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Size of the output for a picture of `width` x `height`: the sides times the scale, rounded down.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::EmptyPicture`] for a side of zero and [`Error::OutputTooLarge`] for more pixels than allowed.
+    pub(crate) fn output_size(&self, width: u32, height: u32) -> Result<[usize; 2]> {
+        if width == 0 || height == 0 {
+            return Err(Error::EmptyPicture { width, height });
+        }
+        let side = |n: u32| (f64::from(n) * self.scale).floor() as u64;
+        let (width, height) = (side(width), side(height));
+        if u128::from(width) * u128::from(height) > u128::from(self.max_output_pixels) {
+            return Err(Error::OutputTooLarge {
+                width,
+                height,
+                limit: self.max_output_pixels,
+            });
+        }
+        Ok([width as usize, height as usize])
+    }
+}

@@ -1,0 +1,107 @@
+//! Padding a picture up to whole cells, and cropping it back.
+
+use crate::backend::Backend;
+use crate::guidance::Padding;
+use burn::tensor::{Int, Tensor, TensorData};
+
+/// What is beyond the edges of a picture.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Edge {
+    /// The picture mirrored, its border pixels not repeated.
+    #[default]
+    Reflect,
+    /// The border pixels, over and over.
+    Replicate,
+}
+
+impl Edge {
+    /// The pixel of a side of `n` that stands at position `i`, which may lie outside.
+    fn source(self, i: isize, n: usize) -> usize {
+        let last = n as isize - 1;
+        match self {
+            Self::Replicate => i.clamp(0, last) as usize,
+            // Back and forth, as often as it takes: a picture may be smaller than its padding.
+            Self::Reflect if last > 0 => {
+                let folded = i.rem_euclid(2 * last);
+                folded.min(2 * last - folded) as usize
+            }
+            Self::Reflect => 0,
+        }
+    }
+}
+
+/// Adds `padding` above and left and the rest of the cell below and right (`factor` pixels an axis in all), then what
+/// fills up the last cell of a side that is not whole cells.
+///
+/// # Shapes
+///
+/// - input: `[N, C, H, W]`
+/// - output: `[N, C, H', W']`, `H'` and `W'` multiples of `factor`
+pub(crate) fn pad<B: Backend>(
+    picture: Tensor<B, 4>,
+    padding: Padding,
+    edge: Edge,
+    factor: usize,
+) -> Tensor<B, 4> {
+    let device = picture.device();
+    let [_, _, h, w] = picture.dims();
+    let positions = |before: usize, n: usize| {
+        let padded = n.next_multiple_of(factor) + factor;
+        let sources: Vec<i32> = (0..padded)
+            .map(|i| edge.source(i as isize - before as isize, n) as i32)
+            .collect();
+        Tensor::<B, 1, Int>::from_data(TensorData::new(sources, [padded]), &device)
+    };
+    picture
+        .select(2, positions(padding.top, h))
+        .select(3, positions(padding.left, w))
+}
+
+/// The picture of `size` (`[H, W]`) that [`pad`] was given.
+pub(crate) fn crop<B: Backend>(
+    padded: Tensor<B, 4>,
+    padding: Padding,
+    [h, w]: [usize; 2],
+) -> Tensor<B, 4> {
+    let [n, c, _, _] = padded.dims();
+    let Padding { top, left } = padding;
+    padded.slice([0..n, 0..c, top..top + h, left..left + w])
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use crate::backend::Flex;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn crop_undoes_pad(
+            h in 1..20_usize,
+            w in 1..20_usize,
+            top in 0..=8_usize,
+            left in 0..=8_usize,
+            edge in prop_oneof![Just(Edge::Reflect), Just(Edge::Replicate)],
+        ) {
+            let picture = Tensor::<Flex, 1, Int>::arange(0..(3 * h * w) as i64, &Default::default())
+                .float()
+                .reshape([1, 3, h, w]);
+            let padding = Padding::new(top, left);
+            let padded = pad(picture.clone(), padding, edge, 8);
+            let [_, _, padded_h, padded_w] = padded.dims();
+            prop_assert!(padded_h % 8 == 0 && padded_w % 8 == 0);
+            let back = crop(padded, padding, [h, w]);
+            prop_assert_eq!(back.into_data(), picture.into_data());
+        }
+    }
+
+    #[test]
+    fn edges_as_pytorch_has_them() {
+        let at = |edge: Edge| -> Vec<usize> { (-3..6).map(|i| edge.source(i, 4)).collect() };
+        assert_eq!(at(Edge::Reflect), [3, 2, 1, 0, 1, 2, 3, 2, 1]);
+        assert_eq!(at(Edge::Replicate), [0, 0, 0, 0, 1, 2, 3, 3, 3]);
+        assert_eq!(Edge::Reflect.source(-5, 1), 0);
+        assert_eq!(Edge::Reflect.source(-7, 2), 1);
+    }
+}

@@ -1,0 +1,485 @@
+//! [`image::DynamicImage`] to [`Planes`] and back: grey, alpha, 8 and 16 bit, float.
+//!
+//! The model knows three planes of colour and nothing else. What it does not know is set aside on
+//! the way in and put back on the way out, so the result is of the same kind as the input:
+//!
+//! - **Grey** becomes three equal planes, and the luma of the result.
+//! - **Alpha** is resized by itself. Colour is straight (not premultiplied) on both sides; under
+//!   fully transparent pixels, where the stored colour is arbitrary and often black, it is replaced
+//!   by colour bled from the visible pixels around: the enlarged edge mixes with that, and gets no fringe.
+//! - **Depth**: computing is done in `f32`, which holds 8 and 16 bits exactly.
+//! - **Float** pictures are clamped to `0.0..=1.0` on the way in, and again on the way out.
+
+use image::metadata::Cicp;
+use image::{ColorType, DynamicImage, ImageBuffer, Pixel, Primitive};
+
+use crate::error::{Error, Result};
+use crate::planes::Planes;
+
+/// Luma of R, G and B as encoded values (ITU-R BT.601); the weights add up to one.
+const LUMA: [f32; 3] = [0.299, 0.587, 0.114];
+
+/// A picture as the model wants it, with what is needed to give back the same kind.
+pub(crate) struct Picture {
+    /// Three planes, `0.0..=1.0`, with colour bled under transparent pixels.
+    pub rgb: Planes,
+    /// One plane, `0.0..=1.0`, straight alpha; `None` for a kind without.
+    pub alpha: Option<Planes>,
+    color: ColorType,
+    space: Cicp,
+}
+
+impl Picture {
+    /// Takes `image` apart.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::EmptyPicture`] when a side is zero, [`Error::NonFinitePicture`] when a value is NaN or infinite.
+    pub fn read(image: &DynamicImage) -> Result<Self> {
+        use DynamicImage::*;
+        let planes = match image {
+            ImageLuma8(buffer) => split(buffer),
+            ImageLumaA8(buffer) => split(buffer),
+            ImageRgb8(buffer) => split(buffer),
+            ImageRgba8(buffer) => split(buffer),
+            ImageLuma16(buffer) => split(buffer),
+            ImageLumaA16(buffer) => split(buffer),
+            ImageRgb16(buffer) => split(buffer),
+            ImageRgba16(buffer) => split(buffer),
+            ImageRgb32F(buffer) => split(buffer),
+            ImageRgba32F(buffer) => split(buffer),
+            // Kinds that a later version of `image` may add: float keeps all of their depth.
+            other => return Self::read(&ImageRgba32F(other.to_rgba32f())),
+        }?;
+
+        let (width, height) = (planes.width, planes.height);
+        let has_alpha = planes.channels.is_multiple_of(2);
+        let alpha = has_alpha
+            .then(|| planes.plane(planes.channels - 1).to_vec())
+            .map(|data| Planes::new(1, width, height, data));
+        let mut rgb = if planes.channels < 3 {
+            Planes::new(3, width, height, planes.plane(0).repeat(3))
+        } else {
+            let mut data = planes.data;
+            data.truncate(3 * width * height);
+            Planes::new(3, width, height, data)
+        };
+        // Where nothing is visible there is nothing to bleed, and the stored colour stays.
+        if let Some(alpha) = &alpha
+            && alpha.data.iter().any(|&a| a > 0.0)
+        {
+            bleed(&mut rgb, &alpha.data);
+        }
+        Ok(Self {
+            rgb,
+            alpha,
+            color: image.color(),
+            space: image.color_space(),
+        })
+    }
+
+    /// Puts the restored colour `rgb` and the resized `alpha`, of the same size, together into a
+    /// picture of the kind that was read; both may pass `0.0..=1.0` and are clamped.
+    ///
+    /// # Panics
+    ///
+    /// When there is an `alpha` for a kind without one, or none for a kind with, or sizes differ.
+    pub fn write(&self, rgb: Planes, mut alpha: Option<Planes>) -> DynamicImage {
+        use DynamicImage::*;
+        // A resize kernel's weights add up to one only to within rounding: opaque must stay exactly
+        // opaque, in float too.
+        if let (Some(before), Some(after)) = (&self.alpha, &mut alpha)
+            && before.data.iter().all(|&a| a == 1.0)
+        {
+            after.data.fill(1.0);
+        }
+        let (rgb, alpha) = (&rgb, alpha.as_ref());
+        let mut image = match self.color {
+            ColorType::L8 => ImageLuma8(join(&luma(rgb), alpha)),
+            ColorType::La8 => ImageLumaA8(join(&luma(rgb), alpha)),
+            ColorType::Rgb8 => ImageRgb8(join(rgb, alpha)),
+            ColorType::Rgba8 => ImageRgba8(join(rgb, alpha)),
+            ColorType::L16 => ImageLuma16(join(&luma(rgb), alpha)),
+            ColorType::La16 => ImageLumaA16(join(&luma(rgb), alpha)),
+            ColorType::Rgb16 => ImageRgb16(join(rgb, alpha)),
+            ColorType::Rgba16 => ImageRgba16(join(rgb, alpha)),
+            ColorType::Rgb32F => ImageRgb32F(join(rgb, alpha)),
+            ColorType::Rgba32F => ImageRgba32F(join(rgb, alpha)),
+            other => unreachable!("`read` lets no {other:?} through"),
+        };
+        image
+            .set_color_space(self.space)
+            .expect("the colour space of a picture fits a picture of the same kind");
+        image
+    }
+}
+
+/// A sample of a pixel: an integer that spans `0.0..=1.0`, or a float.
+trait Sample: Primitive {
+    fn to_unit(self) -> f32;
+    /// To nearest; `value` is in `0.0..=1.0`.
+    fn from_unit(value: f32) -> Self;
+}
+
+impl Sample for u8 {
+    fn to_unit(self) -> f32 {
+        f32::from(self) / 255.0
+    }
+
+    fn from_unit(value: f32) -> Self {
+        (value * 255.0).round() as Self
+    }
+}
+
+impl Sample for u16 {
+    fn to_unit(self) -> f32 {
+        f32::from(self) / 65535.0
+    }
+
+    fn from_unit(value: f32) -> Self {
+        (value * 65535.0).round() as Self
+    }
+}
+
+impl Sample for f32 {
+    fn to_unit(self) -> f32 {
+        self
+    }
+
+    fn from_unit(value: f32) -> Self {
+        value
+    }
+}
+
+/// Interleaved pixels to planes, one per channel, clamped to `0.0..=1.0`.
+fn split<P>(buffer: &ImageBuffer<P, Vec<P::Subpixel>>) -> Result<Planes>
+where
+    P: Pixel<Subpixel: Sample>,
+{
+    let (width, height) = buffer.dimensions();
+    if width == 0 || height == 0 {
+        return Err(Error::EmptyPicture { width, height });
+    }
+    let channels = usize::from(P::CHANNEL_COUNT);
+    // Not the whole `Vec`: it may be longer than the picture.
+    let samples = &buffer.as_raw()[..channels * width as usize * height as usize];
+    let data = (0..channels)
+        .flat_map(|channel| samples[channel..].iter().step_by(channels))
+        .map(|&sample| {
+            let value = sample.to_unit();
+            if value.is_finite() {
+                Ok(value.clamp(0.0, 1.0))
+            } else {
+                Err(Error::NonFinitePicture)
+            }
+        })
+        .collect::<Result<_>>()?;
+    Ok(Planes::new(channels, width as usize, height as usize, data))
+}
+
+/// Planes to interleaved pixels, clamped to `0.0..=1.0`: the inverse of [`split`].
+fn join<P>(color: &Planes, alpha: Option<&Planes>) -> ImageBuffer<P, Vec<P::Subpixel>>
+where
+    P: Pixel<Subpixel: Sample>,
+{
+    let planes: Vec<&[f32]> = (0..color.channels)
+        .map(|channel| color.plane(channel))
+        .chain(alpha.map(|alpha| alpha.plane(0)))
+        .collect();
+    assert_eq!(planes.len(), usize::from(P::CHANNEL_COUNT));
+    if let Some(alpha) = alpha {
+        assert_eq!((alpha.width, alpha.height), (color.width, color.height));
+    }
+    let mut samples = Vec::with_capacity(planes.len() * color.width * color.height);
+    for pixel in 0..color.width * color.height {
+        for plane in &planes {
+            samples.push(P::Subpixel::from_unit(plane[pixel].clamp(0.0, 1.0)));
+        }
+    }
+    let side = |n: usize| u32::try_from(n).expect("a picture's sides fit in 32 bits");
+    ImageBuffer::from_raw(side(color.width), side(color.height), samples)
+        .expect("as many samples as the sides ask for")
+}
+
+/// Three planes to one of luma.
+fn luma(rgb: &Planes) -> Planes {
+    let data = (0..rgb.width * rgb.height)
+        .map(|pixel| {
+            (0..3)
+                .map(|channel| LUMA[channel] * rgb.plane(channel)[pixel])
+                .sum()
+        })
+        .collect();
+    Planes::new(1, rgb.width, rgb.height, data)
+}
+
+/// Gives each pixel of `rgb` whose `weight` is zero the colour of the pixels around whose weight is not.
+///
+/// Push-pull: halve picture and weights until every pixel has some weight, then fill the holes of
+/// each size, smallest first, from the size below. Linear in the number of pixels, however large the
+/// hole. Some weight must not be zero.
+fn bleed(rgb: &mut Planes, weight: &[f32]) {
+    if weight.iter().all(|&w| w > 0.0) {
+        return;
+    }
+    let (mut half, half_weight) = halve(rgb, weight);
+    bleed(&mut half, &half_weight);
+
+    let columns: Vec<_> = (0..rgb.width).map(|x| neighbours(x, half.width)).collect();
+    for y in 0..rgb.height {
+        let (near_y, far_y) = neighbours(y, half.height);
+        for (x, &(near_x, far_x)) in columns.iter().enumerate() {
+            let pixel = y * rgb.width + x;
+            if weight[pixel] > 0.0 {
+                continue;
+            }
+            for channel in 0..3 {
+                let plane = half.plane(channel);
+                let row = |y: usize| {
+                    0.75 * plane[y * half.width + near_x] + 0.25 * plane[y * half.width + far_x]
+                };
+                rgb.plane_mut(channel)[pixel] = 0.75 * row(near_y) + 0.25 * row(far_y);
+            }
+        }
+    }
+}
+
+/// The pixel of the half-size line that `position` lies in, and the next nearest one (linear interpolation, 3 to 1).
+fn neighbours(position: usize, half: usize) -> (usize, usize) {
+    let near = position / 2;
+    let far = if position.is_multiple_of(2) {
+        near.saturating_sub(1)
+    } else {
+        (near + 1).min(half - 1)
+    };
+    (near, far)
+}
+
+/// Half the size, rounded up: the weighted mean of each 2 x 2 block, and the block's weight.
+fn halve(rgb: &Planes, weight: &[f32]) -> (Planes, Vec<f32>) {
+    let (width, height) = (rgb.width.div_ceil(2), rgb.height.div_ceil(2));
+    let mut half = Planes::filled(3, width, height, 0.0);
+    let mut half_weight = vec![0.0; width * height];
+    for y in 0..height {
+        for x in 0..width {
+            let block = (2 * y..(2 * y + 2).min(rgb.height))
+                .flat_map(|y| (2 * x..(2 * x + 2).min(rgb.width)).map(move |x| y * rgb.width + x));
+            let total: f32 = block.clone().map(|pixel| weight[pixel]).sum();
+            if total == 0.0 {
+                continue;
+            }
+            for channel in 0..3 {
+                let plane = rgb.plane(channel);
+                half.plane_mut(channel)[y * width + x] = block
+                    .clone()
+                    .map(|pixel| plane[pixel] * (weight[pixel] / total))
+                    .sum();
+            }
+            // The mean over a whole block, so that weights stay in `0.0..=1.0` at every size. A very
+            // small one must not vanish by rounding, or a lone visible pixel would be lost.
+            half_weight[y * width + x] = (total / 4.0).max(f32::MIN_POSITIVE);
+        }
+    }
+    (half, half_weight)
+}
+
+#[cfg(test)]
+mod tests {
+    use image::{Luma, LumaA, Rgb, Rgba};
+
+    use super::*;
+    use crate::resize;
+
+    /// Writes what was read, without a change.
+    fn unchanged(picture: &Picture) -> DynamicImage {
+        picture.write(picture.rgb.clone(), picture.alpha.clone())
+    }
+
+    /// Writes what was read, enlarged.
+    fn enlarged(picture: &Picture, width: usize, height: usize) -> DynamicImage {
+        let enlarge = |planes| resize::enlarge(planes, width, height);
+        picture.write(enlarge(&picture.rgb), picture.alpha.as_ref().map(enlarge))
+    }
+
+    /// A picture of 7 x 5 pixels with a different value in each sample, and no alpha of zero.
+    fn ramp<P>(sample: impl Fn(u32) -> P::Subpixel) -> ImageBuffer<P, Vec<P::Subpixel>>
+    where
+        P: Pixel,
+    {
+        let samples = (0..7 * 5 * u32::from(P::CHANNEL_COUNT))
+            .map(sample)
+            .collect();
+        ImageBuffer::from_raw(7, 5, samples).unwrap()
+    }
+
+    #[test]
+    fn every_kind_comes_back_bit_exact() {
+        use DynamicImage::*;
+        let u8 = |i: u32| 1 + (i * 53 % 255) as u8;
+        let u16 = |i: u32| 1 + (i * 12_347 % 65_535) as u16;
+        let f32 = |i: u32| (1 + i) as f32 / 141.0;
+        for image in [
+            ImageLuma8(ramp(u8)),
+            ImageLumaA8(ramp(u8)),
+            ImageRgb8(ramp(u8)),
+            ImageRgba8(ramp(u8)),
+            ImageLuma16(ramp(u16)),
+            ImageLumaA16(ramp(u16)),
+            ImageRgb16(ramp(u16)),
+            ImageRgba16(ramp(u16)),
+            ImageRgb32F(ramp(f32)),
+            ImageRgba32F(ramp(f32)),
+        ] {
+            let picture = Picture::read(&image).unwrap();
+            assert_eq!(picture.alpha.is_some(), image.has_alpha());
+            assert_eq!(unchanged(&picture), image, "{:?}", image.color());
+        }
+    }
+
+    #[test]
+    fn all_integers_survive() {
+        let grey8 = ImageBuffer::<Luma<u8>, _>::from_raw(16, 16, (0..=255).collect()).unwrap();
+        let grey16 =
+            ImageBuffer::<Luma<u16>, _>::from_raw(256, 256, (0..=65_535).collect()).unwrap();
+        for image in [DynamicImage::from(grey8), DynamicImage::from(grey16)] {
+            let picture = Picture::read(&image).unwrap();
+            assert_eq!(picture.rgb.plane(0), picture.rgb.plane(2));
+            assert_eq!(unchanged(&picture), image);
+        }
+    }
+
+    #[test]
+    fn integers_round_to_nearest_and_clamp() {
+        let picture = Picture::read(&DynamicImage::new_rgb8(1, 1)).unwrap();
+        let image = picture.write(Planes::new(3, 1, 1, vec![-0.2, 127.6 / 255.0, 1.7]), None);
+        assert_eq!(image.to_rgb8().get_pixel(0, 0), &Rgb([0, 128, 255]));
+    }
+
+    #[test]
+    fn grey_is_the_luma_of_the_colour() {
+        let picture = Picture::read(&DynamicImage::new_luma8(1, 1)).unwrap();
+        let image = picture.write(Planes::new(3, 1, 1, vec![1.0, 0.0, 0.0]), None);
+        assert_eq!(image.as_luma8().unwrap().get_pixel(0, 0), &Luma([76]));
+    }
+
+    #[test]
+    fn floats_are_clamped() {
+        let pixel = Rgb([-0.5_f32, 0.25, 7.0]);
+        let picture = Picture::read(&ImageBuffer::from_pixel(1, 1, pixel).into()).unwrap();
+        assert_eq!(picture.rgb.data, [0.0, 0.25, 1.0]);
+    }
+
+    #[test]
+    fn non_finite_values_are_refused() {
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let mut buffer = ImageBuffer::from_pixel(3, 2, Rgba([0.5_f32; 4]));
+            buffer.get_pixel_mut(2, 1).0[3] = bad;
+            assert!(matches!(
+                Picture::read(&buffer.into()),
+                Err(Error::NonFinitePicture)
+            ));
+        }
+    }
+
+    #[test]
+    fn empty_pictures_are_refused() {
+        for (width, height) in [(0, 0), (0, 4), (4, 0)] {
+            assert!(matches!(
+                Picture::read(&DynamicImage::new_rgba16(width, height)),
+                Err(Error::EmptyPicture { width: w, height: h }) if (w, h) == (width, height)
+            ));
+        }
+    }
+
+    #[test]
+    fn samples_past_the_picture_are_ignored() {
+        let buffer = ImageBuffer::<Luma<u8>, _>::from_raw(2, 1, vec![1, 2, 3]).unwrap();
+        let picture = Picture::read(&buffer.into()).unwrap();
+        assert_eq!(unchanged(&picture).as_bytes(), [1, 2]);
+    }
+
+    #[test]
+    fn a_white_disc_gets_no_fringe() {
+        let disc = ImageBuffer::from_fn(33, 29, |x, y| {
+            let (dx, dy) = (f64::from(x) - 15.3, f64::from(y) - 13.6);
+            // One pixel wide, so that there are semi-transparent pixels; black where transparent.
+            let alpha = (9.5 - dx.hypot(dy)).clamp(0.0, 1.0);
+            let level = if alpha > 0.0 { 255 } else { 0 };
+            Rgba([level, level, level, (alpha * 255.0) as u8])
+        });
+        let picture = Picture::read(&disc.into()).unwrap();
+        let large = enlarged(&picture, 132, 116);
+        let large = large.as_rgba8().unwrap();
+        assert!(large.pixels().any(|pixel| pixel.0[3] == 0));
+        assert!(large.pixels().any(|pixel| pixel.0[3] == 255));
+        for pixel in large.pixels().filter(|pixel| pixel.0[3] > 0) {
+            assert!(pixel.0[..3].iter().all(|&v| v >= 253), "{pixel:?}");
+        }
+    }
+
+    #[test]
+    fn colour_bleeds_from_the_nearest_side() {
+        // Red at the left end, blue at the right, black transparent between.
+        let line = ImageBuffer::from_fn(40, 3, |x, _| match x {
+            0..4 => Rgba([255_u8, 0, 0, 255]),
+            36.. => Rgba([0, 0, 255, 255]),
+            _ => Rgba([0, 0, 0, 0]),
+        });
+        let rgb = Picture::read(&line.into()).unwrap().rgb;
+        let at = |x: usize| [0, 1, 2].map(|channel| rgb.plane(channel)[40 + x]);
+        assert_eq!(at(3), [1.0, 0.0, 0.0]);
+        assert!(at(4)[0] > 0.8 && at(35)[2] > 0.8, "{:?}", (at(4), at(35)));
+        for x in 0..40 {
+            let [r, g, b] = at(x);
+            assert!((r + b - 1.0).abs() < 1e-5 && g == 0.0, "{x}: {:?}", at(x));
+        }
+    }
+
+    #[test]
+    fn semi_transparent_pixels_keep_their_colour() {
+        let pixel = LumaA([200_u8, 1]);
+        let picture = Picture::read(&ImageBuffer::from_pixel(2, 2, pixel).into()).unwrap();
+        assert_eq!(picture.rgb, Planes::filled(3, 2, 2, 200.0 / 255.0));
+    }
+
+    #[test]
+    fn opaque_stays_opaque() {
+        let buffer = ImageBuffer::from_pixel(5, 3, Rgba([0.1_f32, 0.5, 0.9, 1.0]));
+        let picture = Picture::read(&buffer.into()).unwrap();
+        let large = enlarged(&picture, 17, 11);
+        assert!(
+            large
+                .as_rgba32f()
+                .unwrap()
+                .pixels()
+                .all(|pixel| pixel.0[3] == 1.0)
+        );
+    }
+
+    #[test]
+    fn transparent_everywhere_stays_so() {
+        let image = DynamicImage::from(ImageBuffer::from_pixel(3, 4, Rgba([9_u8, 8, 7, 0])));
+        let picture = Picture::read(&image).unwrap();
+        assert_eq!(unchanged(&picture), image);
+        let large = enlarged(&picture, 12, 16);
+        assert!(large.to_rgba8().pixels().all(|pixel| pixel.0[3] == 0));
+    }
+
+    #[test]
+    fn one_pixel() {
+        for alpha in [0, 77, 255] {
+            let image = DynamicImage::from(ImageBuffer::from_pixel(1, 1, Rgba([9, 8, 7, alpha])));
+            let picture = Picture::read(&image).unwrap();
+            let large = enlarged(&picture, 4, 4).to_rgba8();
+            assert!(large.pixels().all(|pixel| pixel.0 == [9, 8, 7, alpha]));
+        }
+    }
+
+    #[test]
+    fn the_colour_space_is_kept() {
+        let mut image = DynamicImage::new_rgb8(2, 2);
+        image.set_color_space(Cicp::DISPLAY_P3).unwrap();
+        let picture = Picture::read(&image).unwrap();
+        assert_eq!(unchanged(&picture).color_space(), Cicp::DISPLAY_P3);
+    }
+}

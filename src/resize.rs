@@ -1,0 +1,246 @@
+//! Bicubic resize of [`Planes`] in `f32`, not clamped, with the kernels and positions of PyTorch's
+//! `F.interpolate(mode = "bicubic", align_corners = False)`.
+//!
+//! The convolution itself is that of `fast_image_resize` (weights in `f64`, no rounding between the passes). PyTorch differs
+//! from its presets in three points, all expressed here as kernel, padding and crop box: enlarging uses the cubic
+//! kernel with a = -0.75 and a replicated border (the crate drops taps outside), reducing with antialias uses
+//! a = -0.5 (as PIL does), and the source step may be `1 / scale` instead of `in / out`.
+
+use fast_image_resize::images::TypedImage;
+use fast_image_resize::pixels::F32;
+use fast_image_resize::{Filter, FilterType, ResizeAlg, ResizeOptions, Resizer};
+
+use crate::planes::Planes;
+
+/// Half the width of the cubic kernel: as many border pixels are replicated on each side.
+const SUPPORT: usize = 2;
+
+/// Enlarges to `width` x `height` without antialias; the source step is `in / out` on each axis.
+pub(crate) fn enlarge(picture: &Planes, width: usize, height: usize) -> Planes {
+    let steps = steps(picture, width, height);
+    interpolate(picture, steps, width, height)
+}
+
+/// Enlarges to `width` x `height` without antialias; the source step is `1 / scale` on both axes.
+///
+/// This is what PyTorch does where a scale factor was given: the size is rounded down, the step is not corrected for it.
+pub(crate) fn enlarge_by(picture: &Planes, scale: f64, width: usize, height: usize) -> Planes {
+    interpolate(picture, (scale.recip(), scale.recip()), width, height)
+}
+
+/// Reduces to `width` x `height` with antialias, cubic kernel; the source step is `in / out` on each axis.
+///
+/// An axis that does not shrink gets the kernel at its own width, as in PIL.
+#[cfg(any(test, feature = "train"))]
+pub(crate) fn reduce(picture: &Planes, width: usize, height: usize) -> Planes {
+    reduce_with(picture, width, height, FilterType::CatmullRom)
+}
+
+/// [`reduce`] with another kernel, widened by the step in the same way.
+#[cfg(any(test, feature = "train"))]
+pub(crate) fn reduce_with(
+    picture: &Planes,
+    width: usize,
+    height: usize,
+    kernel: FilterType,
+) -> Planes {
+    let steps = steps(picture, width, height);
+    antialias(picture, steps, width, height, kernel)
+}
+
+/// Source pixels per pixel of the result, horizontally and vertically.
+fn steps(picture: &Planes, width: usize, height: usize) -> (f64, f64) {
+    (
+        picture.width as f64 / width as f64,
+        picture.height as f64 / height as f64,
+    )
+}
+
+/// Keys' cubic kernel with a = -0.75.
+fn cubic(x: f64) -> f64 {
+    const A: f64 = -0.75;
+    let x = x.abs();
+    if x < 1.0 {
+        ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0
+    } else if x < 2.0 {
+        (((x - 5.0) * x + 8.0) * x - 4.0) * A
+    } else {
+        0.0
+    }
+}
+
+fn interpolate(picture: &Planes, steps: (f64, f64), width: usize, height: usize) -> Planes {
+    let (right, bottom) = (steps.0 * width as f64, steps.1 * height as f64);
+    // The last source position may lie past the picture when the step was given.
+    let beyond = |end: f64, size: usize| (end.ceil() as usize).saturating_sub(size) + SUPPORT;
+    let (pad_right, pad_bottom) = (beyond(right, picture.width), beyond(bottom, picture.height));
+    let kernel = Filter::new("cubic, a = -0.75", cubic, SUPPORT as f64).expect("finite support");
+    let options = ResizeOptions::new()
+        .resize_alg(ResizeAlg::Interpolation(FilterType::Custom(kernel)))
+        .crop(SUPPORT as f64, SUPPORT as f64, right, bottom);
+    convolve(picture, &options, width, height, |plane| {
+        let mut padded = Vec::with_capacity(
+            (picture.width + SUPPORT + pad_right) * (picture.height + SUPPORT + pad_bottom),
+        );
+        for y in 0..picture.height + SUPPORT + pad_bottom {
+            let y = y.saturating_sub(SUPPORT).min(picture.height - 1);
+            let row = &plane[y * picture.width..][..picture.width];
+            padded.extend(std::iter::repeat_n(F32::new(row[0]), SUPPORT));
+            padded.extend(row.iter().copied().map(F32::new));
+            padded.extend(std::iter::repeat_n(
+                F32::new(row[picture.width - 1]),
+                pad_right,
+            ));
+        }
+        TypedImage::from_pixels(
+            (picture.width + SUPPORT + pad_right) as u32,
+            (picture.height + SUPPORT + pad_bottom) as u32,
+            padded,
+        )
+        .expect("the padded size is the number of values")
+    })
+}
+
+#[cfg(any(test, feature = "train"))]
+fn antialias(
+    picture: &Planes,
+    steps: (f64, f64),
+    width: usize,
+    height: usize,
+    kernel: FilterType,
+) -> Planes {
+    // `step * size` may exceed the source by a rounding error, which the crop box would refuse.
+    let right = (steps.0 * width as f64).min(picture.width as f64);
+    let bottom = (steps.1 * height as f64).min(picture.height as f64);
+    let options = ResizeOptions::new()
+        .resize_alg(ResizeAlg::Convolution(kernel))
+        .crop(0.0, 0.0, right, bottom);
+    convolve(picture, &options, width, height, |plane| {
+        TypedImage::from_pixels(
+            picture.width as u32,
+            picture.height as u32,
+            plane.iter().copied().map(F32::new).collect(),
+        )
+        .expect("a plane holds width * height values")
+    })
+}
+
+/// Resizes each plane, turned into an image by `source`.
+fn convolve<'a>(
+    picture: &'a Planes,
+    options: &ResizeOptions,
+    width: usize,
+    height: usize,
+    source: impl Fn(&'a [f32]) -> TypedImage<'static, F32>,
+) -> Planes {
+    assert!(
+        picture.width > 0 && picture.height > 0 && width > 0 && height > 0,
+        "cannot resize {}x{} to {width}x{height}",
+        picture.width,
+        picture.height
+    );
+    let mut resizer = Resizer::new();
+    let mut data = Vec::with_capacity(picture.channels * width * height);
+    let mut target = TypedImage::<F32>::new(width as u32, height as u32);
+    for channel in 0..picture.channels {
+        resizer
+            .resize_typed(&source(picture.plane(channel)), &mut target, options)
+            .expect("the crop box lies within the source");
+        data.extend(target.pixels().iter().map(|pixel| pixel.0));
+    }
+    Planes::new(picture.channels, width, height, data)
+}
+
+#[cfg(test)]
+mod tests {
+    use safetensors::SafeTensors;
+
+    use super::*;
+
+    fn load(tensors: &SafeTensors, name: &str) -> Planes {
+        let tensor = tensors.tensor(name).unwrap();
+        let [1, channels, height, width] = tensor.shape() else {
+            panic!("{name} has shape {:?}", tensor.shape());
+        };
+        let data = tensor
+            .data()
+            .chunks_exact(4)
+            .map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap()))
+            .collect();
+        Planes::new(*channels, *width, *height, data)
+    }
+
+    /// The largest difference, as a fraction of the largest value of `expected`.
+    fn error(actual: &Planes, expected: &Planes) -> f32 {
+        assert_eq!(
+            (actual.channels, actual.width, actual.height),
+            (expected.channels, expected.width, expected.height)
+        );
+        let peak = expected.data.iter().fold(0f32, |m, v| m.max(v.abs()));
+        let difference = actual.data.iter().zip(&expected.data);
+        difference.fold(0f32, |m, (a, b)| m.max((a - b).abs())) / peak
+    }
+
+    #[test]
+    fn matches_pytorch() {
+        let directory = std::env::var("GENDR_PIX_FIXTURES")
+            .unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures").into());
+        let bytes = std::fs::read(format!("{directory}/resize.safetensors")).unwrap();
+        let tensors = SafeTensors::deserialize(&bytes).unwrap();
+        let image = load(&tensors, "image");
+        let even = load(&tensors, "image_even");
+
+        let down_by = |step, width, height| {
+            antialias(&image, (step, step), width, height, FilterType::CatmullRom)
+        };
+        let mut checked = 0;
+        let mut check = |name: &str, resized: &dyn Fn(usize, usize) -> Planes| {
+            let expected = load(&tensors, name);
+            let error = error(&resized(expected.width, expected.height), &expected);
+            // Both sides sum a few products in f32: some units in the last place (6e-8), no more.
+            assert!(error < 1e-5, "{name}: {error:e}");
+            checked += 1;
+        };
+        check("up2", &|w, h| enlarge(&image, w, h));
+        check("up3", &|w, h| enlarge(&image, w, h));
+        check("up4", &|w, h| enlarge(&image, w, h));
+        check("up4", &|w, h| enlarge_by(&image, 4.0, w, h));
+        check("up1_5_size", &|w, h| enlarge(&image, w, h));
+        check("up1_5_scale", &|w, h| enlarge_by(&image, 1.5, w, h));
+        check("down1_2_aa_size", &|w, h| reduce(&image, w, h));
+        check("down1_4_aa_size", &|w, h| reduce(&image, w, h));
+        check("down1_2_aa_scale", &|w, h| down_by(2.0, w, h));
+        check("down1_4_aa_scale", &|w, h| down_by(4.0, w, h));
+        check("even_down1_2_aa", &|w, h| reduce(&even, w, h));
+        check("even_down1_4_aa", &|w, h| reduce(&even, w, h));
+        assert_eq!(checked, 12);
+    }
+
+    #[test]
+    fn one_pixel_stays_its_value() {
+        let pixel = Planes::new(3, 1, 1, vec![0.1, 0.5, 1.2]);
+        for picture in [enlarge(&pixel, 5, 3), enlarge_by(&pixel, 4.0, 4, 4)] {
+            for channel in 0..3 {
+                for value in picture.plane(channel) {
+                    assert!((value - pixel.data[channel]).abs() < 1e-6);
+                }
+            }
+        }
+        assert_eq!(reduce(&pixel, 1, 1), pixel);
+    }
+
+    #[test]
+    fn same_size_is_identity() {
+        let picture = Planes::new(1, 3, 2, vec![0.0, 0.2, 0.9, -0.3, 1.4, 0.5]);
+        assert_eq!(enlarge(&picture, 3, 2), picture);
+        assert_eq!(reduce(&picture, 3, 2), picture);
+    }
+
+    #[test]
+    fn one_axis_may_stay() {
+        let picture = Planes::filled(3, 8, 5, 0.25);
+        let narrow = reduce(&picture, 2, 5);
+        assert_eq!((narrow.width, narrow.height), (2, 5));
+        assert!(narrow.data.iter().all(|v| (v - 0.25).abs() < 1e-6));
+    }
+}

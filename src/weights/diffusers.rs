@@ -1,0 +1,179 @@
+//! A folder of diffusers: `config.json`, the UNet's weights in one file or in shards, and prompt embeddings.
+//!
+//! | file                                                  | what                                               |
+//! |-------------------------------------------------------|----------------------------------------------------|
+//! | `config.json`                                         | the UNet's config                                  |
+//! | `diffusion_pytorch_model.safetensors`                 | the weights, or                                    |
+//! | `diffusion_pytorch_model.safetensors.index.json`      | the list of their shards, or                       |
+//! | `diffusion_pytorch_model.fp16.safetensors`            | the weights in half precision, or                  |
+//! | `diffusion_pytorch_model.safetensors.index.fp16.json` | the list of their shards; the first found is taken |
+//! | `prompts.safetensors`                                 | `prompt.positive` and `prompt.negative`            |
+//!
+//! The first four kinds are as diffusers saves them. In the folder of a whole pipeline they are looked for in `unet/`;
+//! `prompts.safetensors`, which diffusers does not know, lies in the folder itself.
+
+use super::checkpoint::Checkpoint;
+use super::diffusers_config;
+use super::file::File;
+use super::{Source, Weights};
+use super::{empty_unet, fill_unet, prompts_wanted, read_prompts, unet_wanted};
+use crate::backend::Backend;
+use crate::error::{Error, Result};
+use crate::unet::{UNet, UNetConfig};
+use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+/// The file of the UNet's config.
+const CONFIG: &str = "config.json";
+/// The file of the prompt embeddings.
+const PROMPTS_FILE: &str = "prompts.safetensors";
+/// The weights in one file or the index of their shards, best first; the last is how diffusers called the variant's
+/// index up to 0.29.
+const WEIGHTS: [&str; 5] = [
+    "diffusion_pytorch_model.safetensors",
+    "diffusion_pytorch_model.safetensors.index.json",
+    "diffusion_pytorch_model.fp16.safetensors",
+    "diffusion_pytorch_model.safetensors.index.fp16.json",
+    "diffusion_pytorch_model.fp16.safetensors.index.json",
+];
+
+/// Loads a UNet and the prompt embeddings beside it.
+///
+/// # Errors
+///
+/// Those of [`UNet::load_diffusers`], also for the file of the prompt embeddings.
+pub(crate) fn load<B: Backend>(
+    folder: &Path,
+    device: &B::Device,
+) -> Result<(UNetConfig, Weights<B>)> {
+    let prompts = folder.join(PROMPTS_FILE);
+    let unet = OpenUNet::open(folder, device)?;
+    let prompts = Checkpoint::of_file(File::open(Source::File(prompts))?);
+    prompts.check(&prompts_wanted(&unet.config).collect::<Vec<_>>())?;
+    let [positive, negative] = read_prompts(&prompts, device)?;
+    let (config, unet) = unet.read()?;
+    let weights = Weights {
+        unet,
+        positive,
+        negative,
+    };
+    Ok((config, weights))
+}
+
+impl<B: Backend> UNet<B> {
+    /// Loads the UNet of a diffusers folder (`config.json` and `diffusion_pytorch_model.safetensors`, in shards or
+    /// not, plain or `fp16`), or of the folder `unet` in a pipeline's.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Io`] when a file is absent or cannot be read.
+    /// - [`Error::Format`] when a file is not what its name says, the folder has no weights, an index names a file
+    ///   outside of the folder, or a tensor's type is not f32, f16 or bf16.
+    /// - [`Error::Config`] when the config is not valid or asks for what is not implemented.
+    /// - [`Error::Keys`] when the tensors are not those of the config.
+    /// - [`Error::NonFiniteWeight`] when a weight is not finite in the backend's precision.
+    pub fn load_diffusers(
+        folder: impl AsRef<Path>,
+        device: &B::Device,
+    ) -> Result<(UNetConfig, Self)> {
+        OpenUNet::open(folder.as_ref(), device)?.read()
+    }
+}
+
+/// A UNet's files, open and found to fit: all but its weights is read.
+struct OpenUNet<B: Backend> {
+    config: UNetConfig,
+    empty: UNet<B>,
+    checkpoint: Checkpoint,
+}
+
+impl<B: Backend> OpenUNet<B> {
+    fn open(folder: &Path, device: &B::Device) -> Result<Self> {
+        let folder = unet_folder(folder);
+        let config = diffusers_config::parse(&folder.join(CONFIG))?;
+        let checkpoint = open_weights(&folder)?;
+        let empty = empty_unet(&config, &checkpoint, device)?;
+        checkpoint.check(&unet_wanted(&empty, ""))?;
+        Ok(Self {
+            config,
+            empty,
+            checkpoint,
+        })
+    }
+
+    fn read(self) -> Result<(UNetConfig, UNet<B>)> {
+        let unet = fill_unet(self.empty, "", &self.checkpoint)?;
+        Ok((self.config, unet))
+    }
+}
+
+/// The folder itself, or `unet/` in it when only that has a config.
+fn unet_folder(folder: &Path) -> PathBuf {
+    let inner = folder.join("unet");
+    if !folder.join(CONFIG).exists() && inner.join(CONFIG).exists() {
+        inner
+    } else {
+        folder.to_owned()
+    }
+}
+
+fn open_weights(folder: &Path) -> Result<Checkpoint> {
+    for name in WEIGHTS {
+        let path = folder.join(name);
+        // Any other trouble than absence is told when the file is opened.
+        if matches!(path.metadata(), Err(error) if error.kind() == ErrorKind::NotFound) {
+            continue;
+        }
+        return if name.ends_with(".json") {
+            open_shards(folder, &path)
+        } else {
+            Ok(Checkpoint::of_file(File::open(Source::File(path))?))
+        };
+    }
+    Err(Error::Format {
+        path: folder.to_owned(),
+        reason: format!("has no weights: none of {}", WEIGHTS.join(", ")),
+    })
+}
+
+/// The index of a model in several files.
+#[derive(Deserialize)]
+struct Index {
+    /// The file of each key.
+    weight_map: BTreeMap<String, String>,
+}
+
+fn open_shards(folder: &Path, index_path: &Path) -> Result<Checkpoint> {
+    let invalid = |reason| Error::Format {
+        path: index_path.to_owned(),
+        reason,
+    };
+    let text = diffusers_config::read_text(index_path)?;
+    let index: Index = serde_json::from_str(&text)
+        .map_err(|error| invalid(format!("is not an index of shards: {error}")))?;
+    let names: BTreeSet<_> = index.weight_map.values().collect();
+    let mut files = BTreeMap::new();
+    for name in names {
+        if !is_plain_name(name) {
+            return Err(invalid(format!(
+                "names {name:?}, which is not a file of its folder"
+            )));
+        }
+        files.insert(name, File::open(Source::File(folder.join(name)))?);
+    }
+    for (key, name) in &index.weight_map {
+        if !files[name].tensors.contains_key(key) {
+            return Err(invalid(format!(
+                "places tensor `{key}` in {name:?}, which lacks it"
+            )));
+        }
+    }
+    Checkpoint::new(index_path.to_owned(), files.into_values().collect())
+}
+
+/// Whether `name` can only mean a file of the folder it is joined to, on any system: an index is not to be trusted.
+fn is_plain_name(name: &str) -> bool {
+    !name.contains(['/', '\\', ':']) && Path::new(name).file_name() == Some(name.as_ref())
+}

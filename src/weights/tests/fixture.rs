@@ -1,0 +1,68 @@
+//! A real checkpoint of diffusers: keys, values and what is computed from them.
+
+use super::*;
+
+#[test]
+fn keys_are_those_of_diffusers() {
+    let config = diffusers_config::parse(&fixture("unet_tiny/config.json")).unwrap();
+    let unet = config.init::<Flex>(&Default::default()).unwrap();
+    let mut ours: Vec<_> = walk::shapes(&unet);
+    ours.sort();
+    let bytes = std::fs::read(fixture("unet_tiny").join(MODEL)).unwrap();
+    let theirs: Vec<_> = Parts::of(&bytes)
+        .tensors
+        .into_iter()
+        .map(|(key, (_, shape, _))| (key, shape))
+        .collect();
+    assert_eq!(ours, theirs);
+}
+
+#[test]
+fn a_diffusers_checkpoint_passes_through_unchanged() {
+    let folder = TempDir::new().unwrap();
+    let weights = std::fs::read(fixture("unet_tiny").join(MODEL)).unwrap();
+    write(&folder, MODEL, &weights);
+    let config = std::fs::read(fixture("unet_tiny/config.json")).unwrap();
+    write(&folder, "config.json", config);
+    let mut prompts = Parts {
+        metadata: HashMap::new(),
+        tensors: BTreeMap::new(),
+    };
+    prompts.insert(PROMPTS[0], &[2, 64], &[0.5; 128]);
+    prompts.insert(PROMPTS[1], &[1, 64], &[-0.5; 64]);
+    write(&folder, "prompts.safetensors", prompts.bytes());
+    let (_, loaded) = load_folder(&folder).unwrap();
+    assert_eq!(loaded.positive.dims(), [2, 64]);
+
+    let theirs = Parts::of(&weights);
+    let mut count = 0;
+    walk::values(&loaded.unet, |key, data| {
+        count += 1;
+        assert_eq!(data.to_vec::<f32>().unwrap(), theirs.values(key), "{key}");
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(count, theirs.tensors.len());
+}
+
+/// A square matrix looks the same whether it is transposed or not: only the computation tells.
+#[test]
+fn a_loaded_unet_computes_what_diffusers_does() {
+    let device = Default::default();
+    let config = diffusers_config::parse(&fixture("unet_tiny/config.json")).unwrap();
+    let weights = Source::File(fixture("unet_tiny").join(MODEL));
+    let checkpoint = Checkpoint::of_file(File::open(weights).unwrap());
+    let unet = empty_unet::<Flex>(&config, &checkpoint, &device).unwrap();
+    let unet = fill_unet(unet, "", &checkpoint).unwrap();
+
+    let io = Source::File(fixture("unet_tiny/io.safetensors"));
+    let io = Checkpoint::of_file(File::open(io).unwrap());
+    let read = |key: &str| io.read(key, false, DType::F32).unwrap();
+    let sample = Tensor::from_data(read("main.sample"), &device);
+    let prompt = Tensor::from_data(read("main.encoder_hidden_states"), &device);
+    let output = unet.forward(sample, &unet.condition(500.0, prompt));
+    let expected = Tensor::<Flex, 4>::from_data(read("main.output_f64ref"), &device);
+    let scale = expected.clone().abs().max().into_scalar();
+    let difference = (output - expected).abs().max().into_scalar();
+    assert!(difference < 1e-4 * scale, "{difference} of {scale}");
+}

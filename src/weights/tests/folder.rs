@@ -1,0 +1,184 @@
+//! Folders of diffusers.
+
+use super::*;
+
+/// A folder as diffusers leaves it, for mini, with prompts.
+fn folder(model: &Weights<Flex>) -> (TempDir, Parts) {
+    let folder = TempDir::new().unwrap();
+    let mut weights = Parts::of(&saved(model, Storage::F32));
+    let mut prompts = weights.clone();
+    prompts
+        .tensors
+        .retain(|key, _| PROMPTS.contains(&key.as_str()));
+    weights.tensors = weights
+        .tensors
+        .into_iter()
+        .filter_map(|(key, tensor)| Some((key.strip_prefix("unet.")?.to_owned(), tensor)))
+        .collect();
+    write(&folder, "config.json", mini_json().to_string());
+    write(&folder, MODEL, weights.bytes());
+    write(&folder, "prompts.safetensors", prompts.bytes());
+    (folder, weights)
+}
+
+#[test]
+fn every_layout_of_a_folder_is_read() {
+    let model = random_model();
+    let expected = saved(&model, Storage::F32);
+    let layouts: [(&str, Option<&str>); 5] = [
+        (MODEL, None),
+        ("diffusion_pytorch_model.fp16.safetensors", None),
+        ("", Some("diffusion_pytorch_model.safetensors.index.json")),
+        (
+            "",
+            Some("diffusion_pytorch_model.safetensors.index.fp16.json"),
+        ),
+        (
+            "",
+            Some("diffusion_pytorch_model.fp16.safetensors.index.json"),
+        ),
+    ];
+    for (file, index) in layouts {
+        for sub in ["", "unet/"] {
+            let (folder, weights) = folder(&model);
+            remove(&folder, "config.json");
+            remove(&folder, MODEL);
+            write(
+                &folder,
+                &format!("{sub}config.json"),
+                mini_json().to_string(),
+            );
+            match index {
+                None => write(&folder, &format!("{sub}{file}"), weights.bytes()),
+                Some(index) => write_shards(&folder, &weights, sub, index),
+            }
+            let (config, loaded) = load_folder(&folder).unwrap();
+            assert_eq!(config, mini());
+            assert_eq!(
+                saved(&loaded, Storage::F32),
+                expected,
+                "{sub}{file} {index:?}"
+            );
+        }
+    }
+}
+
+/// Splits weights over two shards by turns.
+fn write_shards(folder: &TempDir, weights: &Parts, sub: &str, index: &str) {
+    let mut shards = [(); 2].map(|()| Parts {
+        metadata: HashMap::new(),
+        tensors: BTreeMap::new(),
+    });
+    let mut map = BTreeMap::new();
+    for (i, (key, tensor)) in weights.tensors.iter().enumerate() {
+        map.insert(key, format!("shard-{}.safetensors", i % 2));
+        shards[i % 2].tensors.insert(key.clone(), tensor.clone());
+    }
+    for (i, shard) in shards.iter().enumerate() {
+        write(
+            folder,
+            &format!("{sub}shard-{i}.safetensors"),
+            shard.bytes(),
+        );
+    }
+    let json = serde_json::json!({ "metadata": { "total_size": 1 }, "weight_map": map });
+    write(folder, &format!("{sub}{index}"), json.to_string());
+}
+
+#[test]
+fn shards_are_checked() {
+    let (folder, weights) = folder(&random_model());
+    let index = "diffusion_pytorch_model.safetensors.index.json";
+    remove(&folder, MODEL);
+    write_shards(&folder, &weights, "", index);
+
+    // A key in two shards.
+    let shard = folder.path().join("shard-0.safetensors");
+    let intact = std::fs::read(&shard).unwrap();
+    write(&folder, "shard-0.safetensors", weights.bytes());
+    let reason = format_reason(load_folder(&folder).unwrap_err(), "shard-1.safetensors");
+    assert!(reason.contains("is also in"), "{reason}");
+    // A shard that lacks a key.
+    let mut less = Parts::of(&intact);
+    let (gone, _) = less.tensors.pop_first().unwrap();
+    write(&folder, "shard-0.safetensors", less.bytes());
+    let reason = format_reason(load_folder(&folder).unwrap_err(), index);
+    assert!(reason.contains(&gone), "{reason}");
+    // No shard.
+    remove(&folder, "shard-0.safetensors");
+    let error = load_folder(&folder).unwrap_err();
+    assert!(matches!(error, Error::Io { path, .. } if path == shard));
+}
+
+#[test]
+fn an_index_reaches_no_file_outside_of_its_folder() {
+    let (folder, weights) = folder(&random_model());
+    let index = "diffusion_pytorch_model.safetensors.index.json";
+    remove(&folder, MODEL);
+    write(&folder, "inner/weights.safetensors", weights.bytes());
+    let absolute = folder.path().join("inner/weights.safetensors");
+    for name in [
+        "inner/weights.safetensors",
+        "../weights.safetensors",
+        "..",
+        ".",
+        "",
+        "inner\\weights.safetensors",
+        "C:weights.safetensors",
+        absolute.to_str().unwrap(),
+    ] {
+        let json = serde_json::json!({ "weight_map": { "conv_in.bias": name } });
+        write(&folder, index, json.to_string());
+        let reason = format_reason(load_folder(&folder).unwrap_err(), index);
+        assert!(reason.contains("not a file of its folder"), "{reason}");
+    }
+    for text in ["", "[]", "{}", "{\"weight_map\": {\"a\": 1}}"] {
+        write(&folder, index, text);
+        let reason = format_reason(load_folder(&folder).unwrap_err(), index);
+        assert!(reason.contains("not an index of shards"), "{reason}");
+    }
+}
+
+#[test]
+fn incomplete_folders_are_refused() {
+    let model = random_model();
+    let (no_prompts, _) = folder(&model);
+    remove(&no_prompts, "prompts.safetensors");
+    let error = load_folder(&no_prompts).unwrap_err();
+    assert!(matches!(error, Error::Io { path, .. } if path.ends_with("prompts.safetensors")));
+    // The UNet alone does without.
+    UNet::<Flex>::load_diffusers(no_prompts.path(), &Default::default()).unwrap();
+
+    let (no_weights, _) = folder(&model);
+    remove(&no_weights, MODEL);
+    let reason = format_reason(load_folder(&no_weights).unwrap_err(), "");
+    assert!(reason.contains(MODEL), "{reason}");
+
+    let (bad_config, _) = folder(&model);
+    for text in [&b"{"[..], b"[]", b"", b"\xff\xfe"] {
+        write(&bad_config, "config.json", text);
+        format_reason(load_folder(&bad_config).unwrap_err(), "config.json");
+    }
+    let mut json = mini_json();
+    json["class_embed_type"] = "timestep".into();
+    write(&bad_config, "config.json", json.to_string());
+    let error = load_folder(&bad_config).unwrap_err();
+    assert!(matches!(
+        error,
+        Error::Config {
+            field: "class_embed_type",
+            ..
+        }
+    ));
+
+    let (bad_prompts, mut weights) = folder(&model);
+    write(&bad_prompts, "prompts.safetensors", weights.bytes());
+    let error = load_folder(&bad_prompts).unwrap_err();
+    assert!(matches!(error, Error::Keys { path, .. } if path.ends_with("prompts.safetensors")));
+
+    let (bad_weights, _) = folder(&model);
+    weights.tensors.pop_first();
+    write(&bad_weights, MODEL, weights.bytes());
+    let error = load_folder(&bad_weights).unwrap_err();
+    assert!(matches!(error, Error::Keys { path, .. } if path.ends_with(MODEL)));
+}
