@@ -1,0 +1,93 @@
+//! Trains the bundled model, on the CPU, from nothing but a seed:
+//!
+//! ```sh
+//! cargo run --release --features train --example train_nano -- --folder runs/nano --out assets/nano.safetensors
+//! ```
+//!
+//! Stopped at any moment, the same command goes on from the last checkpoint. `log.jsonl` in the folder has a line for
+//! every hundred steps.
+
+use burn::backend::Autodiff;
+use clap::Parser;
+use gendr_pix::train::{NanoConfig, NanoTrainer};
+use gendr_pix::{Storage, backend};
+use indicatif::{ProgressBar, ProgressStyle};
+use std::error::Error;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// Steps between two lines of the log.
+const LOG_EVERY: u64 = 100;
+/// Time between two checkpoints.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(180);
+
+/// Train the bundled nano model.
+#[derive(Parser)]
+struct Args {
+    /// Folder of the checkpoint and the log.
+    #[arg(long, default_value = "runs/nano")]
+    folder: PathBuf,
+    /// The weights file to write.
+    #[arg(long)]
+    out: PathBuf,
+    /// Seed of everything.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Training steps; the recipe's number when not given.
+    #[arg(long)]
+    steps: Option<u64>,
+    /// Write the weights of the last checkpoint as they are, and stop.
+    #[arg(long)]
+    export: bool,
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let args = Args::parse();
+    let mut config = NanoConfig::recipe(args.seed);
+    config.steps = args.steps.unwrap_or(config.steps);
+    let steps = config.steps;
+    fs::create_dir_all(&args.folder)?;
+    let checkpoint = args.folder.join("checkpoint");
+    let mut trainer =
+        NanoTrainer::<Autodiff<backend::Default>>::new(config, &checkpoint, &Default::default())?;
+
+    if !args.export {
+        let mut log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(args.folder.join("log.jsonl"))?;
+        let style = "{elapsed_precise} {wide_bar} {pos}/{len}, {eta} left, {msg}";
+        let bar = ProgressBar::new(steps).with_style(ProgressStyle::with_template(style)?);
+        bar.set_position(trainer.steps_done());
+        bar.reset_eta();
+        let mut saved = Instant::now();
+        let mut errors = Vec::new();
+        while trainer.steps_done() < steps {
+            let progress = trainer.step();
+            errors.extend(progress.relative_l1);
+            if progress.step % LOG_EVERY == 0 {
+                let mean = errors.iter().sum::<f64>() / errors.len() as f64;
+                errors.clear();
+                bar.set_message(format!("error {mean:.4} of the plain resize's"));
+                let line = serde_json::json!({ "step": progress.step, "relative_l1": mean, "fourier": progress.fourier, "rate": progress.rate });
+                writeln!(log, "{line}")?;
+            }
+            if saved.elapsed() > CHECKPOINT_EVERY {
+                trainer.checkpoint(&checkpoint)?;
+                saved = Instant::now();
+            }
+            bar.inc(1);
+        }
+        trainer.checkpoint(&checkpoint)?;
+        bar.finish();
+    }
+    trainer.model()?.save(&args.out, Storage::F16)?;
+    println!(
+        "{}: weights after {} steps",
+        args.out.display(),
+        trainer.steps_done()
+    );
+    Ok(())
+}
