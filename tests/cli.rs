@@ -1,0 +1,312 @@
+//! The example program `upscale`, run as a user would run it.
+//!
+//! `cargo test` builds the examples; `cargo test --test cli` alone does not, and finds the one of the last build.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use image::DynamicImage;
+use tempfile::TempDir;
+
+/// A folder for one test, and the program run in it.
+struct Folder(TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Writes a picture in the format of its extension.
+    fn picture(&self, name: &str, image: &DynamicImage) {
+        image.save(self.path(name)).unwrap();
+    }
+
+    /// The names of all files, sorted; those in a folder as `folder/name`.
+    fn names(&self) -> Vec<String> {
+        fn walk(folder: &Path, prefix: &str, names: &mut Vec<String>) {
+            for entry in fs::read_dir(folder).unwrap() {
+                let entry = entry.unwrap();
+                let name = format!("{prefix}{}", entry.file_name().into_string().unwrap());
+                if entry.file_type().unwrap().is_dir() {
+                    walk(&entry.path(), &format!("{name}/"), names);
+                } else {
+                    names.push(name);
+                }
+            }
+        }
+        let mut names = Vec::new();
+        walk(self.0.path(), "", &mut names);
+        names.sort();
+        names
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        let test = std::env::current_exe().unwrap();
+        let profile = test.parent().unwrap().parent().unwrap();
+        let program = profile
+            .join("examples/upscale")
+            .with_extension(std::env::consts::EXE_EXTENSION);
+        assert!(
+            program.exists(),
+            "run `cargo build --example upscale` first"
+        );
+        Command::new(program)
+            .args(arguments)
+            .current_dir(self.0.path())
+            .output()
+            .unwrap()
+    }
+
+    /// Runs, expects exit code 1 and nothing on stdout, and returns the lines on stderr.
+    fn fails(&self, arguments: &[&str]) -> Vec<String> {
+        let output = self.run(arguments);
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{errors}");
+        assert!(output.stdout.is_empty());
+        errors.lines().map(str::to_owned).collect()
+    }
+}
+
+/// 8 x 8 pixels, all different.
+fn colours() -> DynamicImage {
+    image::RgbImage::from_fn(8, 8, |x, y| {
+        image::Rgb([x * 32, y * 32, x * y].map(|v| v as u8))
+    })
+    .into()
+}
+
+#[track_caller]
+fn assert_one_line(errors: &[String], parts: &[&str]) {
+    assert_eq!(errors.len(), 1, "{errors:#?}");
+    for part in parts {
+        assert!(errors[0].contains(part), "{part:?} is not in {errors:?}");
+    }
+}
+
+#[test]
+fn an_extension_that_cannot_be_written_is_refused() {
+    let folder = Folder::new();
+    folder.picture("in.png", &colours());
+    for output in ["out.xyz", "out.gif", "out"] {
+        let errors = folder.fails(&["in.png", "-o", output]);
+        assert_one_line(&errors, &[&format!("\"{output}\""), ".png"]);
+    }
+    assert_eq!(folder.names(), ["in.png"]);
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_refused() {
+    let folder = Folder::new();
+    folder.picture("in.png", &colours());
+    fs::write(folder.path("file"), "").unwrap();
+    for output in ["file/out.png", "absent/out.png", "file/"] {
+        assert_one_line(&folder.fails(&["in.png", "-o", output]), &["cannot"]);
+    }
+    assert_eq!(folder.names(), ["file", "in.png"]);
+}
+
+#[test]
+fn an_input_is_never_overwritten() {
+    let folder = Folder::new();
+    folder.picture("in.png", &colours());
+    folder.picture("other.png", &colours());
+    let before = fs::read(folder.path("in.png")).unwrap();
+    for arguments in [
+        &["in.png", "-o", "in.png"][..],
+        &["in.png", "-o", "./in.png"],
+        &["in.png", "-o", "."],
+        &["other.png", "in.png", "-o", "./"],
+    ] {
+        assert_one_line(&folder.fails(arguments), &["overwritten"]);
+    }
+    assert_eq!(fs::read(folder.path("in.png")).unwrap(), before);
+    assert_eq!(folder.names(), ["in.png", "other.png"]);
+}
+
+#[test]
+fn two_pictures_never_share_an_output() {
+    let folder = Folder::new();
+    folder.picture("in.png", &colours());
+    let errors = folder.fails(&["in.png", "sub/in.png", "-o", "out/"]);
+    assert_one_line(&errors, &["\"in.png\"", "\"sub/in.png\""]);
+    let errors = folder.fails(&["in.png", "other.png", "-o", "out.png"]);
+    assert_one_line(&errors, &["\"out.png\"", "folder"]);
+    assert_one_line(&folder.fails(&["..", "-o", "out/"]), &["\"..\""]);
+    assert_eq!(folder.names(), ["in.png"]);
+}
+
+#[cfg(not(feature = "cuda"))]
+#[test]
+fn an_absent_backend_names_its_feature() {
+    let folder = Folder::new();
+    let errors = folder.fails(&["in.png", "-o", "out.png", "--backend", "cuda"]);
+    assert_one_line(&errors, &["--features cuda"]);
+}
+
+#[cfg(feature = "flex")]
+#[test]
+fn missing_weights_are_named() {
+    let folder = Folder::new();
+    folder.picture("in.png", &colours());
+    let errors = folder.fails(&["in.png", "-o", "out.png", "--weights", "absent.safetensors"]);
+    assert_one_line(&errors, &["absent.safetensors"]);
+    assert_eq!(folder.names(), ["in.png"]);
+}
+
+#[cfg(all(feature = "flex", feature = "pretrained"))]
+mod with_a_model {
+    use std::fs::File;
+    use std::io::BufReader;
+
+    use image::codecs::{jpeg::JpegEncoder, tiff::TiffDecoder};
+    use image::{ColorType, ImageDecoder, ImageEncoder, ImageFormat, ImageReader};
+
+    use super::*;
+
+    #[track_caller]
+    fn succeeds(folder: &Folder, arguments: &[&str]) -> String {
+        let output = folder.run(arguments);
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{errors}");
+        assert!(output.stdout.is_empty());
+        errors
+    }
+
+    #[test]
+    fn a_missing_input_is_named() {
+        let folder = Folder::new();
+        let errors = folder.fails(&["absent.png", "-o", "out.png"]);
+        assert_one_line(&errors, &["\"absent.png\""]);
+        assert!(folder.names().is_empty());
+    }
+
+    #[test]
+    fn a_truncated_picture_leaves_no_output() {
+        let folder = Folder::new();
+        folder.picture("in.png", &colours());
+        let bytes = fs::read(folder.path("in.png")).unwrap();
+        fs::write(folder.path("in.png"), &bytes[..bytes.len() / 2]).unwrap();
+        let errors = folder.fails(&["in.png", "-o", "out.png"]);
+        assert_one_line(&errors, &["\"in.png\""]);
+        assert_eq!(folder.names(), ["in.png"]);
+    }
+
+    #[test]
+    fn one_bad_picture_does_not_stop_the_others() {
+        let folder = Folder::new();
+        folder.picture("a.png", &colours());
+        fs::write(folder.path("b.png"), "not a picture").unwrap();
+        folder.picture("c.bmp", &colours());
+        let errors = folder.fails(&["a.png", "b.png", "c.bmp", "-o", "new/folder/"]);
+        assert_eq!(errors.len(), 2, "{errors:#?}");
+        assert!(errors[0].contains("\"b.png\""));
+        assert!(errors[1].contains("1 of 3"));
+        assert_eq!(
+            folder.names(),
+            [
+                "a.png",
+                "b.png",
+                "c.bmp",
+                "new/folder/a.png",
+                "new/folder/c.bmp"
+            ]
+        );
+        let large = image::open(folder.path("new/folder/c.bmp")).unwrap();
+        assert_eq!((large.width(), large.height()), (32, 32));
+    }
+
+    #[test]
+    fn an_earlier_output_is_replaced_only_by_a_whole_one() {
+        let folder = Folder::new();
+        folder.picture("in.png", &colours());
+        fs::write(folder.path("out.png"), "earlier").unwrap();
+        folder.fails(&["absent.png", "-o", "out.png"]);
+        assert_eq!(fs::read(folder.path("out.png")).unwrap(), b"earlier");
+        succeeds(&folder, &["in.png", "-o", "out.png", "--scale", "2"]);
+        assert_eq!(image::open(folder.path("out.png")).unwrap().width(), 16);
+        assert_eq!(folder.names(), ["in.png", "out.png"]);
+    }
+
+    #[test]
+    fn each_format_gets_the_nearest_kind() {
+        use ColorType::{L8, La8, La16, Rgb8, Rgb16, Rgb32F, Rgba8, Rgba16, Rgba32F};
+        let folder = Folder::new();
+        let grey = DynamicImage::from(image::ImageBuffer::from_pixel(
+            2,
+            2,
+            image::LumaA([500_u16, 40_000]),
+        ));
+        folder.picture("grey.png", &grey);
+        folder.picture("float.tiff", &DynamicImage::new_rgb32f(2, 2));
+        folder.picture("float-alpha.tiff", &DynamicImage::new_rgba32f(2, 2));
+        for (input, output, kind) in [
+            ("grey.png", "out.png", La16),
+            ("grey.png", "out.jpg", L8),
+            ("grey.png", "out.tiff", Rgba16),
+            ("grey.png", "out.bmp", Rgba8),
+            // WebP has no grey: the encoder takes it, the decoder gives colour.
+            ("grey.png", "out.webp", Rgba8),
+            ("float.tiff", "out.png", Rgb16),
+            ("float.tiff", "out.jpg", Rgb8),
+            ("float.tiff", "out.tiff", Rgb32F),
+            ("float-alpha.tiff", "out.png", Rgba16),
+            ("float-alpha.tiff", "out.tiff", Rgba32F),
+            ("float-alpha.tiff", "out.jpg", Rgb8),
+        ] {
+            let notes = succeeds(&folder, &[input, "-o", output]);
+            let seen_through = input != "float.tiff" && output == "out.jpg";
+            assert_eq!(notes.contains("on white"), seen_through, "{notes}");
+            let image = image::open(folder.path(output)).unwrap();
+            assert_eq!(image.color(), kind, "{input} to {output}");
+            assert_eq!((image.width(), image.height()), (8, 8));
+        }
+        // The last one was transparent everywhere.
+        let white = image::open(folder.path("out.jpg")).unwrap().to_rgb8();
+        assert!(white.pixels().all(|pixel| pixel.0 == [255; 3]));
+        folder.picture("grey8.png", &DynamicImage::new_luma_a8(2, 2));
+        succeeds(&folder, &["grey8.png", "-o", "out.png"]);
+        assert_eq!(image::open(folder.path("out.png")).unwrap().color(), La8);
+    }
+
+    fn decoder(path: &Path) -> Box<dyn ImageDecoder> {
+        let file = BufReader::new(File::open(path).unwrap());
+        // Through `ImageReader`, a profile larger than the pixels is lost:
+        // https://github.com/image-rs/image-tiff/issues/413
+        if ImageFormat::from_path(path).unwrap() == ImageFormat::Tiff {
+            return Box::new(TiffDecoder::new(file).unwrap());
+        }
+        let reader = ImageReader::new(file).with_guessed_format().unwrap();
+        assert_eq!(reader.format(), ImageFormat::from_path(path).ok());
+        Box::new(reader.into_decoder().unwrap())
+    }
+
+    #[test]
+    fn orientation_is_applied_and_the_profile_kept() {
+        let folder = Folder::new();
+        // One tag, 0x0112 = 6: the picture is to be turned by 90 degrees.
+        let exif = b"MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
+        let profile = |kind: &[u8; 4]| [&[0; 16], &kind[..], &[0; 108]].concat();
+        for (kind, kept) in [(b"RGB ", true), (b"CMYK", false)] {
+            let mut bytes = Vec::new();
+            let mut encoder = JpegEncoder::new(&mut bytes);
+            encoder.set_exif_metadata(exif.to_vec()).unwrap();
+            encoder.set_icc_profile(profile(kind)).unwrap();
+            DynamicImage::new_rgb8(8, 4)
+                .write_with_encoder(encoder)
+                .unwrap();
+            fs::write(folder.path("in.jpg"), bytes).unwrap();
+            for output in ["out.png", "out.jpg", "out.webp", "out.tiff"] {
+                succeeds(&folder, &["in.jpg", "-o", output, "--scale", "2"]);
+                let mut decoder = decoder(&folder.path(output));
+                assert_eq!(decoder.dimensions(), (8, 16), "{output}");
+                let expected = kept.then(|| profile(kind));
+                assert_eq!(decoder.icc_profile().unwrap(), expected, "{output}");
+            }
+        }
+    }
+}

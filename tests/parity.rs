@@ -1,0 +1,166 @@
+//! Parity with PyTorch and diffusers: golden tensors, on every CPU and GPU backend that is built.
+//!
+//! Shapes, configs and cases come from the files; `GENDR_PIX_FIXTURES` names another folder of the same layout.
+
+mod common;
+
+use common::{Golden, Tolerance, assert_close, fixtures};
+use gendr_pix::shuffle::{pixel_shuffle, pixel_unshuffle};
+use gendr_pix::unet::UNet;
+use gendr_pix::unet::attention::attend;
+use gendr_pix::{
+    Backend, Edge, GenDrPix, GenDrPixConfig, OneStep, Padding, Prediction, Upscale, Weights,
+};
+
+fn unet_outputs<B: Backend>(tolerance: Tolerance) {
+    let device = B::Device::default();
+    let (_, unet) = UNet::<B>::load_diffusers(fixtures().join("unet_tiny"), &device).unwrap();
+    let golden = Golden::open("unet_tiny/io.safetensors");
+    for case in ["main", "odd", "aligned"] {
+        let timesteps = golden
+            .data(&format!("{case}.timestep"))
+            .to_vec::<f32>()
+            .unwrap();
+        assert!(
+            timesteps.iter().all(|t| *t == timesteps[0]),
+            "one timestep a batch"
+        );
+        let prompt = golden.tensor(&format!("{case}.encoder_hidden_states"), &device);
+        let conditioning = unet.condition(f64::from(timesteps[0]), prompt);
+        let sample = golden.tensor(&format!("{case}.sample"), &device);
+        let output = unet.forward(sample, &conditioning);
+        assert_close(
+            case,
+            output,
+            golden.data(&format!("{case}.output_f64ref")),
+            tolerance,
+        );
+    }
+}
+
+fn padcfg_blends<B: Backend>(tolerance: Tolerance) {
+    let device = B::Device::default();
+    let golden = Golden::open("padcfg.safetensors");
+    let (unet_config, unet) =
+        UNet::<B>::load_diffusers(fixtures().join("unet_tiny"), &device).unwrap();
+    let prompt = |key: &str| golden.tensor::<B, 3>(key, &device).squeeze_dim(0);
+    let config = GenDrPixConfig {
+        unet: unet_config,
+        // The fixture's G is the UNet between the shuffles and nothing else.
+        onestep: OneStep {
+            prediction: Prediction::Sample,
+            ..OneStep::paper(Prediction::Sample)
+        },
+        ..GenDrPixConfig::sd21()
+    };
+    let weights = Weights {
+        unet,
+        positive: prompt("c_pos"),
+        negative: prompt("c_neg"),
+    };
+    let model = GenDrPix::from_parts(config, weights, &device).unwrap();
+    for (name, edge) in [("replicate", Edge::Replicate), ("reflect", Edge::Reflect)] {
+        let restore = |options: Upscale| {
+            let x = golden.tensor("x", &device);
+            model.restore(x, &options.edge(edge)).unwrap()
+        };
+        // A guidance scale of zero leaves the negative pass alone, of one the positive.
+        let mut cases = vec![
+            (format!("{name}.y_pos"), 1.0),
+            (format!("{name}.y_neg"), 0.0),
+        ];
+        for w in [1.0, 1.5, 3.0] {
+            cases.push((
+                format!("{name}.blend_w{}", format!("{w:.1}").replace('.', "_")),
+                w,
+            ));
+        }
+        for (key, w) in cases {
+            let options = Upscale::new().guidance(w).ensemble(vec![Padding::CENTRED]);
+            assert_close(&key, restore(options), golden.data(&key), tolerance);
+        }
+    }
+}
+
+fn shuffles<B: Backend>() {
+    let device = B::Device::default();
+    let golden = Golden::open("shuffle.safetensors");
+    for (from, to) in [("image", "unshuffled"), ("ramp", "ramp_unshuffled")] {
+        let folded = pixel_unshuffle(golden.tensor::<B, 4>(from, &device), 8);
+        assert_close(to, folded.clone(), golden.data(to), Tolerance::EXACT);
+        assert_close(
+            "round trip",
+            pixel_shuffle(folded, 8),
+            golden.data(from),
+            Tolerance::EXACT,
+        );
+    }
+    let shuffled = pixel_shuffle(golden.tensor::<B, 4>("features", &device), 8);
+    assert_close(
+        "shuffled",
+        shuffled,
+        golden.data("shuffled"),
+        Tolerance::EXACT,
+    );
+}
+
+fn attentions<B: Backend>(tolerance: Tolerance) {
+    let device = B::Device::default();
+    let golden = Golden::open("attention.safetensors");
+    let keys = golden.keys();
+    let cases: Vec<&str> = keys
+        .iter()
+        .filter_map(|key| key.strip_suffix(".out"))
+        .collect();
+    assert!(!cases.is_empty());
+    for case in cases {
+        let [q, k, v] =
+            ["q", "k", "v"].map(|part| golden.tensor::<B, 4>(&format!("{case}.{part}"), &device));
+        assert_close(
+            case,
+            attend(q, k, v),
+            golden.data(&format!("{case}.out")),
+            tolerance,
+        );
+    }
+}
+
+/// The same tests for each backend.
+macro_rules! parity {
+    ($feature:literal, $module:ident, $backend:ty, $tolerance:expr) => {
+        #[cfg(feature = $feature)]
+        mod $module {
+            use super::*;
+            type B = $backend;
+
+            #[test]
+            fn unet() {
+                unet_outputs::<B>($tolerance);
+            }
+
+            #[test]
+            fn padcfg() {
+                padcfg_blends::<B>($tolerance);
+            }
+
+            #[test]
+            fn shuffle() {
+                shuffles::<B>();
+            }
+
+            #[test]
+            fn attention() {
+                attentions::<B>($tolerance);
+            }
+        }
+    };
+}
+
+parity!("flex", flex, gendr_pix::backend::Flex, Tolerance::F32);
+parity!(
+    "ndarray",
+    ndarray,
+    gendr_pix::backend::NdArray,
+    Tolerance::F32
+);
+parity!("wgpu", wgpu, gendr_pix::backend::Wgpu, Tolerance::GPU);

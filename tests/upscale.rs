@@ -1,0 +1,234 @@
+//! Whole pictures through a small model with random weights: sizes, kinds, scales, guidance.
+
+#![cfg(feature = "flex")]
+
+use burn::tensor::{Distribution, Tensor};
+use gendr_pix::backend::Flex;
+use gendr_pix::unet::UNetConfig;
+use gendr_pix::{Edge, GenDrPix, GenDrPixConfig, Padding, Upscale};
+use image::{DynamicImage, GenericImageView, Rgb, RgbImage};
+use proptest::prelude::*;
+use std::sync::OnceLock;
+
+type B = Flex;
+
+fn model() -> &'static GenDrPix<B> {
+    static MODEL: OnceLock<GenDrPix<B>> = OnceLock::new();
+    MODEL.get_or_init(|| {
+        let unet = UNetConfig {
+            block_out_channels: vec![16, 24],
+            layers_per_block: vec![1, 2],
+            down_attention: vec![false, true],
+            up_attention: vec![true, false],
+            num_heads: vec![2, 3],
+            ..UNetConfig::nano()
+        };
+        let config = GenDrPixConfig {
+            unet,
+            ..GenDrPixConfig::nano()
+        };
+        GenDrPix::new(config, 3, &Default::default()).unwrap()
+    })
+}
+
+fn gradient(width: u32, height: u32) -> DynamicImage {
+    RgbImage::from_fn(width, height, |x, y| {
+        Rgb([(x * 9) as u8, (y * 7) as u8, ((x + y) * 5) as u8])
+    })
+    .into()
+}
+
+fn picture(height: usize, width: usize) -> Tensor<B, 4> {
+    Tensor::random(
+        [2, 3, height, width],
+        Distribution::Uniform(-1.0, 1.0),
+        &Default::default(),
+    )
+}
+
+fn largest_difference(a: Tensor<B, 4>, b: Tensor<B, 4>) -> f32 {
+    (a - b).abs().max().into_scalar()
+}
+
+#[test]
+fn any_size_and_scale() {
+    for (width, height) in [(1, 1), (7, 9), (33, 1), (1, 20), (16, 8)] {
+        for (scale, name) in [
+            (1.0, "x1"),
+            (1.5, "x1.5"),
+            (2.0, "x2"),
+            (3.0, "x3"),
+            (4.0, "x4"),
+        ] {
+            let out = model()
+                .upscale_with(&gradient(width, height), &Upscale::new().scale(scale))
+                .unwrap();
+            let side = |n: u32| (f64::from(n) * scale) as u32;
+            assert_eq!(
+                out.dimensions(),
+                (side(width), side(height)),
+                "{width}x{height} {name}"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_kind_is_kept() {
+    let rgb = gradient(6, 5);
+    for kind in [
+        rgb.to_luma8().into(),
+        rgb.to_luma_alpha8().into(),
+        rgb.clone(),
+        rgb.to_rgba8().into(),
+        DynamicImage::from(rgb.to_luma16()),
+        rgb.to_luma_alpha16().into(),
+        rgb.to_rgb16().into(),
+        rgb.to_rgba16().into(),
+        rgb.to_rgb32f().into(),
+        rgb.to_rgba32f().into(),
+    ] {
+        let out = model().upscale(&kind).unwrap();
+        assert_eq!(out.color(), kind.color());
+        assert_eq!(out.dimensions(), (24, 20));
+    }
+}
+
+/// Guidance is the straight line through the negative (w = 0) and the positive pass (w = 1).
+#[test]
+fn guidance_blends_two_passes() {
+    let x = picture(24, 16);
+    let restore = |w: f64| {
+        model()
+            .restore(x.clone(), &Upscale::new().guidance(w))
+            .unwrap()
+    };
+    let (negative, positive) = (restore(0.0), restore(1.0));
+    assert!(largest_difference(negative.clone(), positive.clone()) > 1e-4);
+    let expected = positive * 2.5 - negative * 1.5;
+    assert!(largest_difference(restore(2.5), expected) < 1e-4);
+}
+
+#[test]
+fn the_ensemble_is_the_mean_of_its_paddings() {
+    let x = picture(16, 24);
+    let restore = |paddings: Vec<Padding>| {
+        let options = Upscale::new().guidance(1.0).ensemble(paddings);
+        model().restore(x.clone(), &options).unwrap()
+    };
+    let paddings = [Padding::new(4, 4), Padding::new(0, 3), Padding::new(7, 1)];
+    let sum = paddings
+        .iter()
+        .map(|&p| restore(vec![p]))
+        .reduce(|a, b| a + b)
+        .unwrap();
+    assert!(largest_difference(restore(paddings.to_vec()), sum / 3.0) < 1e-5);
+}
+
+#[test]
+fn edges_differ_at_the_border() {
+    let x = picture(12, 12);
+    let restore = |edge| {
+        model()
+            .restore(x.clone(), &Upscale::new().edge(edge))
+            .unwrap()
+    };
+    assert!(largest_difference(restore(Edge::Reflect), restore(Edge::Replicate)) > 0.0);
+}
+
+/// Each picture of a batch is restored as it is alone.
+#[test]
+fn a_batch_is_its_pictures() {
+    let x = picture(16, 8);
+    let options = Upscale::new().guidance(1.5);
+    let both = model().restore(x.clone(), &options).unwrap();
+    let first = model().restore(x.slice([0..1]), &options).unwrap();
+    assert!(largest_difference(both.slice([0..1]), first) < 1e-5);
+}
+
+#[test]
+fn the_same_picture_twice_is_the_same() {
+    let picture = gradient(9, 9);
+    assert_eq!(
+        model().upscale(&picture).unwrap(),
+        model().upscale(&picture).unwrap()
+    );
+}
+
+#[test]
+fn models_are_shared_between_threads() {
+    let picture = gradient(5, 4);
+    let alone = model().upscale(&picture).unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| assert_eq!(model().upscale(&picture).unwrap(), alone));
+        }
+    });
+}
+
+/// The bundled weights: what a first user runs.
+#[cfg(feature = "pretrained")]
+mod pretrained {
+    use super::*;
+
+    fn bundled() -> GenDrPix<B> {
+        GenDrPix::pretrained(&Default::default()).unwrap()
+    }
+
+    #[test]
+    fn has_the_recipe_s_model() {
+        let model = bundled();
+        let recipe = GenDrPixConfig::nano();
+        assert_eq!(model.config().unet, recipe.unet);
+    }
+
+    /// A flat picture has nothing to restore.
+    #[test]
+    fn flat_pictures_stay_flat() {
+        let grey = RgbImage::from_pixel(24, 24, Rgb([90, 120, 150])).into();
+        let out = bundled().upscale(&grey).unwrap().to_rgb8();
+        let furthest = out
+            .pixels()
+            .flat_map(|p| [p[0].abs_diff(90), p[1].abs_diff(120), p[2].abs_diff(150)])
+            .max();
+        assert!(furthest.unwrap() <= 3, "{furthest:?}");
+    }
+
+    /// Nearer to the original than the plain resize: on a disc, blurred by a reduction to a quarter.
+    #[test]
+    fn beats_the_plain_resize() {
+        let original = RgbImage::from_fn(128, 128, |x, y| {
+            let [x, y] = [x, y].map(|v| f64::from(v) - 63.5);
+            let inside = (40.0 - x.hypot(y)).clamp(0.0, 1.0);
+            Rgb([40 + (170.0 * inside) as u8, 60 + (100.0 * inside) as u8, 50])
+        });
+        let small =
+            image::imageops::resize(&original, 32, 32, image::imageops::FilterType::CatmullRom);
+        let plain =
+            image::imageops::resize(&small, 128, 128, image::imageops::FilterType::CatmullRom);
+        let restored = bundled().upscale(&small.into()).unwrap().to_rgb8();
+        let error = |image: &RgbImage| -> u64 {
+            let squares = image
+                .iter()
+                .zip(original.iter())
+                .map(|(a, b)| u64::from(a.abs_diff(*b)).pow(2));
+            squares.sum()
+        };
+        assert!(
+            error(&restored) < error(&plain),
+            "{} against {}",
+            error(&restored),
+            error(&plain)
+        );
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn restore_keeps_the_shape(h in 1..40_usize, w in 1..40_usize, top in 0..=8_usize, left in 0..=8_usize) {
+        let options = Upscale::new().guidance(1.2).ensemble(vec![Padding::new(top, left)]);
+        let out = model().restore(picture(h, w), &options).unwrap();
+        prop_assert_eq!(out.dims(), [2, 3, h, w]);
+    }
+}
