@@ -1,0 +1,43 @@
+#!/usr/bin/env python3
+"""One pass of the same UNet in PyTorch (diffusers), random weights: seconds and peak memory.
+
+    pip install torch diffusers
+    python benches/compare/pytorch_unet.py --size 512x512 --threads 2 --runs 3
+
+The peer of `cargo run --release --example measure -- --model sd21 --size 512x512`. The sample is one cell larger on
+each axis than the picture, as the default padding makes it there.
+"""
+import argparse
+import resource
+import time
+
+import torch
+from diffusers import UNet2DConditionModel
+
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("--size", default="512x512")
+parser.add_argument("--threads", type=int, default=2)
+parser.add_argument("--runs", type=int, default=3)
+parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
+args = parser.parse_args()
+
+torch.set_num_threads(args.threads)
+width, height = map(int, args.size.split("x"))
+dtype = getattr(torch, args.dtype)
+unet = UNet2DConditionModel(
+    in_channels=192, out_channels=192, block_out_channels=[320, 640, 1280, 1280], layers_per_block=2,
+    attention_head_dim=[5, 10, 20, 20], cross_attention_dim=1024, use_linear_projection=True,
+    down_block_types=["CrossAttnDownBlock2D"] * 3 + ["DownBlock2D"],
+    up_block_types=["UpBlock2D"] + ["CrossAttnUpBlock2D"] * 3,
+).eval().to(dtype)
+sample = torch.randn(1, 192, height // 8 + 1, width // 8 + 1, dtype=dtype)
+prompt = torch.randn(1, 77, 1024, dtype=dtype)
+seconds = []
+with torch.inference_mode():
+    for _ in range(args.runs + 1):
+        start = time.perf_counter()
+        unet(sample, 500, prompt, return_dict=False)
+        seconds.append(time.perf_counter() - start)
+print(f"torch {torch.__version__}, {args.dtype}, {args.threads} threads")
+print(f"median of {args.runs}: {sorted(seconds[1:])[args.runs // 2]:.2f} s")
+print(f"peak memory of the process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9:.2f} GB")

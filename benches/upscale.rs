@@ -1,0 +1,63 @@
+//! `cargo bench`: the shuffles, one UNet pass, and a whole picture to 1080p, on the default CPU backend.
+//!
+//! `GENDR_PIX_BENCH_SD21=1 cargo bench` adds a 512x512 pass of the full-size model (random weights, 3.5 GB).
+
+use burn::tensor::{Distribution, Tensor};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use gendr_pix::backend::Default as B;
+use gendr_pix::shuffle::{pixel_shuffle, pixel_unshuffle};
+use gendr_pix::{GenDrPix, GenDrPixConfig, Padding, Upscale};
+use image::DynamicImage;
+use std::hint::black_box;
+use std::time::Duration;
+
+fn shuffles(c: &mut Criterion) {
+    let device = std::default::Default::default();
+    let picture = Tensor::<B, 4>::random([1, 3, 1080, 1920], Distribution::Default, &device);
+    let mut group = c.benchmark_group("1920x1080");
+    group.bench_function("pixel_unshuffle", |b| {
+        b.iter(|| black_box(pixel_unshuffle(picture.clone(), 8)));
+    });
+    let folded = pixel_unshuffle(picture, 8);
+    group.bench_function("pixel_shuffle", |b| {
+        b.iter(|| black_box(pixel_shuffle(folded.clone(), 8)));
+    });
+}
+
+/// One pass without guidance; the throughput is multiply-accumulates.
+fn passes(c: &mut Criterion) {
+    let device = std::default::Default::default();
+    let mut models = vec![("nano", GenDrPixConfig::nano(), 4)];
+    if std::env::var_os("GENDR_PIX_BENCH_SD21").is_some() {
+        models.push(("sd21", GenDrPixConfig::sd21(), 77));
+    }
+    let mut group = c.benchmark_group("pass 512x512");
+    group.sample_size(10);
+    let once = Upscale::new()
+        .guidance(1.0)
+        .ensemble(vec![Padding::new(0, 0)]);
+    for (name, config, tokens) in models {
+        let model = GenDrPix::<B>::new(config, tokens, &device).unwrap();
+        // The padding adds a cell to each side.
+        let macs = model.config().unet.macs(65, 65, tokens).pass();
+        let x = Tensor::<B, 4>::random([1, 3, 512, 512], Distribution::Uniform(-1.0, 1.0), &device);
+        group.throughput(Throughput::Elements(macs));
+        group.bench_function(name, |b| {
+            b.iter(|| model.restore(x.clone(), &once).unwrap().into_data())
+        });
+    }
+}
+
+fn pictures(c: &mut Criterion) {
+    let device = std::default::Default::default();
+    let model = GenDrPix::<B>::new(GenDrPixConfig::nano(), 4, &device).unwrap();
+    let picture = DynamicImage::new_rgb8(480, 270);
+    let mut group = c.benchmark_group("480x270 to 1920x1080");
+    group
+        .sample_size(10)
+        .measurement_time(Duration::from_secs(20));
+    group.bench_function("nano", |b| b.iter(|| model.upscale(&picture).unwrap()));
+}
+
+criterion_group!(benches, shuffles, passes, pictures);
+criterion_main!(benches);
