@@ -1,9 +1,9 @@
 //! The tensors of one file or of several shards under one roof, checked against what a model needs.
 
-use super::convert::{Value, decode};
 use super::file::File;
+use super::{Source, invalid};
 use crate::error::{Error, Result};
-use burn::tensor::{DType, TensorData};
+use burn::tensor::{DType, Element, TensorData};
 use half::{bf16, f16};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -26,25 +26,20 @@ pub(crate) struct Wanted {
 
 impl Wanted {
     fn fits(&self, found: &[usize]) -> bool {
-        self.shape.len() == found.len()
-            && self
-                .shape
-                .iter()
-                .zip(found)
-                .all(|(expected, &found)| expected.map_or(found > 0, |expected| expected == found))
+        let fits = |(expected, &found): (&Option<_>, _)| {
+            expected.map_or(found > 0, |length| length == found)
+        };
+        self.shape.len() == found.len() && self.shape.iter().zip(found).all(fits)
     }
 
     fn mismatch(&self, found: &[usize]) -> String {
-        let expected: Vec<_> = self
-            .shape
-            .iter()
-            .map(|length| length.map_or("1..".to_owned(), |length| length.to_string()))
+        let any_from_one = || "1..".to_owned();
+        let lengths = self.shape.iter();
+        let expected: Vec<_> = lengths
+            .map(|length| length.map_or_else(any_from_one, |length| length.to_string()))
             .collect();
-        format!(
-            "{} (expected [{}], found {found:?})",
-            self.key,
-            expected.join(", ")
-        )
+        let (key, expected) = (&self.key, expected.join(", "));
+        format!("{key} (expected [{expected}], found {found:?})")
     }
 }
 
@@ -55,12 +50,11 @@ impl Checkpoint {
     pub(crate) fn new(name: PathBuf, files: Vec<File>) -> Result<Self> {
         let mut places = BTreeMap::new();
         for (place, file) in files.iter().enumerate() {
-            for key in file.tensors.keys() {
+            for key in file.keys() {
                 if let Some(other) = places.insert(key.clone(), place) {
-                    return Err(file.invalid(format!(
-                        "tensor `{key}` is also in {}",
-                        files[other].name.display()
-                    )));
+                    let other = files[other].name.display();
+                    let reason = format!("tensor `{key}` is also in {other}");
+                    return Err(invalid(&file.name, reason));
                 }
             }
         }
@@ -72,13 +66,13 @@ impl Checkpoint {
     }
 
     /// A checkpoint of one file.
-    pub(crate) fn of_file(file: File) -> Self {
-        let places = file.tensors.keys().map(|key| (key.clone(), 0)).collect();
-        Self {
-            name: file.name.clone(),
-            files: vec![file],
-            places,
-        }
+    ///
+    /// # Errors
+    ///
+    /// Those of [`File::open`].
+    pub(crate) fn open(source: Source) -> Result<Self> {
+        let file = File::open(source)?;
+        Self::new(file.name.clone(), vec![file])
     }
 
     /// Number of tensors.
@@ -100,7 +94,7 @@ impl Checkpoint {
             match unused.remove(&want.key) {
                 None => missing.push(want.key.clone()),
                 Some(place) => {
-                    let found = &self.files[place].tensors[&want.key].shape;
+                    let found = &self.files[place].info(&want.key)?.shape;
                     if !want.fits(found) {
                         misshapen.push(want.mismatch(found));
                     }
@@ -115,50 +109,64 @@ impl Checkpoint {
                 misshapen,
             });
         }
-        for file in &self.files {
-            for (key, entry) in &file.tensors {
-                file.storage(key, entry)?;
-            }
+        for (key, &place) in &self.places {
+            self.files[place].dtype(key)?;
         }
         Ok(())
     }
 
-    /// A tensor's values in the precision `dtype`; a matrix can be `transposed`.
+    /// A tensor's values in the precision `dtype`.
     ///
     /// # Errors
     ///
     /// - [`Error::NonFiniteWeight`] when a value is not finite, or not after rounding to `dtype`.
     /// - [`Error::Format`] and [`Error::Io`] as of [`File::read`].
-    pub(crate) fn read(&self, key: &str, transposed: bool, dtype: DType) -> Result<TensorData> {
-        match dtype {
-            DType::F64 => self.read_as::<f64>(key, transposed),
-            DType::F16 => self.read_as::<f16>(key, transposed),
-            DType::BF16 => self.read_as::<bf16>(key, transposed),
-            _ => Ok(self.read_as::<f32>(key, transposed)?.convert_dtype(dtype)),
-        }
-    }
-
-    fn read_as<E: Value>(&self, key: &str, transposed: bool) -> Result<TensorData> {
-        let file = match self.places.get(key) {
-            Some(&place) => &self.files[place],
-            None => {
-                return Err(Error::Format {
-                    path: self.name.clone(),
-                    reason: format!("has no tensor `{key}`"),
-                });
-            }
+    pub(crate) fn read(&self, key: &str, dtype: DType) -> Result<TensorData> {
+        let Some(&place) = self.places.get(key) else {
+            return Err(invalid(&self.name, format!("has no tensor `{key}`")));
         };
-        let (bytes, storage) = file.read(key)?;
-        let mut shape = file.tensors[key].shape.clone();
-        let rows = if transposed { shape[0] } else { 1 };
-        let values: Vec<E> =
-            decode(&bytes, storage, rows).ok_or_else(|| Error::NonFiniteWeight {
+        let file = &self.files[place];
+        let data = file.read(key)?.convert_dtype(dtype);
+        if !is_finite(&data) {
+            return Err(Error::NonFiniteWeight {
                 path: file.name.clone(),
                 key: key.to_owned(),
-            })?;
-        if transposed {
-            shape.reverse();
+            });
         }
-        Ok(TensorData::new(values, shape))
+        Ok(data)
+    }
+}
+
+/// Whether all values are finite; a value that is not stays so in any conversion.
+pub(crate) fn is_finite(data: &TensorData) -> bool {
+    // An iterator over any type takes a call a value: the usual types are for speed.
+    match data.dtype {
+        DType::F32 => slice::<f32>(data).iter().all(|value| value.is_finite()),
+        DType::F16 => slice::<f16>(data).iter().all(|value| value.is_finite()),
+        DType::BF16 => slice::<bf16>(data).iter().all(|value| value.is_finite()),
+        _ => data.iter::<f64>().all(f64::is_finite),
+    }
+}
+
+fn slice<E: Element>(data: &TensorData) -> &[E] {
+    data.as_slice().expect("the type was looked at")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_that_are_not_finite_are_found() {
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for dtype in [DType::F32, DType::F16, DType::BF16, DType::F64] {
+                let finite =
+                    |value| is_finite(&TensorData::from([0.0, value]).convert_dtype(dtype));
+                assert!(finite(65_504.0) && !finite(bad), "{bad} {dtype:?}");
+            }
+        }
+        // Too large for half precision.
+        let large = |dtype| TensorData::from([65_520f32]).convert_dtype(dtype);
+        assert!(!is_finite(&large(DType::F16)) && is_finite(&large(DType::BF16)));
     }
 }

@@ -15,8 +15,8 @@
 use super::checkpoint::Checkpoint;
 use super::diffusers_config;
 use super::file::File;
-use super::{Source, Weights};
-use super::{empty_unet, fill_unet, prompts_wanted, read_prompts, unet_wanted};
+use super::{Source, Weights, invalid};
+use super::{empty_unet, prompts_wanted, read_prompts, read_unet, unet_wanted};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::unet::{UNet, UNetConfig};
@@ -48,14 +48,12 @@ pub(crate) fn load<B: Backend>(
     folder: &Path,
     device: &B::Device,
 ) -> Result<(UNetConfig, Weights<B>)> {
-    let prompts = folder.join(PROMPTS_FILE);
-    let unet = OpenUNet::open(folder, device)?;
-    let prompts = Checkpoint::of_file(File::open(Source::File(prompts))?);
-    prompts.check(&prompts_wanted(&unet.config).collect::<Vec<_>>())?;
+    let (config, empty, checkpoint) = open(folder, device)?;
+    let prompts = Checkpoint::open(Source::File(folder.join(PROMPTS_FILE)))?;
+    prompts.check(&prompts_wanted(&config))?;
     let [positive, negative] = read_prompts(&prompts, device)?;
-    let (config, unet) = unet.read()?;
     let weights = Weights {
-        unet,
+        unet: read_unet(empty, "", checkpoint, device)?,
         positive,
         negative,
     };
@@ -78,35 +76,22 @@ impl<B: Backend> UNet<B> {
         folder: impl AsRef<Path>,
         device: &B::Device,
     ) -> Result<(UNetConfig, Self)> {
-        OpenUNet::open(folder.as_ref(), device)?.read()
+        let (config, empty, checkpoint) = open(folder.as_ref(), device)?;
+        Ok((config, read_unet(empty, "", checkpoint, device)?))
     }
 }
 
-/// A UNet's files, open and found to fit: all but its weights is read.
-struct OpenUNet<B: Backend> {
-    config: UNetConfig,
-    empty: UNet<B>,
-    checkpoint: Checkpoint,
-}
-
-impl<B: Backend> OpenUNet<B> {
-    fn open(folder: &Path, device: &B::Device) -> Result<Self> {
-        let folder = unet_folder(folder);
-        let config = diffusers_config::parse(&folder.join(CONFIG))?;
-        let checkpoint = open_weights(&folder)?;
-        let empty = empty_unet(&config, &checkpoint, device)?;
-        checkpoint.check(&unet_wanted(&empty, ""))?;
-        Ok(Self {
-            config,
-            empty,
-            checkpoint,
-        })
-    }
-
-    fn read(self) -> Result<(UNetConfig, UNet<B>)> {
-        let unet = fill_unet(self.empty, "", &self.checkpoint)?;
-        Ok((self.config, unet))
-    }
+/// All of a UNet but its weights, and their files, which were found to fit.
+fn open<B: Backend>(
+    folder: &Path,
+    device: &B::Device,
+) -> Result<(UNetConfig, UNet<B>, Checkpoint)> {
+    let folder = unet_folder(folder);
+    let config = diffusers_config::parse(&folder.join(CONFIG))?;
+    let checkpoint = open_weights(&folder)?;
+    let empty = empty_unet(&config, &checkpoint, device)?;
+    checkpoint.check(&unet_wanted(&empty, ""))?;
+    Ok((config, empty, checkpoint))
 }
 
 /// The folder itself, or `unet/` in it when only that has a config.
@@ -129,13 +114,11 @@ fn open_weights(folder: &Path) -> Result<Checkpoint> {
         return if name.ends_with(".json") {
             open_shards(folder, &path)
         } else {
-            Ok(Checkpoint::of_file(File::open(Source::File(path))?))
+            Checkpoint::open(Source::File(path))
         };
     }
-    Err(Error::Format {
-        path: folder.to_owned(),
-        reason: format!("has no weights: none of {}", WEIGHTS.join(", ")),
-    })
+    let reason = format!("has no weights: none of {}", WEIGHTS.join(", "));
+    Err(invalid(folder, reason))
 }
 
 /// The index of a model in several files.
@@ -146,10 +129,7 @@ struct Index {
 }
 
 fn open_shards(folder: &Path, index_path: &Path) -> Result<Checkpoint> {
-    let invalid = |reason| Error::Format {
-        path: index_path.to_owned(),
-        reason,
-    };
+    let invalid = |reason: String| -> Error { invalid(index_path, reason) };
     let text = diffusers_config::read_text(index_path)?;
     let index: Index = serde_json::from_str(&text)
         .map_err(|error| invalid(format!("is not an index of shards: {error}")))?;
@@ -164,7 +144,7 @@ fn open_shards(folder: &Path, index_path: &Path) -> Result<Checkpoint> {
         files.insert(name, File::open(Source::File(folder.join(name)))?);
     }
     for (key, name) in &index.weight_map {
-        if !files[name].tensors.contains_key(key) {
+        if files[name].info(key).is_err() {
             return Err(invalid(format!(
                 "places tensor `{key}` in {name:?}, which lacks it"
             )));

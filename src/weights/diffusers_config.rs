@@ -3,6 +3,7 @@
 //! A field that changes what the UNet computes is either read, or must have the one value that is implemented here:
 //! see [`FIXED`]. Fields absent from the file have diffusers' defaults.
 
+use super::{invalid, io};
 use crate::error::{Error, Result};
 use crate::unet::UNetConfig;
 use serde_json::Value;
@@ -82,14 +83,8 @@ pub(super) const READ: [&str; 12] = [
 /// - [`Error::Io`] when the file cannot be read.
 /// - [`Error::Format`] when it is not UTF-8.
 pub(crate) fn read_text(path: &Path) -> Result<String> {
-    let bytes = std::fs::read(path).map_err(|source| Error::Io {
-        path: path.to_owned(),
-        source,
-    })?;
-    String::from_utf8(bytes).map_err(|error| Error::Format {
-        path: path.to_owned(),
-        reason: error.to_string(),
-    })
+    let bytes = std::fs::read(path).map_err(io(path))?;
+    String::from_utf8(bytes).map_err(|error| invalid(path, error.to_string()))
 }
 
 /// Reads a config.
@@ -100,11 +95,8 @@ pub(crate) fn read_text(path: &Path) -> Result<String> {
 /// - [`Error::Format`] when it is not a JSON object.
 /// - [`Error::Config`] when a field has a value that is not implemented, or of the wrong kind.
 pub(crate) fn parse(path: &Path) -> Result<UNetConfig> {
-    let fields: Fields =
-        serde_json::from_str(&read_text(path)?).map_err(|error| Error::Format {
-            path: path.to_owned(),
-            reason: format!("is not a JSON object: {error}"),
-        })?;
+    let fields: Fields = serde_json::from_str(&read_text(path)?)
+        .map_err(|error| invalid(path, format!("is not a JSON object: {error}")))?;
     from_fields(&fields, path)
 }
 
@@ -123,9 +115,10 @@ pub(super) fn from_fields(fields: &Fields, path: &Path) -> Result<UNetConfig> {
         Some(_) => "num_attention_heads",
     };
     let time_embed_dim = match fields.get("time_embedding_dim") {
-        None | Some(Value::Null) => block_out_channels
-            .first()
-            .map_or(0, |width| width.saturating_mul(4)),
+        None | Some(Value::Null) => {
+            let first = block_out_channels.first();
+            first.map_or(0, |width| width.saturating_mul(4))
+        }
         Some(_) => reader.number("time_embedding_dim", 0)?,
     };
     Ok(UNetConfig {
@@ -166,10 +159,8 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn unsupported(&self, field: &'static str, value: &Value, supported: &str) -> Error {
         let path = self.path.display();
-        Error::Config {
-            field,
-            reason: format!("{value} in {path} is not supported, only {supported}"),
-        }
+        let reason = format!("{value} in {path} is not supported, only {supported}");
+        Error::Config { field, reason }
     }
 
     fn check_fixed(&self) -> Result<()> {
@@ -205,10 +196,9 @@ impl Reader<'_> {
                 || READ.contains(&name.as_str());
             if !known && !matches!(value, Value::Null | Value::Bool(false)) {
                 let path = self.path.display();
-                return Err(Error::Config {
-                    field: "config.json",
-                    reason: format!("{path}: the field `{name}` is not known, and is {value}"),
-                });
+                let field = "config.json";
+                let reason = format!("{path}: the field `{name}` is not known, and is {value}");
+                return Err(Error::Config { field, reason });
             }
         }
         Ok(())
@@ -222,20 +212,16 @@ impl Reader<'_> {
     }
 
     fn number(&self, field: &'static str, default: usize) -> Result<usize> {
-        match self.fields.get(field) {
-            None => Ok(default),
-            Some(value) => self.to_number(field, value),
-        }
+        let value = self.fields.get(field);
+        value.map_or(Ok(default), |value| self.to_number(field, value))
     }
 
     fn list(&self, field: &'static str, value: &Value) -> Result<Vec<usize>> {
-        match value {
-            Value::Array(values) => values
-                .iter()
-                .map(|value| self.to_number(field, value))
-                .collect(),
-            _ => Err(self.unsupported(field, value, "a list of whole numbers")),
-        }
+        let Value::Array(values) = value else {
+            return Err(self.unsupported(field, value, "a list of whole numbers"));
+        };
+        let numbers = values.iter().map(|value| self.to_number(field, value));
+        numbers.collect()
     }
 
     /// A number for all stages, or a list.

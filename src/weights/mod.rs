@@ -1,28 +1,29 @@
 //! Weights on disk: bundles of this crate, and folders of diffusers.
 //!
-//! A file's header is read once, then its tensors one by one: mapped, converted to the precision of the backend and
-//! let go. Loading is strict: a tensor that is missing, left over or of another shape fails it, and so does a value
-//! that is not finite.
+//! A file's header is read once, then its tensors one by one, each converted to the precision of the backend. Loading
+//! is strict: a tensor that is missing, left over or of another shape fails it, and so does a value that is not finite.
+//!
+//! Values are stored as they lie in memory, so machines are taken to be little-endian, as by burn-store.
 
 mod bundle;
 mod checkpoint;
-mod convert;
 mod diffusers;
 mod diffusers_config;
 mod file;
 mod keys;
+mod parameters;
 #[cfg(test)]
 mod tests;
-mod walk;
 
+pub(crate) use bundle::{load as load_bundle, save as save_bundle};
 pub(crate) use diffusers::load as load_diffusers;
 
 use crate::backend::Backend;
-use crate::config::GenDrPixConfig;
 use crate::error::{Error, Result};
 use crate::unet::{UNet, UNetConfig};
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 use checkpoint::{Checkpoint, Wanted};
+use safetensors::Dtype;
 use std::path::{Path, PathBuf};
 
 /// Largest channel count taken from a file: far over any model's, and far below where products overflow.
@@ -44,27 +45,19 @@ pub enum Storage {
 }
 
 impl Storage {
-    /// Bytes of a value.
-    fn size(self) -> usize {
+    /// The type in memory and in a safetensors header.
+    fn types(self) -> (DType, Dtype) {
         match self {
-            Self::F32 => 4,
-            Self::F16 | Self::BF16 => 2,
-        }
-    }
-
-    /// Name in a safetensors header.
-    fn name(self) -> &'static str {
-        match self {
-            Self::F32 => "F32",
-            Self::F16 => "F16",
-            Self::BF16 => "BF16",
+            Self::F32 => (DType::F32, Dtype::F32),
+            Self::F16 => (DType::F16, Dtype::F16),
+            Self::BF16 => (DType::BF16, Dtype::BF16),
         }
     }
 }
 
 /// Where a file's bytes are.
 pub(crate) enum Source {
-    /// A file on disk, to be mapped.
+    /// A file on disk.
     File(PathBuf),
     /// The file's content.
     Bytes(&'static [u8]),
@@ -81,30 +74,18 @@ pub struct Weights<B: Backend> {
     pub negative: Tensor<B, 2>,
 }
 
-/// Loads a bundle.
-///
-/// # Errors
-///
-/// Those of [`bundle::load`].
-pub(crate) fn load_bundle<B: Backend>(
-    source: Source,
-    device: &B::Device,
-) -> Result<(GenDrPixConfig, Weights<B>)> {
-    bundle::load(source, device, |config: &GenDrPixConfig| &config.unet)
+/// From the operating system's error to ours of the file at `path`.
+fn io(path: &Path) -> impl Fn(std::io::Error) -> Error + Copy {
+    |source| {
+        let path = path.to_owned();
+        Error::Io { path, source }
+    }
 }
 
-/// Saves a bundle.
-///
-/// # Errors
-///
-/// Those of [`bundle::save`].
-pub(crate) fn save_bundle<B: Backend>(
-    path: &Path,
-    config: &GenDrPixConfig,
-    weights: &Weights<B>,
-    storage: Storage,
-) -> Result<()> {
-    bundle::save(path, config, weights, storage)
+/// The error of a file or folder that cannot be understood.
+fn invalid(path: &Path, reason: String) -> Error {
+    let path = path.to_owned();
+    Error::Format { path, reason }
 }
 
 /// A UNet without weights, for the tensors of `checkpoint`.
@@ -117,6 +98,7 @@ fn empty_unet<B: Backend>(
     checkpoint: &Checkpoint,
     device: &B::Device,
 ) -> Result<UNet<B>> {
+    let fail = |field, reason| Err(Error::Config { field, reason });
     let widest = config.block_out_channels.iter().copied().max();
     for (field, value) in [
         ("in_channels", config.in_channels),
@@ -126,52 +108,48 @@ fn empty_unet<B: Backend>(
         ("time_embed_dim", config.time_embed_dim),
     ] {
         if value > MAX_CHANNELS {
-            return Err(Error::Config {
-                field,
-                reason: format!("{value} is over the limit of {MAX_CHANNELS}"),
-            });
+            let reason = format!("{value} is over the limit of {MAX_CHANNELS}");
+            return fail(field, reason);
         }
     }
     // Each layer has several tensors; this keeps a false count from filling the memory.
-    let layers = config
-        .layers_per_block
-        .iter()
-        .fold(0usize, |sum, &layers| sum.saturating_add(layers));
-    if layers > checkpoint.len() {
-        return Err(Error::Config {
-            field: "layers_per_block",
-            reason: format!(
-                "{layers} layers, but the file has {} tensors",
-                checkpoint.len()
-            ),
-        });
+    let layers = config.layers_per_block.iter().copied();
+    let (layers, tensors) = (layers.fold(0, usize::saturating_add), checkpoint.len());
+    if layers > tensors {
+        let reason = format!("{layers} layers, but the file has {tensors} tensors");
+        return fail("layers_per_block", reason);
     }
     config.init(device)
 }
 
 /// The tensors that a UNet needs, with `prefix` before each key.
 fn unet_wanted<B: Backend>(unet: &UNet<B>, prefix: &str) -> Vec<Wanted> {
-    walk::shapes(unet)
-        .into_iter()
-        .map(|(key, shape)| Wanted {
-            key: format!("{prefix}{key}"),
-            shape: shape.into_iter().map(Some).collect(),
+    let parameters = parameters::shapes(unet).into_iter();
+    parameters
+        .map(|parameter| Wanted {
+            key: format!("{prefix}{}", parameters::key(&parameter)),
+            shape: parameter.shape.iter().copied().map(Some).collect(),
         })
         .collect()
 }
 
 /// The prompt embeddings that a UNet needs.
-fn prompts_wanted(config: &UNetConfig) -> impl Iterator<Item = Wanted> {
-    let width = config.cross_attention_dim;
-    PROMPTS.into_iter().map(move |key| Wanted {
+fn prompts_wanted(config: &UNetConfig) -> [Wanted; 2] {
+    PROMPTS.map(|key| Wanted {
         key: key.to_owned(),
-        shape: vec![None, Some(width)],
+        shape: vec![None, Some(config.cross_attention_dim)],
     })
 }
 
-fn fill_unet<B: Backend>(unet: UNet<B>, prefix: &str, checkpoint: &Checkpoint) -> Result<UNet<B>> {
-    walk::fill(unet, |key, transposed, dtype| {
-        checkpoint.read(&format!("{prefix}{key}"), transposed, dtype)
+/// The UNet with its weights, which have `prefix` before each key.
+fn read_unet<B: Backend>(
+    empty: UNet<B>,
+    prefix: &'static str,
+    checkpoint: Checkpoint,
+    device: &B::Device,
+) -> Result<UNet<B>> {
+    parameters::fill(empty, device, move |key| {
+        checkpoint.read(&format!("{prefix}{key}"), parameters::float_type::<B>())
     })
 }
 
@@ -180,9 +158,10 @@ fn read_prompts<B: Backend>(
     checkpoint: &Checkpoint,
     device: &B::Device,
 ) -> Result<[Tensor<B, 2>; 2]> {
+    let dtype = parameters::float_type::<B>();
     let read = |key| -> Result<_> {
-        let data = checkpoint.read(key, false, walk::float_type::<B>())?;
-        Ok(walk::upload(data, device))
+        let data = checkpoint.read(key, dtype)?;
+        Ok(Tensor::from_data(data, (device, dtype)))
     };
     Ok([read(PROMPTS[0])?, read(PROMPTS[1])?])
 }

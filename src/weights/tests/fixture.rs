@@ -6,7 +6,10 @@ use super::*;
 fn keys_are_those_of_diffusers() {
     let config = diffusers_config::parse(&fixture("unet_tiny/config.json")).unwrap();
     let unet = config.init::<Flex>(&Default::default()).unwrap();
-    let mut ours: Vec<_> = walk::shapes(&unet);
+    let mut ours: Vec<_> = parameters::shapes(&unet)
+        .into_iter()
+        .map(|parameter| (parameters::key(&parameter), parameter.shape.to_vec()))
+        .collect();
     ours.sort();
     let bytes = std::fs::read(fixture("unet_tiny").join(MODEL)).unwrap();
     let theirs: Vec<_> = Parts::of(&bytes)
@@ -35,14 +38,13 @@ fn a_diffusers_checkpoint_passes_through_unchanged() {
     assert_eq!(loaded.positive.dims(), [2, 64]);
 
     let theirs = Parts::of(&weights);
-    let mut count = 0;
-    walk::values(&loaded.unet, |key, data| {
-        count += 1;
-        assert_eq!(data.to_vec::<f32>().unwrap(), theirs.values(key), "{key}");
-        Ok(())
-    })
-    .unwrap();
-    assert_eq!(count, theirs.tensors.len());
+    let ours = parameters::values(&loaded.unet);
+    assert_eq!(ours.len(), theirs.tensors.len());
+    for parameter in ours {
+        let key = parameters::key(&parameter);
+        let values = parameter.to_data().unwrap().to_vec::<f32>().unwrap();
+        assert_eq!(values, theirs.values(&key), "{key}");
+    }
 }
 
 /// A square matrix looks the same whether it is transposed or not: only the computation tells.
@@ -51,13 +53,13 @@ fn a_loaded_unet_computes_what_diffusers_does() {
     let device = Default::default();
     let config = diffusers_config::parse(&fixture("unet_tiny/config.json")).unwrap();
     let weights = Source::File(fixture("unet_tiny").join(MODEL));
-    let checkpoint = Checkpoint::of_file(File::open(weights).unwrap());
+    let checkpoint = Checkpoint::open(weights).unwrap();
     let unet = empty_unet::<Flex>(&config, &checkpoint, &device).unwrap();
-    let unet = fill_unet(unet, "", &checkpoint).unwrap();
+    let unet = read_unet(unet, "", checkpoint, &device).unwrap();
 
     let io = Source::File(fixture("unet_tiny/io.safetensors"));
-    let io = Checkpoint::of_file(File::open(io).unwrap());
-    let read = |key: &str| io.read(key, false, DType::F32).unwrap();
+    let io = Checkpoint::open(io).unwrap();
+    let read = |key: &str| io.read(key, DType::F32).unwrap();
     let sample = Tensor::from_data(read("main.sample"), &device);
     let prompt = Tensor::from_data(read("main.encoder_hidden_states"), &device);
     let output = unet.forward(sample, &unet.condition(500.0, prompt));

@@ -6,13 +6,13 @@ mod fixture;
 mod folder;
 mod memory;
 
-use super::file::File;
 use super::*;
 use crate::backend::Flex;
-use burn::tensor::{DType, Distribution};
-use half::f16;
+use crate::config::GenDrPixConfig;
+use burn::tensor::Distribution;
+use half::{bf16, f16};
+use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensors};
 use std::collections::{BTreeMap, HashMap};
 use tempfile::TempDir;
 
@@ -32,6 +32,14 @@ fn mini() -> UNetConfig {
         norm_num_groups: 2,
         norm_eps: 1e-5,
         time_embed_dim: 4,
+    }
+}
+
+/// A model's config with the UNet's.
+fn model_config(unet: UNetConfig) -> GenDrPixConfig {
+    GenDrPixConfig {
+        unet,
+        ..GenDrPixConfig::nano()
     }
 }
 
@@ -119,7 +127,7 @@ fn random_model() -> Weights<Flex> {
 }
 
 fn save(path: &Path, model: &Weights<Flex>, storage: Storage) -> Result<()> {
-    super::bundle::save(path, &mini(), model, storage)
+    save_bundle(path, &model_config(mini()), model, storage)
 }
 
 fn saved(model: &Weights<Flex>, storage: Storage) -> Vec<u8> {
@@ -130,9 +138,13 @@ fn saved(model: &Weights<Flex>, storage: Storage) -> Vec<u8> {
 }
 
 fn load(bytes: Vec<u8>) -> Result<(UNetConfig, Weights<Flex>)> {
-    super::bundle::load(Source::Bytes(bytes.leak()), &Default::default(), |config| {
-        config
-    })
+    load_from(Source::Bytes(bytes.leak()))
+}
+
+fn load_from(source: Source) -> Result<(UNetConfig, Weights<Flex>)> {
+    let (config, weights) = load_bundle(source, &Default::default())?;
+    assert_eq!(config, model_config(config.unet.clone()));
+    Ok((config.unet, weights))
 }
 
 fn fixture(name: &str) -> PathBuf {
