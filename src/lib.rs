@@ -50,6 +50,8 @@
 pub mod backend;
 mod config;
 mod error;
+#[cfg(all(test, feature = "flex"))]
+mod golden;
 mod guidance;
 mod onestep;
 mod options;

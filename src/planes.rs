@@ -60,6 +60,7 @@ impl Planes {
     /// # Panics
     ///
     /// When the rectangle does not lie within the picture.
+    #[cfg(feature = "train")]
     pub fn crop(&self, x: usize, y: usize, width: usize, height: usize) -> Self {
         assert!(
             x + width <= self.width && y + height <= self.height,

@@ -16,6 +16,7 @@ use crate::planes::Planes;
 const SUPPORT: usize = 2;
 
 /// Enlarges to `width` x `height` without antialias; the source step is `in / out` on each axis.
+#[cfg(any(test, feature = "train"))]
 pub(crate) fn enlarge(picture: &Planes, width: usize, height: usize) -> Planes {
     let steps = steps(picture, width, height);
     interpolate(picture, steps, width, height)
@@ -49,6 +50,7 @@ pub(crate) fn reduce_with(
 }
 
 /// Source pixels per pixel of the result, horizontally and vertically.
+#[cfg(any(test, feature = "train"))]
 fn steps(picture: &Planes, width: usize, height: usize) -> (f64, f64) {
     (
         picture.width as f64 / width as f64,
@@ -153,24 +155,21 @@ fn convolve<'a>(
 
 #[cfg(test)]
 mod tests {
-    use safetensors::SafeTensors;
-
     use super::*;
+    #[cfg(feature = "flex")]
+    use crate::golden::Golden;
 
-    fn load(tensors: &SafeTensors, name: &str) -> Planes {
-        let tensor = tensors.tensor(name).unwrap();
-        let [1, channels, height, width] = tensor.shape() else {
-            panic!("{name} has shape {:?}", tensor.shape());
+    #[cfg(feature = "flex")]
+    fn load(golden: &Golden, name: &str) -> Planes {
+        let (data, shape) = golden.values(name);
+        let [1, channels, height, width] = shape[..] else {
+            panic!("{name} has shape {shape:?}");
         };
-        let data = tensor
-            .data()
-            .chunks_exact(4)
-            .map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap()))
-            .collect();
-        Planes::new(*channels, *width, *height, data)
+        Planes::new(channels, width, height, data)
     }
 
     /// The largest difference, as a fraction of the largest value of `expected`.
+    #[cfg(feature = "flex")]
     fn error(actual: &Planes, expected: &Planes) -> f32 {
         assert_eq!(
             (actual.channels, actual.width, actual.height),
@@ -181,12 +180,10 @@ mod tests {
         difference.fold(0f32, |m, (a, b)| m.max((a - b).abs())) / peak
     }
 
+    #[cfg(feature = "flex")]
     #[test]
     fn matches_pytorch() {
-        let directory = std::env::var("GENDR_PIX_FIXTURES")
-            .unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures").into());
-        let bytes = std::fs::read(format!("{directory}/resize.safetensors")).unwrap();
-        let tensors = SafeTensors::deserialize(&bytes).unwrap();
+        let tensors = Golden::open("resize.safetensors");
         let image = load(&tensors, "image");
         let even = load(&tensors, "image_even");
 

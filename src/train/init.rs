@@ -9,12 +9,8 @@ use std::f64::consts::PI;
 
 /// Deviation below which a frequency is not amplified further.
 const FLOOR: f64 = 0.01;
-/// Red, green, blue to lightness and two colour differences, orthonormal.
-const OPPONENT: [[f64; 3]; 3] = [
-    [0.577_350_269, 0.577_350_269, 0.577_350_269],
-    [0.707_106_781, 0.0, -0.707_106_781],
-    [-0.408_248_290, 0.816_496_581, -0.408_248_290],
-];
+/// Red, green, blue to lightness and two colour differences, before they are scaled to a norm of one.
+const OPPONENT: [[f64; 3]; 3] = [[1.0, 1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 2.0, -1.0]];
 
 /// Sets the first convolution to cosines and the last one to zero.
 ///
@@ -81,10 +77,12 @@ fn cosine(opponent: usize, v: usize, u: usize, field: usize) -> Planes {
         let phase = PI * frequency as f64 * (i as f64 + 0.5) / field as f64;
         norm.sqrt() * phase.cos()
     };
+    let axis = OPPONENT[opponent];
+    let norm = axis.iter().map(|v| v * v).sum::<f64>().sqrt();
     let data = (0..3 * field * field)
         .map(|i| {
             let (c, y, x) = (i / (field * field), i / field % field, i % field);
-            (OPPONENT[opponent][c] * wave(v, y) * wave(u, x)) as f32
+            (axis[c] / norm * wave(v, y) * wave(u, x)) as f32
         })
         .collect();
     Planes::new(3, field, field, data)

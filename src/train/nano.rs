@@ -51,6 +51,9 @@ pub struct NanoConfig {
     pub fourier: f64,
     /// Every so many steps the negative prompt is trained instead of the positive one.
     pub negative_every: u64,
+    /// Weight of those steps' loss. "Leave it as it is" is so much easier to learn than restoring that at full weight
+    /// the network learns nothing else.
+    pub negative_weight: f64,
 }
 
 impl NanoConfig {
@@ -67,7 +70,7 @@ impl NanoConfig {
                 fresh: 0.25,
                 degradation: Degradation::default(),
             },
-            steps: 5_000,
+            steps: 3_000,
             warm_up: 100,
             learning_rate: 5e-4,
             final_rate: 0.02,
@@ -76,6 +79,7 @@ impl NanoConfig {
             average: 0.998,
             fourier: 0.1,
             negative_every: 10,
+            negative_weight: 0.1,
         }
     }
 
@@ -124,7 +128,8 @@ pub struct NanoTrainer<B: AutodiffBackend> {
     average: Student<B::InnerBackend>,
     optimizer: OptimizerAdaptor<AdamW, Student<B>, B>,
     fourier: MaskedFourierLoss<B>,
-    batches: Receiver<Batch>,
+    /// Started with the first step.
+    batches: Option<Receiver<Batch>>,
     step: u64,
     device: B::Device,
 }
@@ -139,7 +144,7 @@ impl<B: AutodiffBackend> NanoTrainer<B> {
     pub fn new(config: NanoConfig, folder: &Path, device: &B::Device) -> Result<Self> {
         config.model.validate()?;
         let factor = config.model.factor;
-        if config.data.crop % factor != 0 || config.data.crop < 4 * factor {
+        if !config.data.crop.is_multiple_of(factor) || config.data.crop < 4 * factor {
             return Err(Error::Config {
                 field: "crop",
                 reason: format!(
@@ -157,15 +162,7 @@ impl<B: AutodiffBackend> NanoTrainer<B> {
                 device,
             ))
         };
-        let mut unet = config.model.unet.init::<B>(device)?;
-        let first = batches(config.data.clone(), 0)
-            .recv()
-            .expect("the data thread runs");
-        init::start(
-            &mut unet,
-            to_tensor(first.input, &config.data, device),
-            factor,
-        );
+        let unet = config.model.unet.init::<B>(device)?;
         let student = Student {
             unet,
             positive: prompt(),
@@ -182,7 +179,7 @@ impl<B: AutodiffBackend> NanoTrainer<B> {
             student,
             optimizer,
             fourier: MaskedFourierLoss::new(config.data.crop, config.data.crop, factor, device),
-            batches: batches(config.data.clone(), 0),
+            batches: None,
             step: 0,
             device: device.clone(),
             config,
@@ -219,13 +216,20 @@ impl<B: AutodiffBackend> NanoTrainer<B> {
 
     /// One step of training.
     pub fn step(&mut self) -> Progress {
-        let batch = self
+        let batches = self
             .batches
+            .get_or_insert_with(|| batches(self.config.data.clone(), self.step));
+        let batch = batches
             .recv()
             .expect("the data thread runs as long as the trainer");
         let tensor = |values| to_tensor::<B>(values, &self.config.data, &self.device);
         let (input, target) = (tensor(batch.input), tensor(batch.target));
 
+        if self.step == 0 {
+            let factor = self.config.model.factor;
+            init::start(&mut self.student.unet, input.clone(), factor);
+            self.average = self.student.valid();
+        }
         let negative = (self.step + 1).is_multiple_of(self.config.negative_every);
         let (prompt, target) = if negative {
             // Bad quality: the degraded picture as it came.
@@ -254,7 +258,12 @@ impl<B: AutodiffBackend> NanoTrainer<B> {
             fourier: scalar(fourier.clone().detach()),
             rate: self.config.rate(self.step),
         };
-        let loss = pixels + fourier * self.config.fourier;
+        let weight = if negative {
+            self.config.negative_weight
+        } else {
+            1.0
+        };
+        let loss = (pixels + fourier * self.config.fourier) * weight;
 
         let gradients = GradientsParams::from_grads(loss.backward(), &self.student);
         let student = self.student.clone();
@@ -332,7 +341,7 @@ impl<B: AutodiffBackend> NanoTrainer<B> {
         self.average = self.average.clone().load_record(average);
         self.optimizer = self.optimizer.clone().load_record(optimizer);
         self.step = state.step;
-        self.batches = batches(self.config.data.clone(), self.step);
+        self.batches = None;
         Ok(())
     }
 }

@@ -19,7 +19,7 @@ pub(super) struct BlockConditioning<B: Backend> {
 }
 
 impl<B: Backend> BlockConditioning<B> {
-    fn fold(
+    pub(super) fn fold(
         resnets: &[ResnetBlock<B>],
         attentions: &[Transformer<B>],
         time_embedding: &Tensor<B, 2>,
@@ -112,14 +112,6 @@ impl<B: Backend> DownBlock<B> {
         }
     }
 
-    pub(super) fn condition(
-        &self,
-        time_embedding: &Tensor<B, 2>,
-        prompt: &Tensor<B, 3>,
-    ) -> BlockConditioning<B> {
-        BlockConditioning::fold(&self.resnets, &self.attentions, time_embedding, prompt)
-    }
-
     /// Pushes each layer's and the downsampler's output onto `skips`.
     ///
     /// # Shapes
@@ -147,8 +139,8 @@ impl<B: Backend> DownBlock<B> {
 /// ResNet block, transformer, ResNet block at the deepest stage's size (diffusers' `UNetMidBlock2DCrossAttn`).
 #[derive(Module, Debug)]
 pub struct MidBlock<B: Backend> {
-    resnets: Vec<ResnetBlock<B>>,
-    attentions: Vec<Transformer<B>>,
+    pub(super) resnets: Vec<ResnetBlock<B>>,
+    pub(super) attentions: Vec<Transformer<B>>,
 }
 
 impl<B: Backend> MidBlock<B> {
@@ -159,14 +151,6 @@ impl<B: Backend> MidBlock<B> {
             resnets: resnets(config, &[[width, width]; 2], device),
             attentions: transformers(config, stage, 1, device),
         }
-    }
-
-    pub(super) fn condition(
-        &self,
-        time_embedding: &Tensor<B, 2>,
-        prompt: &Tensor<B, 3>,
-    ) -> BlockConditioning<B> {
-        BlockConditioning::fold(&self.resnets, &self.attentions, time_embedding, prompt)
     }
 
     /// # Shapes
@@ -186,8 +170,8 @@ impl<B: Backend> MidBlock<B> {
 /// stage.
 #[derive(Module, Debug)]
 pub struct UpBlock<B: Backend> {
-    resnets: Vec<ResnetBlock<B>>,
-    attentions: Vec<Transformer<B>>,
+    pub(super) resnets: Vec<ResnetBlock<B>>,
+    pub(super) attentions: Vec<Transformer<B>>,
     upsamplers: Vec<Upsample<B>>,
 }
 
@@ -203,14 +187,6 @@ impl<B: Backend> UpBlock<B> {
                 .into_iter()
                 .collect(),
         }
-    }
-
-    pub(super) fn condition(
-        &self,
-        time_embedding: &Tensor<B, 2>,
-        prompt: &Tensor<B, 3>,
-    ) -> BlockConditioning<B> {
-        BlockConditioning::fold(&self.resnets, &self.attentions, time_embedding, prompt)
     }
 
     /// Takes the last skips off `skips`, one a layer; the upsampler aims at the size of the one then last.

@@ -138,7 +138,7 @@ impl UNetConfig {
                 );
             }
         }
-        if self.block_out_channels[0] % 2 != 0 {
+        if !self.block_out_channels[0].is_multiple_of(2) {
             return fail(
                 "block_out_channels",
                 "the first width is odd, but half of it is the time embedding's frequencies".into(),

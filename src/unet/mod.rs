@@ -97,17 +97,19 @@ impl<B: Backend> UNet<B> {
     /// - prompt: `[N, T, cross_attention_dim]`; `N = 1` serves any batch
     pub fn condition(&self, timestep: f64, prompt: Tensor<B, 3>) -> Conditioning<B> {
         let time_embedding = self.time_embedding(timestep);
+        let fold = |resnets: &[_], attentions: &[_]| {
+            BlockConditioning::fold(resnets, attentions, &time_embedding, &prompt)
+        };
+        let (down, mid, up) = (&self.down_blocks, &self.mid_block, &self.up_blocks);
         Conditioning {
-            down_blocks: self
-                .down_blocks
+            down_blocks: down
                 .iter()
-                .map(|block| block.condition(&time_embedding, &prompt))
+                .map(|block| fold(&block.resnets, &block.attentions))
                 .collect(),
-            mid_block: self.mid_block.condition(&time_embedding, &prompt),
-            up_blocks: self
-                .up_blocks
+            mid_block: fold(&mid.resnets, &mid.attentions),
+            up_blocks: up
                 .iter()
-                .map(|block| block.condition(&time_embedding, &prompt))
+                .map(|block| fold(&block.resnets, &block.attentions))
                 .collect(),
         }
     }

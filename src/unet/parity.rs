@@ -2,60 +2,18 @@
 
 use super::embed::sinusoid;
 use super::{Conditioning, UNet};
-use crate::backend::{Backend, Flex};
+use crate::backend::Backend;
+use crate::golden::{B, Golden, fixtures};
 use burn::module::Param;
+use burn::tensor::Tensor;
 use burn::tensor::activation::silu;
 use burn::tensor::module::conv2d;
 use burn::tensor::ops::ConvOptions;
-use burn::tensor::{Tensor, TensorData};
-use safetensors::SafeTensors;
-use std::path::PathBuf;
-
-type B = Flex;
-
-fn fixtures() -> PathBuf {
-    std::env::var_os("GENDR_PIX_FIXTURES").map_or_else(
-        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures")),
-        PathBuf::from,
-    )
-}
-
-struct Golden(Vec<u8>);
-
-impl Golden {
-    fn values(&self, key: &str) -> (Vec<f32>, Vec<usize>) {
-        let file = SafeTensors::deserialize(&self.0).unwrap();
-        let view = file.tensor(key).unwrap();
-        let floats = view.data().chunks_exact(4);
-        let floats = floats.map(|b| f32::from_le_bytes(b.try_into().unwrap()));
-        (floats.collect(), view.shape().to_vec())
-    }
-
-    fn tensor<const D: usize>(&self, key: &str) -> Tensor<B, D> {
-        let (values, shape) = self.values(key);
-        Tensor::from_data(TensorData::new(values, shape), &Default::default())
-    }
-
-    /// The reference README's tolerance for probes and intermediates: 2e-5 of the largest value.
-    fn check<const D: usize>(&self, key: &str, found: Tensor<B, D>, tolerance: f32) {
-        let expected = self.tensor::<D>(key);
-        assert_eq!(found.dims(), expected.dims(), "{key}");
-        let largest: f32 = expected.clone().abs().max().into_scalar();
-        let error: f32 = (found - expected).abs().max().into_scalar();
-        assert!(
-            error <= tolerance * largest,
-            "{key}: {error:e} of {largest:e}"
-        );
-    }
-}
 
 fn open() -> (UNet<B>, Golden) {
-    let folder = fixtures().join("unet_tiny");
-    let (_, unet) = UNet::load_diffusers(&folder, &Default::default()).unwrap();
-    (
-        unet,
-        Golden(std::fs::read(folder.join("io.safetensors")).unwrap()),
-    )
+    let (_, unet) =
+        UNet::load_diffusers(fixtures().join("unet_tiny"), &Default::default()).unwrap();
+    (unet, Golden::open("unet_tiny/io.safetensors"))
 }
 
 fn conditioning(unet: &UNet<B>, golden: &Golden) -> Conditioning<B> {
@@ -67,13 +25,8 @@ fn time_embedding() {
     let (unet, golden) = open();
     let (_, shape) = golden.values("time.sinusoid_f64ref");
     let [count, dim] = [shape[0], shape[1]];
-    let file = SafeTensors::deserialize(&golden.0).unwrap();
-    let timesteps = file.tensor("time.timesteps").unwrap();
-    let timesteps: Vec<f64> = timesteps
-        .data()
-        .chunks_exact(8)
-        .map(|b| i64::from_le_bytes(b.try_into().unwrap()) as f64)
-        .collect();
+    let (timesteps, _) = golden.values("time.timesteps");
+    let timesteps: Vec<f64> = timesteps.into_iter().map(f64::from).collect();
     assert_eq!(timesteps.len(), count);
     let device = Default::default();
     let sinusoids = timesteps

@@ -184,10 +184,12 @@ pub(super) fn place(canvas: &Canvas, margin: f32, rng: &mut impl Rng) -> [f32; 2
         right,
         bottom,
     } = canvas.extent();
-    [
-        rng.random_range(left - margin..right + margin),
-        rng.random_range(top - margin..bottom + margin),
-    ]
+    // A canvas of a pixel or two may have nothing open, and then no extent.
+    let between = |low: f32, high: f32, rng: &mut _| {
+        let low = low - margin;
+        Rng::random_range(rng, low..=(high + margin).max(low))
+    };
+    [between(left, right, rng), between(top, bottom, rng)]
 }
 
 /// Covers what is still open with one large surface.
@@ -213,7 +215,7 @@ pub(super) fn dead_leaves(
     rng: &mut impl Rng,
 ) {
     let side = canvas.side();
-    let low = 2f32.powf(rng.random_range(1.0..5.0));
+    let low = 2f32.powf(rng.random_range(2.5..6.5));
     let high = side * rng.random_range(0.2..0.8);
     let exponent = rng.random_range(2.2..3.1);
     let shapes: [f32; 4] = std::array::from_fn(|_| rng.random::<f32>().powi(2));
@@ -265,7 +267,7 @@ pub(super) fn dead_leaves(
 /// Fills the canvas with the leaves of plants, in clumps, light before dark.
 pub(super) fn foliage(canvas: &mut Canvas, palette: &Palette, finish: &Finish, rng: &mut impl Rng) {
     let side = canvas.side();
-    let size = 2f32.powf(rng.random_range(2.0..5.5));
+    let size = 2f32.powf(rng.random_range(3.5..6.0));
     let spread = size * rng.random_range(2.0..8.0);
     let shades = palette.shades(rng);
     let drift = Drift::draw(side * 0.3, rng);

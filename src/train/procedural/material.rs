@@ -49,8 +49,8 @@ impl Finish {
         let tilt = rng.random_range(0.3..0.9f32);
         let flat = (1.0 - tilt * tilt).sqrt();
         Self {
-            textured: rng.random_range(0.5..1.0),
-            contrast: 0.04 * 2f32.powf(rng.random_range(0.0..3.4)),
+            textured: rng.random_range(0.2..0.9),
+            contrast: 0.02 * 2f32.powf(rng.random_range(0.0..3.4)),
             shading: rng.random_range(0.15..0.8),
             rounded: rng.random_range(0.0..0.5),
             towards_light: [flat * angle.cos(), flat * angle.sin(), tilt],

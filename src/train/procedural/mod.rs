@@ -45,12 +45,12 @@ enum Kind {
 
 /// How often each kind fills a layer.
 const KINDS: [(Kind, f32); 7] = [
-    (Kind::Leaves, 0.34),
-    (Kind::Things, 0.2),
-    (Kind::Hair, 0.13),
-    (Kind::Foliage, 0.12),
+    (Kind::Leaves, 0.24),
+    (Kind::Things, 0.4),
+    (Kind::Hair, 0.08),
+    (Kind::Foliage, 0.07),
     (Kind::Masonry, 0.08),
-    (Kind::Page, 0.06),
+    (Kind::Page, 0.1),
     (Kind::Plain, 0.05),
 ];
 
