@@ -161,6 +161,6 @@ parity!(
     "ndarray",
     ndarray,
     gendr_pix::backend::NdArray,
-    Tolerance::SEQUENTIAL
+    Tolerance::F32
 );
 parity!("wgpu", wgpu, gendr_pix::backend::Wgpu, Tolerance::GPU);

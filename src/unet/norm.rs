@@ -44,11 +44,12 @@ impl<B: Backend> GroupNorm<B> {
             t.expand([n, self.groups, c / self.groups])
                 .reshape([n, c, 1])
         };
-        // One multiply-add an element: y = x * scale + shift.
-        let inverse_std = per_channel((variance + self.epsilon).sqrt().recip());
+        // One multiply-add an element: y = x * scale + shift. (Divided by the deviation, not multiplied by its
+        // `recip`: burn's ndarray backend approximates that to five digits.)
+        let deviation = per_channel((variance + self.epsilon).sqrt());
         let weight = widen(self.weight.val()).reshape([1, c, 1]);
         let bias = widen(self.bias.val()).reshape([1, c, 1]);
-        let scale = inverse_std * weight;
+        let scale = weight / deviation;
         let shift = bias - per_channel(mean) * scale.clone();
         let y = x * scale.reshape([n, c, 1, 1]) + shift.reshape([n, c, 1, 1]);
         narrow(y, dtype)
@@ -83,7 +84,7 @@ impl<B: Backend> LayerNorm<B> {
         let x = widen(x);
         let centred = x.clone() - x.mean_dim(2);
         let variance = (centred.clone() * centred.clone()).mean_dim(2);
-        let normed = centred * (variance + self.epsilon).sqrt().recip();
+        let normed = centred / (variance + self.epsilon).sqrt();
         let weight = widen(self.weight.val()).unsqueeze();
         let bias = widen(self.bias.val()).unsqueeze();
         narrow(normed * weight + bias, dtype)

@@ -74,12 +74,6 @@ impl Tolerance {
         max: 2e-5,
         rel_l2: 1e-5,
     };
-    /// burn's ndarray backend adds up a convolution's products one after the other, which rounds off more.
-    #[allow(dead_code, reason = "only where that backend is built")]
-    pub const SEQUENTIAL: Self = Self {
-        max: 1e-4,
-        rel_l2: 5e-5,
-    };
     /// Other devices' f32: their fused and reordered sums differ more.
     #[allow(dead_code, reason = "only where a GPU backend is built")]
     pub const GPU: Self = Self {
