@@ -376,3 +376,46 @@ impl Checkpoint<'_> {
         self.0.join("state.json")
     }
 }
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use crate::backend::Flex;
+    use burn::backend::Autodiff;
+
+    type B = Autodiff<Flex>;
+
+    fn small() -> NanoConfig {
+        let mut config = NanoConfig::recipe(5);
+        config.model.unet.block_out_channels = vec![16, 16];
+        config.model.unet.layers_per_block = vec![1; 2];
+        config.model.unet.down_attention = vec![false, true];
+        config.model.unet.up_attention = vec![false; 2];
+        config.model.unet.num_heads = vec![1, 2];
+        config.data.batch = 1;
+        config.data.crop = 32;
+        config.data.window = 1;
+        config.data.fresh = 0.0;
+        config.negative_every = 3;
+        config
+    }
+
+    fn steps(trainer: &mut NanoTrainer<B>, count: usize) -> Vec<(Option<f64>, f64, f64)> {
+        let values = |p: Progress| (p.relative_l1, p.fourier, p.rate);
+        (0..count).map(|_| values(trainer.step())).collect()
+    }
+
+    #[test]
+    fn a_resumed_training_goes_on_as_an_unbroken_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let checkpoint = folder.path().join("checkpoint");
+        let device = Default::default();
+        let mut unbroken = NanoTrainer::<B>::new(small(), &checkpoint, &device).unwrap();
+        steps(&mut unbroken, 2);
+        unbroken.checkpoint(&checkpoint).unwrap();
+        let expected = steps(&mut unbroken, 4);
+        let mut resumed = NanoTrainer::<B>::new(small(), &checkpoint, &device).unwrap();
+        assert_eq!(resumed.steps_done(), 2);
+        assert_eq!(steps(&mut resumed, 4), expected);
+    }
+}
