@@ -1,6 +1,88 @@
 //! The compute backends: burn's, under one roof, each behind the feature of its name.
 
-pub use burn::tensor::backend::Backend;
+use crate::kernels::plain;
+use burn::tensor::Tensor;
+
+/// A burn backend and the model's own operations on it.
+///
+/// Each operation has a plain body, made of burn's, so that any burn backend can be used:
+/// `impl gendr_pix::Backend for MyBackend {}`. Where it pays, a backend has a kernel of its own instead; both must
+/// agree.
+pub trait Backend: burn::tensor::backend::Backend {
+    /// Convolution of an odd kernel, padded by half of it on all sides.
+    ///
+    /// # Shapes
+    ///
+    /// - x: `[N, C, H, W]`
+    /// - weight: `[C', C, K, K]`
+    /// - bias: `[C']`
+    /// - output: `[N, C', ceil(H / stride), ceil(W / stride)]`
+    fn convolution(
+        x: Tensor<Self, 4>,
+        weight: Tensor<Self, 4>,
+        bias: Tensor<Self, 1>,
+        stride: usize,
+    ) -> Tensor<Self, 4> {
+        plain::convolution(x, weight, bias, stride)
+    }
+
+    /// Gradient of [`convolution`](Self::convolution) for its input, from the gradient of its output.
+    fn convolution_x_backward(
+        x: Tensor<Self, 4>,
+        weight: Tensor<Self, 4>,
+        gradient: Tensor<Self, 4>,
+        stride: usize,
+    ) -> Tensor<Self, 4> {
+        plain::convolution_x_backward(x, weight, gradient, stride)
+    }
+
+    /// Gradients of [`convolution`](Self::convolution) for weight and bias, from the gradient of its output.
+    fn convolution_weight_backward(
+        x: Tensor<Self, 4>,
+        weight: Tensor<Self, 4>,
+        gradient: Tensor<Self, 4>,
+        stride: usize,
+    ) -> (Tensor<Self, 4>, Tensor<Self, 1>) {
+        plain::convolution_weight_backward(x, weight, gradient, stride)
+    }
+
+    /// Group norm, then what [`GroupNormOptions::silu`] says.
+    ///
+    /// # Shapes
+    ///
+    /// - x and output: `[N, C, H, W]`
+    /// - weight and bias: `[C]`
+    fn group_norm(
+        x: Tensor<Self, 4>,
+        weight: Tensor<Self, 1>,
+        bias: Tensor<Self, 1>,
+        options: GroupNormOptions,
+    ) -> Tensor<Self, 4> {
+        plain::group_norm(x, weight, bias, options)
+    }
+
+    /// Gradients of [`group_norm`](Self::group_norm) for input, weight and bias, from the gradient of its output.
+    fn group_norm_backward(
+        x: Tensor<Self, 4>,
+        weight: Tensor<Self, 1>,
+        bias: Tensor<Self, 1>,
+        gradient: Tensor<Self, 4>,
+        options: GroupNormOptions,
+    ) -> (Tensor<Self, 4>, Tensor<Self, 1>, Tensor<Self, 1>) {
+        plain::group_norm_backward(x, weight, bias, gradient, options)
+    }
+}
+
+/// What a group norm is beside its weight and bias.
+#[derive(Clone, Copy, Debug)]
+pub struct GroupNormOptions {
+    /// Groups of channels that share their mean and variance.
+    pub groups: usize,
+    /// Added to the variance.
+    pub epsilon: f64,
+    /// Whether SiLU, `y * sigmoid(y)`, follows.
+    pub silu: bool,
+}
 
 /// Pure Rust CPU backend with SIMD (feature `flex`).
 #[cfg(feature = "flex")]
@@ -10,13 +92,30 @@ pub type Flex = burn_flex::Flex;
 #[cfg(feature = "ndarray")]
 pub type NdArray<F = f32> = burn_ndarray::NdArray<F>;
 
+#[cfg(feature = "ndarray")]
+impl Backend for NdArray<f32> {}
+#[cfg(feature = "ndarray")]
+impl Backend for NdArray<f64> {}
+
 /// NVIDIA GPUs (feature `cuda`); `F` is the precision: `f32`, `half::f16` or `half::bf16`.
 #[cfg(feature = "cuda")]
 pub type Cuda<F = f32> = burn_cuda::Cuda<F>;
 
+#[cfg(feature = "cuda")]
+impl Backend for Cuda<f32> {}
+#[cfg(feature = "cuda")]
+impl Backend for Cuda<half::f16> {}
+#[cfg(feature = "cuda")]
+impl Backend for Cuda<half::bf16> {}
+
 /// Any GPU (feature `wgpu`; kernels by `vulkan` or `metal` where enabled); `F` is `f32` or `half::f16`.
 #[cfg(feature = "wgpu")]
 pub type Wgpu<F = f32> = burn_wgpu::Wgpu<F>;
+
+#[cfg(feature = "wgpu")]
+impl Backend for Wgpu<f32> {}
+#[cfg(feature = "wgpu")]
+impl Backend for Wgpu<half::f16> {}
 
 /// The CPU backend to use when nothing else is asked for: [`Flex`], else [`NdArray`].
 #[cfg(feature = "flex")]

@@ -28,7 +28,8 @@
 //! | to load other weights | [`GenDrPix::load`], [`GenDrPix::from_bytes`] |
 //! | the paper's full-size model | [`GenDrPixConfig::sd21`] |
 //! | another device | [`backend`] |
-//! | the parts | [`unet`], [`shuffle`], [`OneStep`], [`Padding`] |
+//! | a burn backend of your own | [`Backend`] |
+| the parts | [`unet`], [`shuffle`], [`OneStep`], [`Padding`] |
 //!
 //! # Features
 //!
@@ -53,6 +54,7 @@ mod error;
 #[cfg(all(test, feature = "flex"))]
 mod golden;
 mod guidance;
+mod kernels;
 mod onestep;
 mod options;
 mod padding;
@@ -67,7 +69,7 @@ pub mod train;
 pub mod unet;
 mod weights;
 
-pub use backend::Backend;
+pub use backend::{Backend, GroupNormOptions};
 pub use config::GenDrPixConfig;
 pub use error::{Error, Result};
 pub use guidance::Padding;

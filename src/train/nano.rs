@@ -5,6 +5,7 @@ use super::data::{Batch, DataConfig, batches};
 use super::degrade::Degradation;
 use super::init;
 use super::losses::{MaskedFourierLoss, l1};
+use crate::backend::Backend;
 use crate::config::{GenDrPixConfig, PICTURE_CHANNELS};
 use crate::error::{Error, Result};
 use crate::pipeline::GenDrPix;
@@ -96,7 +97,7 @@ impl NanoConfig {
 
 /// A UNet and its two learnt prompts.
 #[derive(Module, Debug)]
-struct Student<B: burn::tensor::backend::Backend> {
+struct Student<B: Backend> {
     unet: UNet<B>,
     positive: Param<Tensor<B, 2>>,
     negative: Param<Tensor<B, 2>>,
@@ -122,7 +123,7 @@ struct State {
 }
 
 /// The training loop, a step at a time.
-pub struct NanoTrainer<B: AutodiffBackend> {
+pub struct NanoTrainer<B: Backend + AutodiffBackend<InnerBackend: Backend>> {
     config: NanoConfig,
     student: Student<B>,
     average: Student<B::InnerBackend>,
@@ -134,7 +135,7 @@ pub struct NanoTrainer<B: AutodiffBackend> {
     device: B::Device,
 }
 
-impl<B: AutodiffBackend> NanoTrainer<B> {
+impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> NanoTrainer<B> {
     /// Starts anew, or where the checkpoint in `folder` left off.
     ///
     /// # Errors
@@ -347,7 +348,7 @@ impl<B: AutodiffBackend> NanoTrainer<B> {
 }
 
 /// Values of a batch in 0..1 -> `[batch, 3, crop, crop]` in -1..1.
-fn to_tensor<B: AutodiffBackend>(
+fn to_tensor<B: Backend>(
     values: Vec<f32>,
     data: &DataConfig,
     device: &B::Device,

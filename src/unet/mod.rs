@@ -22,22 +22,21 @@ use crate::backend::Backend;
 use crate::error::Result;
 use blocks::{BlockConditioning, DownBlock, MidBlock, UpBlock};
 use burn::module::{Module, ModuleVisitor, Param};
-use burn::nn::conv::Conv2d;
-use burn::tensor::{Tensor, activation::silu};
-use conv::conv3x3;
+use burn::tensor::Tensor;
+use conv::{Convolution, conv3x3};
 use embed::{TimestepEmbedding, sinusoid};
 use norm::GroupNorm;
 
 /// The UNet. Should be created with [`UNetConfig::init`].
 #[derive(Module, Debug)]
 pub struct UNet<B: Backend> {
-    conv_in: Conv2d<B>,
+    conv_in: Convolution<B>,
     time_embedding: TimestepEmbedding<B>,
     down_blocks: Vec<DownBlock<B>>,
     mid_block: MidBlock<B>,
     up_blocks: Vec<UpBlock<B>>,
     conv_norm_out: GroupNorm<B>,
-    conv_out: Conv2d<B>,
+    conv_out: Convolution<B>,
 }
 
 /// All that a fixed timestep and one prompt leave to compute, computed: the time embedding folded into the ResNet
@@ -141,7 +140,7 @@ impl<B: Backend> UNet<B> {
             x = block.forward(x, conditioning, &mut skips);
         }
         // 5. Out.
-        self.conv_out.forward(silu(self.conv_norm_out.forward(x)))
+        self.conv_out.forward(self.conv_norm_out.forward_silu(x))
     }
 }
 
@@ -161,11 +160,7 @@ impl<B: Backend> UNet<B> {
     /// Replaces the first convolution's weight and bias.
     pub(crate) fn set_first_layer(&mut self, weight: Tensor<B, 4>, bias: Tensor<B, 1>) {
         self.conv_in.weight = trainable(&self.conv_in.weight, weight);
-        self.conv_in.bias = self
-            .conv_in
-            .bias
-            .as_ref()
-            .map(|param| trainable(param, bias));
+        self.conv_in.bias = trainable(&self.conv_in.bias, bias);
     }
 
     /// Sets the last convolution to zero, so that the first prediction is zero.
@@ -174,7 +169,7 @@ impl<B: Backend> UNet<B> {
             trainable(param, param.val().zeros_like())
         }
         self.conv_out.weight = zero(&self.conv_out.weight);
-        self.conv_out.bias = self.conv_out.bias.as_ref().map(zero);
+        self.conv_out.bias = zero(&self.conv_out.bias);
     }
 }
 

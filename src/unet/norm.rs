@@ -1,8 +1,6 @@
 //! Group norm and layer norm, with statistics in f32 whatever the precision of the activations.
-//!
-//! burn 0.21's own group norm sums in the input's type, which overflows in f16 at the sizes used here (burn#5382).
 
-use crate::backend::Backend;
+use crate::backend::{Backend, GroupNormOptions};
 use crate::precision::{narrow, widen};
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
@@ -33,26 +31,21 @@ impl<B: Backend> GroupNorm<B> {
     ///
     /// - input and output: `[N, C, H, W]`
     pub fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
-        let dtype = x.dtype();
-        let [n, c, h, w] = x.dims();
-        let x = widen(x);
-        let grouped = x.clone().reshape([n, self.groups, c / self.groups * h * w]);
-        let mean = grouped.clone().mean_dim(2); // [N, G, 1]
-        let centred = grouped - mean.clone();
-        let variance = (centred.clone() * centred).mean_dim(2);
-        let per_channel = |t: Tensor<B, 3>| -> Tensor<B, 3> {
-            t.expand([n, self.groups, c / self.groups])
-                .reshape([n, c, 1])
+        self.then(x, false)
+    }
+
+    /// With SiLU, `y * sigmoid(y)`, behind.
+    pub fn forward_silu(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+        self.then(x, true)
+    }
+
+    fn then(&self, x: Tensor<B, 4>, silu: bool) -> Tensor<B, 4> {
+        let options = GroupNormOptions {
+            groups: self.groups,
+            epsilon: self.epsilon,
+            silu,
         };
-        // One multiply-add an element: y = x * scale + shift. (Divided by the deviation, not multiplied by its
-        // `recip`: burn's ndarray backend approximates that to five digits.)
-        let deviation = per_channel((variance + self.epsilon).sqrt());
-        let weight = widen(self.weight.val()).reshape([1, c, 1]);
-        let bias = widen(self.bias.val()).reshape([1, c, 1]);
-        let scale = weight / deviation;
-        let shift = bias - per_channel(mean) * scale.clone();
-        let y = x * scale.reshape([n, c, 1, 1]) + shift.reshape([n, c, 1, 1]);
-        narrow(y, dtype)
+        B::group_norm(x, self.weight.val(), self.bias.val(), options)
     }
 }
 

@@ -4,7 +4,6 @@ use super::embed::sinusoid;
 use super::{Conditioning, UNet};
 use crate::backend::Backend;
 use crate::golden::{B, Golden, fixtures};
-use burn::module::Param;
 use burn::tensor::Tensor;
 use burn::tensor::activation::silu;
 use burn::tensor::module::conv2d;
@@ -106,7 +105,7 @@ fn folded_time_agrees_with_unfolded() {
     let h = conv2d(
         silu(resnet.norm1.forward(x.clone())),
         resnet.conv1.weight.val(),
-        resnet.conv1.bias.as_ref().map(Param::val),
+        Some(resnet.conv1.bias.val()),
         ConvOptions::new([1, 1], [1, 1], [1, 1], 1),
     );
     let time = resnet.time_emb_proj.forward(silu(embedding.clone()));

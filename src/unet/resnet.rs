@@ -1,24 +1,21 @@
 //! The ResNet block (diffusers' `ResnetBlock2D`).
 
-use super::conv::{conv1x1, conv3x3};
+use super::conv::{Convolution, conv1x1, conv3x3};
 use super::norm::GroupNorm;
 use crate::backend::Backend;
 use burn::module::Module;
-use burn::nn::conv::Conv2d;
 use burn::nn::{Linear, LinearConfig};
-use burn::tensor::module::conv2d;
-use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Tensor, activation::silu};
 
 /// `x + conv2(silu(norm2(conv1(silu(norm1(x))) + time)))`, with a 1x1 convolution on `x` where the width changes.
 #[derive(Module, Debug)]
 pub struct ResnetBlock<B: Backend> {
     pub(super) norm1: GroupNorm<B>,
-    pub(super) conv1: Conv2d<B>,
+    pub(super) conv1: Convolution<B>,
     pub(super) time_emb_proj: Linear<B>,
     pub(super) norm2: GroupNorm<B>,
-    pub(super) conv2: Conv2d<B>,
-    conv_shortcut: Option<Conv2d<B>>,
+    pub(super) conv2: Convolution<B>,
+    conv_shortcut: Option<Convolution<B>>,
 }
 
 impl<B: Backend> ResnetBlock<B> {
@@ -50,10 +47,7 @@ impl<B: Backend> ResnetBlock<B> {
             .time_emb_proj
             .forward(silu(time_embedding))
             .squeeze_dim(0);
-        match &self.conv1.bias {
-            Some(bias) => bias.val() + time,
-            None => time,
-        }
+        self.conv1.bias.val() + time
     }
 
     /// # Shapes
@@ -62,14 +56,9 @@ impl<B: Backend> ResnetBlock<B> {
     /// - bias: `[C]`, from [`fold_time`](Self::fold_time)
     /// - output: `[N, C, H, W]`
     pub fn forward(&self, x: Tensor<B, 4>, bias: Tensor<B, 1>) -> Tensor<B, 4> {
-        let h = silu(self.norm1.forward(x.clone()));
-        let h = conv2d(
-            h,
-            self.conv1.weight.val(),
-            Some(bias),
-            ConvOptions::new([1, 1], [1, 1], [1, 1], 1),
-        );
-        let h = silu(self.norm2.forward(h));
+        let h = self.norm1.forward_silu(x.clone());
+        let h = self.conv1.forward_biased(h, bias);
+        let h = self.norm2.forward_silu(h);
         let h = self.conv2.forward(h);
         match &self.conv_shortcut {
             Some(shortcut) => shortcut.forward(x) + h,

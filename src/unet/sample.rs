@@ -1,9 +1,8 @@
 //! Halving and doubling the picture between stages (diffusers' `Downsample2D`, `Upsample2D`).
 
-use super::conv::conv3x3;
+use super::conv::{Convolution, conv3x3};
 use crate::backend::Backend;
 use burn::module::Module;
-use burn::nn::conv::Conv2d;
 use burn::tensor::Tensor;
 use burn::tensor::module::interpolate;
 use burn::tensor::ops::{InterpolateMode, InterpolateOptions};
@@ -11,7 +10,7 @@ use burn::tensor::ops::{InterpolateMode, InterpolateOptions};
 /// 3x3 convolution of stride 2.
 #[derive(Module, Debug)]
 pub struct Downsample<B: Backend> {
-    conv: Conv2d<B>,
+    conv: Convolution<B>,
 }
 
 impl<B: Backend> Downsample<B> {
@@ -33,7 +32,7 @@ impl<B: Backend> Downsample<B> {
 /// Nearest-neighbour doubling, then a 3x3 convolution.
 #[derive(Module, Debug)]
 pub struct Upsample<B: Backend> {
-    conv: Conv2d<B>,
+    conv: Convolution<B>,
 }
 
 impl<B: Backend> Upsample<B> {

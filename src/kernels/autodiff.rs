@@ -1,0 +1,116 @@
+//! Gradients of the operations: the backend's own backward operations, as one step each of burn's autodiff graph.
+
+use crate::backend::{Backend, GroupNormOptions};
+use burn::backend::Autodiff;
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::tensor::ops::FloatTensor;
+use burn::tensor::{Tensor, TensorPrimitive};
+
+fn wrap<B: Backend, const D: usize>(tensor: FloatTensor<B>) -> Tensor<B, D> {
+    Tensor::from_primitive(TensorPrimitive::Float(tensor))
+}
+
+fn unwrap<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> FloatTensor<B> {
+    tensor.into_primitive().tensor()
+}
+
+#[derive(Debug)]
+struct Convolution;
+
+impl<B: Backend> Backward<B, 3> for Convolution {
+    /// Input, weight and stride.
+    type State = (FloatTensor<B>, FloatTensor<B>, usize);
+
+    fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let gradient: Tensor<B, 4> = wrap(grads.consume::<B>(&ops.node));
+        let [x_node, weight_node, bias_node] = ops.parents;
+        let (x, weight, stride) = ops.state;
+        let (x, weight): (Tensor<B, 4>, Tensor<B, 4>) = (wrap(x), wrap(weight));
+        if weight_node.is_some() || bias_node.is_some() {
+            let (dw, db) =
+                B::convolution_weight_backward(x.clone(), weight.clone(), gradient.clone(), stride);
+            if let Some(node) = weight_node {
+                grads.register::<B>(node.id, unwrap(dw));
+            }
+            if let Some(node) = bias_node {
+                grads.register::<B>(node.id, unwrap(db));
+            }
+        }
+        if let Some(node) = x_node {
+            let dx = B::convolution_x_backward(x, weight, gradient, stride);
+            grads.register::<B>(node.id, unwrap(dx));
+        }
+    }
+}
+
+#[derive(Debug)]
+struct GroupNorm;
+
+impl<B: Backend> Backward<B, 3> for GroupNorm {
+    type State = ([FloatTensor<B>; 3], GroupNormOptions);
+
+    fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let gradient = wrap(grads.consume::<B>(&ops.node));
+        let ([x, weight, bias], options) = ops.state;
+        let (dx, dw, db) =
+            B::group_norm_backward(wrap(x), wrap(weight), wrap(bias), gradient, options);
+        let gradients = [unwrap(dx), unwrap(dw), unwrap(db)];
+        for (node, gradient) in ops.parents.into_iter().zip(gradients) {
+            if let Some(node) = node {
+                grads.register::<B>(node.id, gradient);
+            }
+        }
+    }
+}
+
+impl<B: Backend, C: CheckpointStrategy> Backend for Autodiff<B, C> {
+    fn convolution(
+        x: Tensor<Self, 4>,
+        weight: Tensor<Self, 4>,
+        bias: Tensor<Self, 1>,
+        stride: usize,
+    ) -> Tensor<Self, 4> {
+        let (x, weight, bias) = (unwrap(x), unwrap(weight), unwrap(bias));
+        let nodes = [x.node.clone(), weight.node.clone(), bias.node.clone()];
+        let output = unwrap(B::convolution(
+            wrap(x.primitive.clone()),
+            wrap(weight.primitive.clone()),
+            wrap(bias.primitive),
+            stride,
+        ));
+        wrap(
+            match Convolution.prepare::<C>(nodes).compute_bound().stateful() {
+                OpsKind::Tracked(step) => {
+                    step.finish((x.primitive, weight.primitive, stride), output)
+                }
+                OpsKind::UnTracked(step) => step.finish(output),
+            },
+        )
+    }
+
+    fn group_norm(
+        x: Tensor<Self, 4>,
+        weight: Tensor<Self, 1>,
+        bias: Tensor<Self, 1>,
+        options: GroupNormOptions,
+    ) -> Tensor<Self, 4> {
+        let inputs = [unwrap(x), unwrap(weight), unwrap(bias)];
+        let nodes = inputs.each_ref().map(|tensor| tensor.node.clone());
+        let [x, weight, bias] = inputs.map(|tensor| tensor.primitive);
+        let output = unwrap(B::group_norm(
+            wrap(x.clone()),
+            wrap(weight.clone()),
+            wrap(bias.clone()),
+            options,
+        ));
+        wrap(
+            match GroupNorm.prepare::<C>(nodes).compute_bound().stateful() {
+                OpsKind::Tracked(step) => step.finish(([x, weight, bias], options), output),
+                OpsKind::UnTracked(step) => step.finish(output),
+            },
+        )
+    }
+}

@@ -1,0 +1,365 @@
+//! Convolution as matrix products over tiles of pixels: each pixel's neighbourhood is gathered into a column, and
+//! the weight matrix is multiplied with the columns (im2col, a cache-sized part at a time).
+
+use rayon::prelude::*;
+use std::ops::Range;
+
+/// Values gathered at a time: what fits a core's own cache beside the weights in use.
+const GATHERED: usize = 1 << 18;
+/// Bounds on the pixels of a tile: enough that the product pays, no more than keeps the cores evenly busy.
+const TILE: Range<usize> = 128..512;
+
+/// A convolution with a stride, padded by half its odd kernel.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Convolution {
+    n: usize,
+    c_in: usize,
+    c_out: usize,
+    h: usize,
+    w: usize,
+    kernel: usize,
+    stride: usize,
+}
+
+/// Neighbouring pixels of one line of the output, part of a tile.
+struct Run {
+    picture: usize,
+    y: usize,
+    x: usize,
+    len: usize,
+    /// Where the run starts in the tile.
+    at: usize,
+}
+
+impl Convolution {
+    pub(super) fn new(
+        [n, c_in, h, w]: [usize; 4],
+        [c_out, weight_in, kernel, kernel_w]: [usize; 4],
+        stride: usize,
+    ) -> Self {
+        assert_eq!((weight_in, kernel), (c_in, kernel_w), "shapes disagree");
+        assert!(kernel % 2 == 1, "a kernel of {kernel} has no centre");
+        Self {
+            n,
+            c_in,
+            c_out,
+            h,
+            w,
+            kernel,
+            stride,
+        }
+    }
+
+    pub(super) fn output_shape(&self) -> [usize; 4] {
+        [
+            self.n,
+            self.c_out,
+            self.h.div_ceil(self.stride),
+            self.w.div_ceil(self.stride),
+        ]
+    }
+
+    /// Pixels of an output channel.
+    fn plane(&self) -> usize {
+        let [.., h, w] = self.output_shape();
+        h * w
+    }
+
+    /// Length of a column.
+    fn column(&self) -> usize {
+        self.c_in * self.kernel * self.kernel
+    }
+
+    /// The output pixels of all pictures in order, in tiles.
+    fn tiles(&self) -> Vec<Range<usize>> {
+        let pixels = self.n * self.plane();
+        let share = pixels.div_ceil(rayon::current_num_threads());
+        let tile = (GATHERED / self.column())
+            .min(share)
+            .clamp(TILE.start, TILE.end);
+        (0..pixels)
+            .step_by(tile)
+            .map(|start| start..(start + tile).min(pixels))
+            .collect()
+    }
+
+    fn runs(&self, tile: Range<usize>) -> Vec<Run> {
+        let [.., width] = self.output_shape();
+        let plane = self.plane();
+        let mut runs = Vec::new();
+        let mut pixel = tile.start;
+        while pixel < tile.end {
+            let (picture, inside) = (pixel / plane, pixel % plane);
+            let x = inside % width;
+            let len = (width - x).min(tile.end - pixel);
+            runs.push(Run {
+                picture,
+                y: inside / width,
+                x,
+                len,
+                at: pixel - tile.start,
+            });
+            pixel += len;
+        }
+        runs
+    }
+
+    /// The columns of a tile's pixels, side by side: a row for each input channel and place of the kernel.
+    fn gather(&self, x: &[f32], tile: Range<usize>, columns: &mut Vec<f32>) {
+        let pixels = tile.len();
+        let runs = self.runs(tile);
+        let half = self.kernel / 2;
+        columns.resize(self.column() * pixels, 0.0);
+        for (row, values) in columns.chunks_exact_mut(pixels).enumerate() {
+            let (channel, place) = (
+                row / (self.kernel * self.kernel),
+                row % (self.kernel * self.kernel),
+            );
+            let (ky, kx) = (place / self.kernel, place % self.kernel);
+            for run in &runs {
+                let values = &mut values[run.at..run.at + run.len];
+                let y = run.y * self.stride + ky;
+                if y < half || y >= self.h + half {
+                    values.fill(0.0);
+                    continue;
+                }
+                let line = (run.picture * self.c_in + channel) * self.h + y - half;
+                let line = &x[line * self.w..(line + 1) * self.w];
+                let start = (run.x * self.stride + kx) as isize - half as isize;
+                copy_padded(line, start, self.stride, values);
+            }
+        }
+    }
+
+    /// # Shapes
+    ///
+    /// - x: `[N, C, H, W]`, weight: `[C', C, K, K]`, bias: `[C']`
+    /// - output: [`output_shape`](Self::output_shape)
+    pub(super) fn forward(&self, x: &[f32], weight: &[f32], bias: &[f32]) -> Vec<f32> {
+        let tiles = self.tiles();
+        let products: Vec<Vec<f32>> = tiles
+            .par_iter()
+            .map_init(Vec::new, |columns, tile| {
+                self.gather(x, tile.clone(), columns);
+                let pixels = tile.len();
+                let mut product = vec![0.0; self.c_out * pixels];
+                multiply(
+                    Matrix::rows(weight, self.c_out, self.column()),
+                    Matrix::rows(columns, self.column(), pixels),
+                    &mut product,
+                    false,
+                );
+                product
+            })
+            .collect();
+        let plane = self.plane();
+        let mut output = vec![0.0; self.n * self.c_out * plane];
+        output
+            .par_chunks_mut(plane)
+            .enumerate()
+            .for_each(|(i, output)| {
+                let (picture, channel) = (i / self.c_out, i % self.c_out);
+                for (at, tile, pixels) in parts(&tiles, picture * plane..(picture + 1) * plane) {
+                    let row = &products[tile][channel * tiles[tile].len()..][pixels];
+                    let output = &mut output[at..at + row.len()];
+                    for (y, product) in output.iter_mut().zip(row) {
+                        *y = product + bias[channel];
+                    }
+                }
+            });
+        output
+    }
+
+    /// The gradient for the input: a convolution too, of the gradient spread to the input's size, with the kernel turned
+    /// and its channels exchanged.
+    pub(super) fn x_backward(&self, weight: &[f32], gradient: &[f32]) -> Vec<f32> {
+        let Self {
+            c_in,
+            c_out,
+            kernel,
+            ..
+        } = *self;
+        let places = kernel * kernel;
+        let mut turned = vec![0.0; weight.len()];
+        for (i, values) in turned.chunks_exact_mut(places).enumerate() {
+            let (input, output) = (i / c_out, i % c_out);
+            let source = &weight[(output * c_in + input) * places..][..places];
+            for (value, source) in values.iter_mut().zip(source.iter().rev()) {
+                *value = *source;
+            }
+        }
+        let transposed = Self {
+            c_in: c_out,
+            c_out: c_in,
+            stride: 1,
+            ..*self
+        };
+        let no_bias = vec![0.0; c_in];
+        if self.stride == 1 {
+            return transposed.forward(gradient, &turned, &no_bias);
+        }
+        let [.., width] = self.output_shape();
+        let mut spread = vec![0.0; self.n * c_out * self.h * self.w];
+        let planes = spread
+            .chunks_exact_mut(self.h * self.w)
+            .zip(gradient.chunks_exact(self.plane()));
+        for (spread, gradient) in planes {
+            for (i, value) in gradient.iter().enumerate() {
+                let (y, x) = (i / width * self.stride, i % width * self.stride);
+                spread[y * self.w + x] = *value;
+            }
+        }
+        transposed.forward(&spread, &turned, &no_bias)
+    }
+
+    /// Gradients for weight and bias: the gradient's rows times the columns, summed over the tiles.
+    pub(super) fn weight_backward(&self, x: &[f32], gradient: &[f32]) -> (Vec<f32>, Vec<f32>) {
+        let tiles = self.tiles();
+        let share = tiles.len().div_ceil(rayon::current_num_threads()).max(1);
+        let plane = self.plane();
+        let of_share = |tiles: &[Range<usize>]| {
+            let mut columns = Vec::new();
+            let mut weight = vec![0.0; self.c_out * self.column()];
+            let mut bias = vec![0.0; self.c_out];
+            for tile in tiles {
+                self.gather(x, tile.clone(), &mut columns);
+                let pixels = tile.len();
+                let mut rows = vec![0.0; self.c_out * pixels];
+                for (channel, row) in rows.chunks_exact_mut(pixels).enumerate() {
+                    for run in self.runs(tile.clone()) {
+                        let [.., width] = self.output_shape();
+                        let start =
+                            (run.picture * self.c_out + channel) * plane + run.y * width + run.x;
+                        row[run.at..run.at + run.len]
+                            .copy_from_slice(&gradient[start..start + run.len]);
+                    }
+                    bias[channel] += row.iter().sum::<f32>();
+                }
+                multiply(
+                    Matrix::rows(&rows, self.c_out, pixels),
+                    Matrix::rows(&columns, self.column(), pixels).transposed(),
+                    &mut weight,
+                    true,
+                );
+            }
+            (weight, bias)
+        };
+        let add = |mut a: Vec<f32>, b: Vec<f32>| {
+            a.iter_mut().zip(b).for_each(|(a, b)| *a += b);
+            a
+        };
+        tiles
+            .par_chunks(share)
+            .map(of_share)
+            .collect::<Vec<_>>()
+            .into_iter()
+            .reduce(|a, b| (add(a.0, b.0), add(a.1, b.1)))
+            .expect("a picture has pixels")
+    }
+}
+
+/// The parts of tiles that make up `pixels`: where each starts in `pixels`, its tile, and its range in that tile.
+fn parts(
+    tiles: &[Range<usize>],
+    pixels: Range<usize>,
+) -> impl Iterator<Item = (usize, usize, Range<usize>)> {
+    let first = tiles.partition_point(|tile| tile.end <= pixels.start);
+    let overlapping = tiles[first..]
+        .iter()
+        .take_while(move |tile| tile.start < pixels.end);
+    let start = pixels.start;
+    overlapping.enumerate().map(move |(i, tile)| {
+        let from = tile.start.max(start);
+        let to = tile.end.min(pixels.end);
+        (from - start, first + i, from - tile.start..to - tile.start)
+    })
+}
+
+/// `line[start], line[start + stride], ...`, zero outside the line.
+fn copy_padded(line: &[f32], start: isize, stride: usize, values: &mut [f32]) {
+    if stride == 1 {
+        let left = (start.min(0).unsigned_abs()).min(values.len());
+        let (zeros, rest) = values.split_at_mut(left);
+        zeros.fill(0.0);
+        let line = &line[(start.max(0) as usize).min(line.len())..];
+        let inside = line.len().min(rest.len());
+        rest[..inside].copy_from_slice(&line[..inside]);
+        rest[inside..].fill(0.0);
+    } else {
+        for (i, value) in values.iter_mut().enumerate() {
+            let at = start + (i * stride) as isize;
+            *value = usize::try_from(at)
+                .ok()
+                .and_then(|at| line.get(at))
+                .copied()
+                .unwrap_or(0.0);
+        }
+    }
+}
+
+/// A view of values as a matrix.
+struct Matrix<'a> {
+    values: &'a [f32],
+    rows: usize,
+    columns: usize,
+    row_stride: usize,
+    column_stride: usize,
+}
+
+impl<'a> Matrix<'a> {
+    fn rows(values: &'a [f32], rows: usize, columns: usize) -> Self {
+        assert_eq!(
+            values.len(),
+            rows * columns,
+            "not a {rows}x{columns} matrix"
+        );
+        Self {
+            values,
+            rows,
+            columns,
+            row_stride: columns,
+            column_stride: 1,
+        }
+    }
+
+    fn transposed(self) -> Self {
+        Self {
+            rows: self.columns,
+            columns: self.rows,
+            row_stride: self.column_stride,
+            column_stride: self.row_stride,
+            ..self
+        }
+    }
+}
+
+/// `output = a b`, or `output += a b`, row after row, on this thread.
+fn multiply(a: Matrix, b: Matrix, output: &mut [f32], add: bool) {
+    assert_eq!(a.columns, b.rows, "shapes disagree");
+    assert_eq!(output.len(), a.rows * b.columns, "shapes disagree");
+    // SAFETY: the pointers are of live slices; `Matrix` and the asserts above keep every element that the shapes and
+    // strides reach inside them, and `output`, borrowed mutably, overlaps neither.
+    unsafe {
+        gemm::gemm(
+            a.rows,
+            b.columns,
+            a.columns,
+            output.as_mut_ptr(),
+            1,
+            b.columns as isize,
+            add,
+            a.values.as_ptr(),
+            a.column_stride as isize,
+            a.row_stride as isize,
+            b.values.as_ptr(),
+            b.column_stride as isize,
+            b.row_stride as isize,
+            1.0f32,
+            1.0f32,
+            false,
+            false,
+            false,
+            gemm::Parallelism::None,
+        );
+    }
+}

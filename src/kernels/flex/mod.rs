@@ -1,0 +1,114 @@
+//! Kernels for the CPU, in f32; other precisions take the plain way.
+
+mod convolution;
+mod norm;
+mod simd;
+#[cfg(test)]
+mod tests;
+
+use crate::backend::{Backend, Flex, GroupNormOptions};
+use crate::kernels::plain;
+use burn::tensor::{DType, Tensor, TensorData, TensorPrimitive};
+use burn_flex::FlexTensor;
+use convolution::Convolution;
+use norm::GroupNorm;
+
+impl Backend for Flex {
+    fn convolution(
+        x: Tensor<Self, 4>,
+        weight: Tensor<Self, 4>,
+        bias: Tensor<Self, 1>,
+        stride: usize,
+    ) -> Tensor<Self, 4> {
+        if x.dtype() != DType::F32 {
+            return plain::convolution(x, weight, bias, stride);
+        }
+        let of = Convolution::new(x.dims(), weight.dims(), stride);
+        let [x, weight, bias] = [values(x), values(weight), values(bias)];
+        tensor(
+            of.forward(slice(&x), slice(&weight), slice(&bias)),
+            of.output_shape(),
+        )
+    }
+
+    fn convolution_x_backward(
+        x: Tensor<Self, 4>,
+        weight: Tensor<Self, 4>,
+        gradient: Tensor<Self, 4>,
+        stride: usize,
+    ) -> Tensor<Self, 4> {
+        if x.dtype() != DType::F32 {
+            return plain::convolution_x_backward(x, weight, gradient, stride);
+        }
+        let of = Convolution::new(x.dims(), weight.dims(), stride);
+        let [weight, gradient] = [values(weight), values(gradient)];
+        tensor(of.x_backward(slice(&weight), slice(&gradient)), x.dims())
+    }
+
+    fn convolution_weight_backward(
+        x: Tensor<Self, 4>,
+        weight: Tensor<Self, 4>,
+        gradient: Tensor<Self, 4>,
+        stride: usize,
+    ) -> (Tensor<Self, 4>, Tensor<Self, 1>) {
+        if x.dtype() != DType::F32 {
+            return plain::convolution_weight_backward(x, weight, gradient, stride);
+        }
+        let shape = weight.dims();
+        let of = Convolution::new(x.dims(), shape, stride);
+        let [x, gradient] = [values(x), values(gradient)];
+        let (weight, bias) = of.weight_backward(slice(&x), slice(&gradient));
+        (tensor(weight, shape), tensor(bias, [shape[0]]))
+    }
+
+    fn group_norm(
+        x: Tensor<Self, 4>,
+        weight: Tensor<Self, 1>,
+        bias: Tensor<Self, 1>,
+        options: GroupNormOptions,
+    ) -> Tensor<Self, 4> {
+        if x.dtype() != DType::F32 {
+            return plain::group_norm(x, weight, bias, options);
+        }
+        let shape = x.dims();
+        let [x, weight, bias] = [values(x), values(weight), values(bias)];
+        let of = GroupNorm::new(shape, slice(&weight), slice(&bias), options);
+        tensor(of.forward(slice(&x)), shape)
+    }
+
+    fn group_norm_backward(
+        x: Tensor<Self, 4>,
+        weight: Tensor<Self, 1>,
+        bias: Tensor<Self, 1>,
+        gradient: Tensor<Self, 4>,
+        options: GroupNormOptions,
+    ) -> (Tensor<Self, 4>, Tensor<Self, 1>, Tensor<Self, 1>) {
+        if x.dtype() != DType::F32 {
+            return plain::group_norm_backward(x, weight, bias, gradient, options);
+        }
+        let shape = x.dims();
+        let [x, weight, bias] = [values(x), values(weight), values(bias)];
+        let gradient = values(gradient);
+        let of = GroupNorm::new(shape, slice(&weight), slice(&bias), options);
+        let (dx, dw, db) = of.backward(slice(&x), slice(&gradient));
+        (
+            tensor(dx, shape),
+            tensor(dw, [shape[1]]),
+            tensor(db, [shape[1]]),
+        )
+    }
+}
+
+/// The tensor's values in memory order, copied only if they are not so already.
+fn values<const D: usize>(tensor: Tensor<Flex, D>) -> FlexTensor {
+    tensor.into_primitive().tensor().to_contiguous()
+}
+
+fn slice(tensor: &FlexTensor) -> &[f32] {
+    tensor.storage()
+}
+
+fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> Tensor<Flex, D> {
+    let tensor = FlexTensor::from_data(TensorData::new(values, shape));
+    Tensor::from_primitive(TensorPrimitive::Float(tensor))
+}

@@ -1,0 +1,104 @@
+//! The kernels against their plain twins.
+
+use super::*;
+use crate::backend::Backend;
+use burn::tensor::{Distribution, Tolerance};
+
+type T<const D: usize> = Tensor<Flex, D>;
+
+fn random<const D: usize>(shape: [usize; D]) -> T<D> {
+    T::random(shape, Distribution::Normal(0.3, 1.0), &Default::default())
+}
+
+#[track_caller]
+fn assert_close<const D: usize>(found: T<D>, expected: T<D>) {
+    found
+        .into_data()
+        .assert_approx_eq::<f32>(&expected.into_data(), Tolerance::rel_abs(1e-4, 1e-4));
+}
+
+/// Shapes of input and weight, and the stride: odd sizes, tiles over several pictures, one pixel, both kernels.
+const CONVOLUTIONS: [([usize; 4], [usize; 4], usize); 9] = [
+    ([1, 3, 5, 7], [4, 3, 3, 3], 1),
+    ([2, 3, 5, 7], [4, 3, 3, 3], 2),
+    ([2, 5, 6, 8], [3, 5, 3, 3], 2),
+    ([3, 4, 1, 1], [2, 4, 3, 3], 1),
+    ([1, 2, 1, 9], [2, 2, 3, 3], 2),
+    ([5, 8, 9, 11], [6, 8, 3, 3], 1),
+    ([2, 7, 31, 33], [5, 7, 1, 1], 1),
+    ([1, 4, 40, 30], [8, 4, 5, 5], 1),
+    ([2, 40, 17, 23], [16, 40, 3, 3], 1),
+];
+
+#[test]
+fn convolution_is_the_plain_one() {
+    for (x, weight, stride) in CONVOLUTIONS {
+        let (x, weight, bias) = (random(x), random(weight), random([weight[0]]));
+        assert_close(
+            Flex::convolution(x.clone(), weight.clone(), bias.clone(), stride),
+            plain::convolution(x, weight, bias, stride),
+        );
+    }
+}
+
+#[test]
+fn convolution_gradients_are_the_plain_ones() {
+    for (x, weight, stride) in CONVOLUTIONS {
+        let gradient = random(Convolution::new(x, weight, stride).output_shape());
+        let (x, weight) = (random(x), random(weight));
+        assert_close(
+            Flex::convolution_x_backward(x.clone(), weight.clone(), gradient.clone(), stride),
+            plain::convolution_x_backward(x.clone(), weight.clone(), gradient.clone(), stride),
+        );
+        let found =
+            Flex::convolution_weight_backward(x.clone(), weight.clone(), gradient.clone(), stride);
+        let expected = plain::convolution_weight_backward(x, weight, gradient, stride);
+        assert_close(found.0, expected.0);
+        assert_close(found.1, expected.1);
+    }
+}
+
+#[test]
+fn views_are_read_in_their_own_order() {
+    let x = random([2, 9, 7, 3]).permute([0, 3, 2, 1]);
+    let (weight, bias) = (random([4, 3, 3, 3]), random([4]));
+    assert_close(
+        Flex::convolution(x.clone(), weight.clone(), bias.clone(), 1),
+        plain::convolution(x, weight, bias, 1),
+    );
+}
+
+#[test]
+fn group_norm_and_its_gradients_are_the_plain_ones() {
+    for silu in [false, true] {
+        for (shape, groups) in [
+            ([1, 4, 3, 5], 2),
+            ([3, 6, 1, 1], 2),
+            ([2, 8, 33, 17], 8),
+            ([2, 12, 16, 16], 3),
+        ] {
+            let options = GroupNormOptions {
+                groups,
+                epsilon: 1e-5,
+                silu,
+            };
+            let (x, gradient) = (random(shape), random(shape));
+            let [weight, bias] = [(); 2].map(|()| random([shape[1]]));
+            assert_close(
+                Flex::group_norm(x.clone(), weight.clone(), bias.clone(), options),
+                plain::group_norm(x.clone(), weight.clone(), bias.clone(), options),
+            );
+            let found = Flex::group_norm_backward(
+                x.clone(),
+                weight.clone(),
+                bias.clone(),
+                gradient.clone(),
+                options,
+            );
+            let expected = plain::group_norm_backward(x, weight, bias, gradient, options);
+            assert_close(found.0, expected.0);
+            assert_close(found.1, expected.1);
+            assert_close(found.2, expected.2);
+        }
+    }
+}

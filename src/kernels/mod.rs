@@ -1,0 +1,8 @@
+//! The bodies of the [`Backend`](crate::Backend) trait's operations: plain ones for any backend, kernels for some, and
+//! the gradients.
+
+#[cfg(feature = "train")]
+mod autodiff;
+#[cfg(feature = "flex")]
+mod flex;
+pub(crate) mod plain;

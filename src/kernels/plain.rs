@@ -1,0 +1,145 @@
+//! Each operation from burn's own: right on any backend, and what the kernels are tested against.
+
+use crate::backend::{Backend, GroupNormOptions};
+use crate::precision::{narrow, widen};
+use burn::tensor::activation::{sigmoid, silu};
+use burn::tensor::module::conv2d;
+use burn::tensor::ops::ConvOptions;
+use burn::tensor::{Tensor, TensorPrimitive};
+
+fn options(kernel: usize, stride: usize) -> ConvOptions<2> {
+    ConvOptions::new([stride; 2], [kernel / 2; 2], [1; 2], 1)
+}
+
+pub(crate) fn convolution<B: Backend>(
+    x: Tensor<B, 4>,
+    weight: Tensor<B, 4>,
+    bias: Tensor<B, 1>,
+    stride: usize,
+) -> Tensor<B, 4> {
+    let [.., kernel] = weight.dims();
+    conv2d(x, weight, Some(bias), options(kernel, stride))
+}
+
+pub(crate) fn convolution_x_backward<B: Backend>(
+    x: Tensor<B, 4>,
+    weight: Tensor<B, 4>,
+    gradient: Tensor<B, 4>,
+    stride: usize,
+) -> Tensor<B, 4> {
+    let options = options(weight.dims()[3], stride);
+    from_primitive(B::conv2d_x_backward(
+        primitive(x),
+        primitive(weight),
+        primitive(gradient),
+        options,
+    ))
+}
+
+pub(crate) fn convolution_weight_backward<B: Backend>(
+    x: Tensor<B, 4>,
+    weight: Tensor<B, 4>,
+    gradient: Tensor<B, 4>,
+    stride: usize,
+) -> (Tensor<B, 4>, Tensor<B, 1>) {
+    let options = options(weight.dims()[3], stride);
+    let bias = gradient
+        .clone()
+        .sum_dims(&[0, 2, 3])
+        .reshape([weight.dims()[0]]);
+    let weight = B::conv2d_weight_backward(
+        primitive(x),
+        primitive(weight),
+        primitive(gradient),
+        options,
+    );
+    (from_primitive(weight), bias)
+}
+
+fn primitive<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> B::FloatTensorPrimitive {
+    tensor.into_primitive().tensor()
+}
+
+fn from_primitive<B: Backend, const D: usize>(tensor: B::FloatTensorPrimitive) -> Tensor<B, D> {
+    Tensor::from_primitive(TensorPrimitive::Float(tensor))
+}
+
+/// Mean and deviation, `sqrt(var + epsilon)`, of each channel's group, `[N, C, 1, 1]` each.
+///
+/// In f32 whatever the precision of the activations: burn 0.21's own group norm sums in the input's type, which
+/// overflows in f16 at the sizes used here (burn#5382).
+fn statistics<B: Backend>(
+    x: &Tensor<B, 4>,
+    GroupNormOptions {
+        groups, epsilon, ..
+    }: GroupNormOptions,
+) -> [Tensor<B, 4>; 2] {
+    let [n, c, ..] = x.dims();
+    let mean = group_mean(x.clone(), groups);
+    let centred = x.clone() - mean.clone();
+    let variance = group_mean(centred.clone() * centred, groups);
+    debug_assert_eq!(mean.dims(), [n, c, 1, 1]);
+    [mean, (variance + epsilon).sqrt()]
+}
+
+/// Mean over each group, at each of its channels: `[N, C, H, W]` -> `[N, C, 1, 1]`.
+fn group_mean<B: Backend>(x: Tensor<B, 4>, groups: usize) -> Tensor<B, 4> {
+    let [n, c, h, w] = x.dims();
+    x.reshape([n, groups, c / groups * h * w])
+        .mean_dim(2)
+        .expand([n, groups, c / groups])
+        .reshape([n, c, 1, 1])
+}
+
+pub(crate) fn group_norm<B: Backend>(
+    x: Tensor<B, 4>,
+    weight: Tensor<B, 1>,
+    bias: Tensor<B, 1>,
+    options: GroupNormOptions,
+) -> Tensor<B, 4> {
+    let dtype = x.dtype();
+    let x = widen(x);
+    let [mean, deviation] = statistics(&x, options);
+    // One multiply-add an element: y = x * scale + shift. (Divided by the deviation, not multiplied by its `recip`:
+    // burn's ndarray backend approximates that to five digits.)
+    let scale = channels(weight) / deviation;
+    let shift = channels(bias) - mean * scale.clone();
+    let y = x * scale + shift;
+    narrow(if options.silu { silu(y) } else { y }, dtype)
+}
+
+/// With `y = x^ * weight + bias` and `x^ = (x - mean) / deviation`:
+/// `dx = (g - mean(g) - x^ mean(g x^)) / deviation` over each group, where `g = dy * weight`.
+pub(crate) fn group_norm_backward<B: Backend>(
+    x: Tensor<B, 4>,
+    weight: Tensor<B, 1>,
+    bias: Tensor<B, 1>,
+    gradient: Tensor<B, 4>,
+    options: GroupNormOptions,
+) -> (Tensor<B, 4>, Tensor<B, 1>, Tensor<B, 1>) {
+    let dtype = x.dtype();
+    let (x, mut dy) = (widen(x), widen(gradient));
+    let [c] = weight.dims();
+    let [mean, deviation] = statistics(&x, options);
+    let normed = (x - mean) / deviation.clone();
+    let weight = channels(weight);
+    if options.silu {
+        let y = normed.clone() * weight.clone() + channels(bias);
+        let gate = sigmoid(y.clone());
+        dy = dy * gate.clone() * (y * (-gate + 1.0) + 1.0);
+    }
+    let over_pixels = |t: Tensor<B, 4>| narrow(t.sum_dims(&[0, 2, 3]).reshape([c]), dtype);
+    let weight_gradient = over_pixels(dy.clone() * normed.clone());
+    let bias_gradient = over_pixels(dy.clone());
+    let g = dy * weight;
+    let mean_g = group_mean(g.clone(), options.groups);
+    let mean_gx = group_mean(g.clone() * normed.clone(), options.groups);
+    let dx = (g - mean_g - normed * mean_gx) / deviation;
+    (narrow(dx, dtype), weight_gradient, bias_gradient)
+}
+
+/// `[C]` -> `[1, C, 1, 1]`, in f32 at least.
+fn channels<B: Backend>(tensor: Tensor<B, 1>) -> Tensor<B, 4> {
+    let [c] = tensor.dims();
+    widen(tensor).reshape([1, c, 1, 1])
+}
