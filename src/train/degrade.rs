@@ -51,7 +51,7 @@ pub struct Degradation {
 impl Default for Degradation {
     fn default() -> Self {
         Self {
-            clean: 0.4,
+            clean: 0.3,
             blur: 0.95,
             blur_sigma: 0.4..1.8,
             anisotropic: 0.15,

@@ -40,6 +40,8 @@ pub struct NanoConfig {
     pub warm_up: u64,
     /// Highest learning rate.
     pub learning_rate: f64,
+    /// Steps at the end over which the learning rate falls.
+    pub cool_down: u64,
     /// Learning rate at the end, over the highest; a cosine leads there.
     pub final_rate: f64,
     /// AdamW's weight decay.
@@ -68,29 +70,35 @@ impl NanoConfig {
                 batch: 8,
                 crop: 128,
                 window: 256,
-                fresh: 0.25,
+                fresh: 0.15,
                 degradation: Degradation::default(),
             },
             steps: 3_000,
-            warm_up: 100,
+            warm_up: 200,
             learning_rate: 5e-4,
+            cool_down: 4_000,
             final_rate: 0.02,
             weight_decay: 1e-4,
             clip: 1.0,
-            average: 0.998,
+            average: 0.999,
             fourier: 0.1,
             negative_every: 10,
             negative_weight: 0.1,
         }
     }
 
-    /// Warm-up, then a cosine down to `final_rate`.
+    /// Whether `step` is one of the last, in which the rate falls.
+    fn cooling(&self, step: u64) -> bool {
+        step + self.cool_down >= self.steps
+    }
+
+    /// Warm-up, then level, then a cosine down to `final_rate`: what has been trained so far serves any number of steps.
     fn rate(&self, step: u64) -> f64 {
         if step < self.warm_up {
             return self.learning_rate * (step + 1) as f64 / self.warm_up as f64;
         }
-        let progress = (step - self.warm_up) as f64 / (self.steps - self.warm_up).max(1) as f64;
-        let cosine = 0.5 * (1.0 + (PI * progress).cos());
+        let left = self.steps.saturating_sub(step) as f64 / self.cool_down.max(1) as f64;
+        let cosine = 0.5 * (1.0 - (PI * left.min(1.0)).cos());
         self.learning_rate * (self.final_rate + (1.0 - self.final_rate) * cosine)
     }
 }
@@ -264,7 +272,10 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> NanoTrainer<B> {
         } else {
             1.0
         };
-        let loss = (pixels + fourier * self.config.fourier) * weight;
+        let mut loss = pixels * weight;
+        if self.config.cooling(self.step) {
+            loss = loss + fourier * (self.config.fourier * weight);
+        }
 
         let gradients = GradientsParams::from_grads(loss.backward(), &self.student);
         let student = self.student.clone();
@@ -348,11 +359,7 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> NanoTrainer<B> {
 }
 
 /// Values of a batch in 0..1 -> `[batch, 3, crop, crop]` in -1..1.
-fn to_tensor<B: Backend>(
-    values: Vec<f32>,
-    data: &DataConfig,
-    device: &B::Device,
-) -> Tensor<B, 4> {
+fn to_tensor<B: Backend>(values: Vec<f32>, data: &DataConfig, device: &B::Device) -> Tensor<B, 4> {
     let shape = [data.batch, PICTURE_CHANNELS, data.crop, data.crop];
     Tensor::from_data(TensorData::new(values, shape), device) * 2.0 - 1.0
 }
