@@ -29,7 +29,7 @@
 //! | the paper's full-size model | [`GenDrPixConfig::sd21`] |
 //! | another device | [`backend`] |
 //! | a burn backend of your own | [`Backend`] |
-| the parts | [`unet`], [`shuffle`], [`OneStep`], [`Padding`] |
+//! | the parts | [`unet`], [`shuffle`], [`OneStep`], [`Padding`] |
 //!
 //! # Features
 //!
