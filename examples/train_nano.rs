@@ -46,12 +46,11 @@ struct Args {
 fn main() -> Result<(), Box<dyn Error>> {
     let args = Args::parse();
     let mut config = NanoConfig::recipe(args.seed);
-    config.steps = args.steps.unwrap_or(config.steps);
-    let steps = config.steps;
+    let steps = args.steps.unwrap_or(config.learner.schedule.steps);
+    config.learner.schedule.steps = steps;
     fs::create_dir_all(&args.folder)?;
-    let checkpoint = args.folder.join("checkpoint");
     let mut trainer =
-        NanoTrainer::<Autodiff<backend::Default>>::new(config, &checkpoint, &Default::default())?;
+        NanoTrainer::<Autodiff<backend::Default>>::new(config, &args.folder, &Default::default())?;
 
     if !args.export {
         let mut log = OpenOptions::new()
@@ -65,7 +64,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let mut saved = Instant::now();
         let mut errors = Vec::new();
         while trainer.steps_done() < steps {
-            let progress = trainer.step();
+            let progress = trainer.step()?;
             errors.extend(progress.relative_l1);
             if progress.step % LOG_EVERY == 0 {
                 let mean = errors.iter().sum::<f64>() / errors.len() as f64;
@@ -75,12 +74,12 @@ fn main() -> Result<(), Box<dyn Error>> {
                 writeln!(log, "{line}")?;
             }
             if saved.elapsed() > CHECKPOINT_EVERY {
-                trainer.checkpoint(&checkpoint)?;
+                trainer.checkpoint()?;
                 saved = Instant::now();
             }
             bar.inc(1);
         }
-        trainer.checkpoint(&checkpoint)?;
+        trainer.checkpoint()?;
         bar.finish();
     }
     trainer.model()?.save(&args.out, Storage::F16)?;

@@ -102,6 +102,17 @@ pub enum Error {
         key: String,
     },
 
+    /// A term of the training's loss is NaN or infinite; the step was not taken.
+    #[error("training step {step}: the loss term `{term}` is {value}")]
+    Diverged {
+        /// The step, counted from one.
+        step: u64,
+        /// Name of the term.
+        term: &'static str,
+        /// Its value.
+        value: f64,
+    },
+
     /// A file could not be read or written.
     #[error("{}: {source}", path.display())]
     Io {

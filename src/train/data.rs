@@ -7,6 +7,7 @@ use crate::resize;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use rayon::prelude::*;
+use serde::Serialize;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -20,7 +21,7 @@ const MARGIN: usize = 32;
 const AHEAD: usize = 8;
 
 /// What a training batch is drawn from.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct DataConfig {
     /// Seed of the pictures, crops and degradations.
     pub seed: u64,

@@ -1,12 +1,17 @@
 //! Training (feature `train`): procedural pictures, degradation, losses, and the bundled model's training loop.
 
 mod average;
+mod checkpoint;
 mod data;
 pub mod degrade;
 mod init;
+mod learner;
 pub mod losses;
 mod nano;
 pub mod procedural;
+mod schedule;
 
 pub use data::DataConfig;
+pub use learner::LearnerConfig;
 pub use nano::{NanoConfig, NanoTrainer, Progress};
+pub use schedule::Schedule;

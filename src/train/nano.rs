@@ -1,10 +1,12 @@
 //! The bundled model's training: a one-step restoration model from procedural pictures.
 
-use super::average::moving_average;
+use super::checkpoint::Checkpoints;
 use super::data::{Batch, DataConfig, batches};
 use super::degrade::Degradation;
 use super::init;
+use super::learner::{Learner, LearnerConfig};
 use super::losses::{MaskedFourierLoss, l1};
+use super::schedule::Schedule;
 use crate::backend::Backend;
 use crate::config::{GenDrPixConfig, PICTURE_CHANNELS};
 use crate::error::{Error, Result};
@@ -14,23 +16,21 @@ use crate::pipeline::GenDrPix;
 use crate::shuffle::{pixel_shuffle, pixel_unshuffle};
 use crate::unet::UNet;
 use crate::weights::Weights;
-use burn::grad_clipping::GradientClippingConfig;
-use burn::module::{AutodiffModule, Module, Param};
-use burn::optim::adaptor::OptimizerAdaptor;
-use burn::optim::{AdamW, AdamWConfig, GradientsParams, Optimizer};
-use burn::record::{BinFileRecorder, FullPrecisionSettings, Recorder};
+use burn::module::{Module, Param};
+use burn::optim::GradientsParams;
 use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{Distribution, ElementConversion, Tensor, TensorData};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use serde::{Deserialize, Serialize};
-use std::f64::consts::PI;
-use std::fs;
-use std::path::{Path, PathBuf};
+use serde::Serialize;
+use std::path::Path;
 use std::sync::mpsc::Receiver;
 
+/// Name of the student's files in a checkpoint.
+const STUDENT: &str = "student";
+
 /// Settings of the bundled model's training.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct NanoConfig {
     /// The model.
     pub model: GenDrPixConfig,
@@ -38,22 +38,8 @@ pub struct NanoConfig {
     pub prompt_tokens: usize,
     /// The pictures.
     pub data: DataConfig,
-    /// Training steps in all.
-    pub steps: u64,
-    /// Steps over which the learning rate rises from zero.
-    pub warm_up: u64,
-    /// Highest learning rate.
-    pub learning_rate: f64,
-    /// Steps at the end over which the learning rate falls.
-    pub cool_down: u64,
-    /// Learning rate at the end, over the highest; a cosine leads there.
-    pub final_rate: f64,
-    /// AdamW's weight decay.
-    pub weight_decay: f32,
-    /// Largest norm of a parameter's gradient.
-    pub clip: f32,
-    /// Decay of the weights' moving average.
-    pub average: f64,
+    /// How weights follow their gradients.
+    pub learner: LearnerConfig,
     /// Weight of the masked Fourier space loss, the paper's `l3`, while the rate falls.
     pub fourier: f64,
     /// Paddings, drawn anew each step, over which the Fourier loss's teacher averages.
@@ -79,34 +65,23 @@ impl NanoConfig {
                 fresh: 0.15,
                 degradation: Degradation::default(),
             },
-            steps: 3_000,
-            warm_up: 200,
-            learning_rate: 5e-4,
-            cool_down: 4_000,
-            final_rate: 0.02,
-            weight_decay: 1e-4,
-            clip: 1.0,
-            average: 0.999,
+            learner: LearnerConfig {
+                schedule: Schedule {
+                    steps: 3_000,
+                    warm_up: 200,
+                    learning_rate: 5e-4,
+                    cool_down: 4_000,
+                    final_rate: 0.02,
+                },
+                weight_decay: 1e-4,
+                clip: 1.0,
+                average: 0.999,
+            },
             fourier: 0.1,
             teacher_paddings: 4,
             negative_every: 10,
             negative_weight: 0.1,
         }
-    }
-
-    /// Whether `step` is one of the last, in which the rate falls.
-    fn cooling(&self, step: u64) -> bool {
-        step + self.cool_down >= self.steps
-    }
-
-    /// Warm-up, then level, then a cosine down to `final_rate`: what has been trained so far serves any number of steps.
-    fn rate(&self, step: u64) -> f64 {
-        if step < self.warm_up {
-            return self.learning_rate * (step + 1) as f64 / self.warm_up as f64;
-        }
-        let left = self.steps.saturating_sub(step) as f64 / self.cool_down.max(1) as f64;
-        let cosine = 0.5 * (1.0 - (PI * left.min(1.0)).cos());
-        self.learning_rate * (self.final_rate + (1.0 - self.final_rate) * cosine)
     }
 }
 
@@ -131,18 +106,11 @@ pub struct Progress {
     pub rate: f64,
 }
 
-/// Where a training stands; beside the records of weights and optimiser in a checkpoint's folder.
-#[derive(Serialize, Deserialize)]
-struct State {
-    step: u64,
-}
-
 /// The training loop, a step at a time.
 pub struct NanoTrainer<B: Backend + AutodiffBackend<InnerBackend: Backend>> {
     config: NanoConfig,
-    student: Student<B>,
-    average: Student<B::InnerBackend>,
-    optimizer: OptimizerAdaptor<AdamW, Student<B>, B>,
+    student: Learner<B, Student<B>>,
+    checkpoints: Checkpoints,
     fourier: MaskedFourierLoss<B>,
     /// Started with the first step.
     batches: Option<Receiver<Batch>>,
@@ -151,14 +119,15 @@ pub struct NanoTrainer<B: Backend + AutodiffBackend<InnerBackend: Backend>> {
 }
 
 impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> NanoTrainer<B> {
-    /// Starts anew, or where the checkpoint in `folder` left off.
+    /// Starts anew, or where the last checkpoint in `folder` left off.
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] when the model's numbers contradict each other or the crop is not a multiple of the cell;
-    /// [`Error::Format`] when there is a checkpoint that cannot be read.
+    /// [`Error::Config`] when the numbers contradict each other or the crop is not a multiple of the cell;
+    /// [`Error::Io`] or [`Error::Format`] when there is a checkpoint that cannot be read or is of another config.
     pub fn new(config: NanoConfig, folder: &Path, device: &B::Device) -> Result<Self> {
         config.model.validate()?;
+        config.learner.schedule.validate()?;
         let factor = config.model.factor;
         if !config.data.crop.is_multiple_of(factor) || config.data.crop < 4 * factor {
             return Err(Error::Config {
@@ -184,24 +153,18 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> NanoTrainer<B> {
             positive: prompt(),
             negative: prompt(),
         };
-        let optimizer = AdamWConfig::new()
-            .with_beta_2(0.99)
-            .with_epsilon(1e-8)
-            .with_weight_decay(config.weight_decay)
-            .with_grad_clipping(Some(GradientClippingConfig::Norm(config.clip)))
-            .init();
         let mut trainer = Self {
-            average: student.valid(),
-            student,
-            optimizer,
+            student: Learner::new(student, config.learner.clone()),
+            checkpoints: Checkpoints::new(folder, &config),
             fourier: MaskedFourierLoss::new(config.data.crop, config.data.crop, factor, device),
             batches: None,
             step: 0,
             device: device.clone(),
             config,
         };
-        if Checkpoint(folder).exists() {
-            trainer.resume(folder)?;
+        if let Some((step, folder)) = trainer.checkpoints.latest()? {
+            trainer.student.load(&folder, STUDENT, device)?;
+            trainer.step = step;
         }
         Ok(trainer)
     }
@@ -221,7 +184,7 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> NanoTrainer<B> {
             unet,
             positive,
             negative,
-        } = self.average.clone();
+        } = self.student.average.clone();
         let weights = Weights {
             unet,
             positive: positive.val(),
@@ -231,7 +194,11 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> NanoTrainer<B> {
     }
 
     /// One step of training.
-    pub fn step(&mut self) -> Progress {
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Diverged`] when a term of the loss is not finite: the weights are those of the step before.
+    pub fn step(&mut self) -> Result<Progress> {
         let batches = self
             .batches
             .get_or_insert_with(|| batches(self.config.data.clone(), self.step));
@@ -243,37 +210,39 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> NanoTrainer<B> {
 
         if self.step == 0 {
             let factor = self.config.model.factor;
-            init::start(&mut self.student.unet, input.clone(), factor);
-            self.average = self.student.valid();
+            init::start(&mut self.student.model.unet, input.clone(), factor);
+            self.student.restart();
         }
+        let student = &self.student.model;
         let negative = (self.step + 1).is_multiple_of(self.config.negative_every);
         let (prompt, target) = if negative {
             // Bad quality: the degraded picture as it came.
-            (self.student.negative.val(), input.clone())
+            (student.negative.val(), input.clone())
         } else {
-            (self.student.positive.val(), target)
+            (student.positive.val(), target)
         };
-        let conditioning = self
-            .student
+        let conditioning = student
             .unet
             .condition(self.config.model.timestep, prompt.unsqueeze());
         let z = pixel_unshuffle(input.clone(), self.config.model.factor);
-        let prediction = self.student.unet.forward(z.clone(), &conditioning);
+        let prediction = student.unet.forward(z.clone(), &conditioning);
         let output = pixel_shuffle(
             self.config.model.onestep.x0(z, prediction),
             self.config.model.factor,
         );
 
         let pixels = l1(output.clone(), target.clone());
-        let fourier = (self.config.cooling(self.step) && !negative)
+        let fourier = (self.config.learner.schedule.cooling(self.step) && !negative)
             .then(|| self.fourier.forward(output, self.teacher(input.clone())));
-        let scalar = |t: Tensor<B, 1>| t.into_scalar().elem::<f64>();
+        let step = self.step + 1;
+        let scalar = |term, t: &Tensor<B, 1>| finite(step, term, t.clone().into_scalar().elem());
+        let error = scalar("L1", &pixels)?;
+        let plain = scalar("L1 of the plain resize", &l1(input, target))?;
         let progress = Progress {
-            step: self.step + 1,
-            relative_l1: (!negative)
-                .then(|| scalar(pixels.clone().detach()) / scalar(l1(input, target))),
-            fourier: fourier.clone().map(|loss| scalar(loss.detach())),
-            rate: self.config.rate(self.step),
+            step,
+            relative_l1: (!negative).then(|| error / plain),
+            fourier: fourier.as_ref().map(|t| scalar("L_F", t)).transpose()?,
+            rate: self.config.learner.schedule.rate(self.step),
         };
         let loss = match fourier {
             _ if negative => pixels * self.config.negative_weight,
@@ -281,17 +250,10 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> NanoTrainer<B> {
             None => pixels,
         };
 
-        let gradients = GradientsParams::from_grads(loss.backward(), &self.student);
-        let student = self.student.clone();
-        self.student = self.optimizer.step(progress.rate, student, gradients);
-        // Short averages first: the random start must not linger.
-        let decay = self
-            .config
-            .average
-            .min((self.step + 1) as f64 / (self.step + 10) as f64);
-        self.average = moving_average(self.average.clone(), &self.student.valid(), decay);
+        let gradients = GradientsParams::from_grads(loss.backward(), student);
+        self.student.step(self.step, gradients);
         self.step += 1;
-        progress
+        Ok(progress)
     }
 
     /// The Fourier loss's teacher, `y_tea`: what the averaged weights make of `input`, averaged over paddings.
@@ -313,71 +275,23 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> NanoTrainer<B> {
         Tensor::from_inner(restored.expect("model and picture have the student's shapes"))
     }
 
-    /// Saves all that [`new`](Self::new) needs to go on from here: into a folder beside, then renamed.
+    /// Saves all that [`new`](Self::new) needs to go on from here, whole or not at all.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] when the folder cannot be written.
-    pub fn checkpoint(&self, folder: &Path) -> Result<()> {
-        let fresh = folder.with_extension("new");
-        let io = |path: &Path| {
-            let path = path.to_path_buf();
-            move |source| Error::Io { path, source }
-        };
-        fs::create_dir_all(&fresh).map_err(io(&fresh))?;
-        let target = Checkpoint(&fresh);
-        let recorder = BinFileRecorder::<FullPrecisionSettings>::new();
-        let record = |error: burn::record::RecorderError| Error::Format {
-            path: fresh.clone(),
-            reason: error.to_string(),
-        };
-        recorder
-            .record(self.student.clone().into_record(), target.student())
-            .map_err(record)?;
-        recorder
-            .record(self.average.clone().into_record(), target.average())
-            .map_err(record)?;
-        recorder
-            .record(self.optimizer.to_record(), target.optimizer())
-            .map_err(record)?;
-        let state = serde_json::to_string(&State { step: self.step }).expect("a number is JSON");
-        fs::write(target.state(), state).map_err(io(&fresh))?;
-        let old = folder.with_extension("old");
-        if folder.exists() {
-            fs::rename(folder, &old).map_err(io(folder))?;
-        }
-        fs::rename(&fresh, folder).map_err(io(&fresh))?;
-        if old.exists() {
-            fs::remove_dir_all(&old).map_err(io(&old))?;
-        }
-        Ok(())
+    /// [`Error::Io`] or [`Error::Format`] when the folder cannot be written; the checkpoint before stays.
+    pub fn checkpoint(&self) -> Result<()> {
+        self.checkpoints
+            .save(self.step, |folder| self.student.save(folder, STUDENT))
     }
+}
 
-    fn resume(&mut self, folder: &Path) -> Result<()> {
-        let from = Checkpoint(folder);
-        let unreadable = |reason: String| Error::Format {
-            path: folder.to_path_buf(),
-            reason,
-        };
-        let state = fs::read_to_string(from.state()).map_err(|e| unreadable(e.to_string()))?;
-        let state: State = serde_json::from_str(&state).map_err(|e| unreadable(e.to_string()))?;
-        let recorder = BinFileRecorder::<FullPrecisionSettings>::new();
-        let record = |error: burn::record::RecorderError| unreadable(error.to_string());
-        let student = recorder
-            .load(from.student(), &self.device)
-            .map_err(record)?;
-        let average = recorder
-            .load(from.average(), &self.device)
-            .map_err(record)?;
-        let optimizer = recorder
-            .load(from.optimizer(), &self.device)
-            .map_err(record)?;
-        self.student = self.student.clone().load_record(student);
-        self.average = self.average.clone().load_record(average);
-        self.optimizer = self.optimizer.clone().load_record(optimizer);
-        self.step = state.step;
-        self.batches = None;
-        Ok(())
+/// `value`, if it is finite.
+fn finite(step: u64, term: &'static str, value: f64) -> Result<f64> {
+    if value.is_finite() {
+        Ok(value)
+    } else {
+        Err(Error::Diverged { step, term, value })
     }
 }
 
@@ -385,27 +299,6 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> NanoTrainer<B> {
 fn to_tensor<B: Backend>(values: Vec<f32>, data: &DataConfig, device: &B::Device) -> Tensor<B, 4> {
     let shape = [data.batch, PICTURE_CHANNELS, data.crop, data.crop];
     Tensor::from_data(TensorData::new(values, shape), device) * 2.0 - 1.0
-}
-
-/// File names of a checkpoint's folder.
-struct Checkpoint<'a>(&'a Path);
-
-impl Checkpoint<'_> {
-    fn exists(&self) -> bool {
-        self.state().exists()
-    }
-    fn student(&self) -> PathBuf {
-        self.0.join("student.bin")
-    }
-    fn average(&self) -> PathBuf {
-        self.0.join("average.bin")
-    }
-    fn optimizer(&self) -> PathBuf {
-        self.0.join("optimizer.bin")
-    }
-    fn state(&self) -> PathBuf {
-        self.0.join("state.json")
-    }
 }
 
 #[cfg(all(test, feature = "flex"))]
@@ -428,26 +321,44 @@ mod tests {
         config.data.window = 1;
         config.data.fresh = 0.0;
         config.negative_every = 3;
-        (config.steps, config.cool_down) = (6, 3);
+        let schedule = &mut config.learner.schedule;
+        (schedule.steps, schedule.cool_down) = (6, 3);
         config
     }
 
     fn steps(trainer: &mut NanoTrainer<B>, count: usize) -> Vec<(Option<f64>, Option<f64>, f64)> {
         let values = |p: Progress| (p.relative_l1, p.fourier, p.rate);
-        (0..count).map(|_| values(trainer.step())).collect()
+        (0..count)
+            .map(|_| values(trainer.step().unwrap()))
+            .collect()
     }
 
     #[test]
     fn a_resumed_training_goes_on_as_an_unbroken_one() {
         let folder = tempfile::tempdir().unwrap();
-        let checkpoint = folder.path().join("checkpoint");
         let device = Default::default();
-        let mut unbroken = NanoTrainer::<B>::new(small(), &checkpoint, &device).unwrap();
+        let mut unbroken = NanoTrainer::<B>::new(small(), folder.path(), &device).unwrap();
         steps(&mut unbroken, 2);
-        unbroken.checkpoint(&checkpoint).unwrap();
+        unbroken.checkpoint().unwrap();
         let expected = steps(&mut unbroken, 4);
-        let mut resumed = NanoTrainer::<B>::new(small(), &checkpoint, &device).unwrap();
+        let mut resumed = NanoTrainer::<B>::new(small(), folder.path(), &device).unwrap();
         assert_eq!(resumed.steps_done(), 2);
         assert_eq!(steps(&mut resumed, 4), expected);
+    }
+
+    #[test]
+    fn a_loss_that_is_not_a_number_stops_before_the_step() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut trainer =
+            NanoTrainer::<B>::new(small(), folder.path(), &Default::default()).unwrap();
+        steps(&mut trainer, 1);
+        let spoilt = trainer.student.model.positive.val() * f32::NAN;
+        trainer.student.model.positive = Param::from_tensor(spoilt.detach());
+        let error = trainer.step().unwrap_err();
+        assert!(
+            matches!(error, Error::Diverged { step: 2, term: "L1", value } if value.is_nan()),
+            "{error}"
+        );
+        assert_eq!(trainer.steps_done(), 1);
     }
 }
