@@ -4,6 +4,7 @@ mod average;
 mod checkpoint;
 mod data;
 pub mod degrade;
+mod discriminator;
 mod init;
 mod learner;
 pub mod losses;
@@ -12,6 +13,7 @@ pub mod procedural;
 mod schedule;
 
 pub use data::DataConfig;
+pub use discriminator::{DiscriminatorConfig, Eyes, Head, Heads, RandPad};
 pub use learner::LearnerConfig;
 pub use nano::{NanoConfig, NanoTrainer, Progress};
 pub use schedule::Schedule;

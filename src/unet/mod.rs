@@ -7,6 +7,8 @@ mod blocks;
 mod config;
 mod conv;
 mod embed;
+#[cfg(feature = "train")]
+mod features;
 mod macs;
 mod norm;
 #[cfg(all(test, feature = "flex"))]
@@ -16,6 +18,10 @@ mod sample;
 mod transformer;
 
 pub use config::UNetConfig;
+#[cfg(feature = "train")]
+pub(crate) use conv::conv1x1;
+#[cfg(feature = "train")]
+pub use features::Feature;
 pub use macs::Macs;
 
 use crate::backend::Backend;
@@ -23,9 +29,9 @@ use crate::error::Result;
 use blocks::{BlockConditioning, DownBlock, MidBlock, UpBlock};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
-use conv::{Convolution, conv3x3};
+pub(crate) use conv::{Convolution, conv3x3};
 use embed::{TimestepEmbedding, sinusoid};
-use norm::GroupNorm;
+pub(crate) use norm::GroupNorm;
 
 /// The UNet. Should be created with [`UNetConfig::init`].
 #[derive(Module, Debug)]

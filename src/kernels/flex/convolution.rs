@@ -181,13 +181,15 @@ impl Convolution {
         } = *self;
         let places = kernel * kernel;
         let mut turned = vec![0.0; weight.len()];
-        for (i, values) in turned.chunks_exact_mut(places).enumerate() {
-            let (input, output) = (i / c_out, i % c_out);
-            let source = &weight[(output * c_in + input) * places..][..places];
-            for (value, source) in values.iter_mut().zip(source.iter().rev()) {
-                *value = *source;
+        let rows = turned.par_chunks_exact_mut(c_out * places).enumerate();
+        rows.for_each(|(input, row)| {
+            for (output, values) in row.chunks_exact_mut(places).enumerate() {
+                let source = &weight[(output * c_in + input) * places..][..places];
+                for (value, source) in values.iter_mut().zip(source.iter().rev()) {
+                    *value = *source;
+                }
             }
-        }
+        });
         let transposed = Self {
             c_in: c_out,
             c_out: c_in,

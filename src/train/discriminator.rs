@@ -1,0 +1,317 @@
+//! The discriminator: what a frozen UNet of an earlier stage sees, judged by small heads that are trained.
+//!
+//! Paper, stages 1 and 2: the features are those of the frozen GenDR UNet, which reads latents, or of the stage-1 UNet,
+//! which reads pixel-unshuffled pictures.
+
+use crate::backend::Backend;
+use crate::error::{Error, Result};
+use crate::guidance::Padding;
+use crate::padding::{Edge, pad};
+use crate::unet::{Conditioning, Convolution, Feature, GroupNorm, UNet, UNetConfig};
+use crate::unet::{conv1x1, conv3x3};
+use burn::module::Module;
+use burn::tensor::Tensor;
+use rand::Rng;
+use serde::{Deserialize, Serialize};
+
+/// Groups of a head's norm.
+const GROUPS: usize = 4;
+/// Epsilon of a head's norm.
+const EPSILON: f64 = 1e-5;
+
+/// Numbers of a discriminator's heads.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DiscriminatorConfig {
+    /// Where the frozen UNet's hidden state is taken; a head each.
+    pub features: Vec<Feature>,
+    /// Channels within a head, a multiple of 4.
+    pub width: usize,
+}
+
+impl DiscriminatorConfig {
+    /// # Errors
+    ///
+    /// [`Error::Config`] when no feature is named, one twice or one that the UNet has not, or the width is no multiple
+    /// of 4.
+    pub fn validate(&self, unet: &UNetConfig) -> Result<()> {
+        let fail = |field, reason| Err(Error::Config { field, reason });
+        let stages = unet.block_out_channels.len();
+        if self.features.is_empty() {
+            return fail("features", "names none".into());
+        }
+        for (i, feature) in self.features.iter().enumerate() {
+            if matches!(feature, Feature::Down(stage) if *stage >= stages) {
+                return fail("features", format!("{feature:?} of {stages} stages"));
+            }
+            if self.features[..i].contains(feature) {
+                return fail("features", format!("{feature:?} is named twice"));
+            }
+        }
+        if self.width == 0 || !self.width.is_multiple_of(GROUPS) {
+            let reason = format!("{} is not a positive multiple of {GROUPS}", self.width);
+            return fail("width", reason);
+        }
+        Ok(())
+    }
+
+    /// New heads for the features of a UNet of `config`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`validate`](Self::validate).
+    pub fn init<B: Backend>(&self, unet: &UNetConfig, device: &B::Device) -> Result<Heads<B>> {
+        self.validate(unet)?;
+        let widths = &unet.block_out_channels;
+        let mut features = self.features.clone();
+        features.sort_unstable();
+        let heads = features.iter().map(|feature| {
+            let channels = match feature {
+                Feature::Down(stage) => widths[*stage],
+                Feature::Middle => widths[widths.len() - 1],
+            };
+            Head {
+                conv: conv3x3([channels, self.width], 1, device),
+                norm: GroupNorm::new(GROUPS, self.width, EPSILON, device),
+                out: conv1x1([self.width, 1], device),
+            }
+        });
+        Ok(Heads {
+            heads: heads.collect(),
+        })
+    }
+}
+
+/// The trained part: a head for each feature.
+#[derive(Module, Debug)]
+pub struct Heads<B: Backend> {
+    heads: Vec<Head<B>>,
+}
+
+/// `out(silu(norm(conv(x))))`: a judgement of each place of a feature map.
+#[derive(Module, Debug)]
+pub struct Head<B: Backend> {
+    conv: Convolution<B>,
+    norm: GroupNorm<B>,
+    out: Convolution<B>,
+}
+
+/// The frozen part: a UNet that has been trained, with its conditioning.
+#[derive(Clone, Debug)]
+pub struct Eyes<B: Backend> {
+    unet: UNet<B>,
+    conditioning: Conditioning<B>,
+    features: Vec<Feature>,
+}
+
+impl<B: Backend> Eyes<B> {
+    /// Freezes `unet`, conditioned on `timestep` and `prompt`, `[T, cross_attention_dim]`.
+    pub fn new(
+        unet: UNet<B>,
+        timestep: f64,
+        prompt: Tensor<B, 2>,
+        config: &DiscriminatorConfig,
+    ) -> Self {
+        let unet = unet.no_grad();
+        Self {
+            conditioning: unet.condition(timestep, prompt.detach().unsqueeze()),
+            unet,
+            features: config.features.clone(),
+        }
+    }
+
+    /// Logits of all places of all features: high where `sample` looks real.
+    ///
+    /// # Shapes
+    ///
+    /// - sample: `[N, in_channels, H, W]`
+    /// - output: `[N, places]`
+    pub fn judge(&self, heads: &Heads<B>, sample: Tensor<B, 4>) -> Tensor<B, 2> {
+        let features = self
+            .unet
+            .features(sample, &self.conditioning, &self.features);
+        let logits = heads.heads.iter().zip(features).map(|(head, feature)| {
+            let h = head.norm.forward_silu(head.conv.forward(feature));
+            head.out.forward(h).flatten(1, 3)
+        });
+        Tensor::cat(logits.collect(), 1)
+    }
+}
+
+/// RandPad: `p_h` and `p_w` are drawn from `0..factor`, and a picture is padded by `[p_h, factor - p_h, p_w,
+/// factor - p_w]`, so that the discriminator cannot lean on where the cells are (paper, "RandPad").
+///
+/// One draw serves the student's and the real pictures of a step.
+#[derive(Clone, Copy, Debug)]
+pub struct RandPad {
+    padding: Padding,
+    factor: usize,
+}
+
+impl RandPad {
+    /// Draws a padding.
+    pub fn draw(factor: usize, rng: &mut impl Rng) -> Self {
+        let [top, left] = [(); 2].map(|()| rng.random_range(0..factor));
+        Self {
+            padding: Padding::new(top, left),
+            factor,
+        }
+    }
+
+    /// # Shapes
+    ///
+    /// - input: `[N, C, H, W]`
+    /// - output: `[N, C, H + factor, W + factor]` where the sides are whole cells
+    pub fn apply<B: Backend>(self, picture: Tensor<B, 4>) -> Tensor<B, 4> {
+        pad(picture, self.padding, Edge::Reflect, self.factor)
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use crate::backend::Flex;
+    use burn::backend::Autodiff;
+    use burn::optim::{AdamConfig, GradientsParams, Optimizer};
+    use burn::tensor::activation::softplus;
+    use burn::tensor::{Distribution, ElementConversion};
+    use rand::SeedableRng;
+    use rand::rngs::SmallRng;
+
+    type B = Autodiff<Flex>;
+
+    fn unet_config() -> UNetConfig {
+        UNetConfig {
+            in_channels: 12,
+            out_channels: 12,
+            block_out_channels: vec![16, 16],
+            layers_per_block: vec![1; 2],
+            down_attention: vec![false, true],
+            up_attention: vec![false; 2],
+            num_heads: vec![1, 2],
+            ..UNetConfig::nano()
+        }
+    }
+
+    fn config() -> DiscriminatorConfig {
+        DiscriminatorConfig {
+            features: vec![Feature::Middle, Feature::Down(0)],
+            width: 8,
+        }
+    }
+
+    fn eyes() -> (Eyes<B>, Heads<B>) {
+        let device = Default::default();
+        let unet = unet_config().init(&device).unwrap();
+        let prompt = Tensor::ones([2, unet_config().cross_attention_dim], &device);
+        let heads = config().init(&unet_config(), &device).unwrap();
+        (Eyes::new(unet, 500.0, prompt, &config()), heads)
+    }
+
+    fn sample() -> Tensor<B, 4> {
+        let values = Distribution::Normal(0.0, 1.0);
+        Tensor::random([4, 12, 8, 8], values, &Default::default())
+    }
+
+    /// As strong as [`sample`], the same along each line.
+    fn striped() -> Tensor<B, 4> {
+        sample().slice([0..4, 0..12, 0..8, 0..1]).repeat_dim(3, 8)
+    }
+
+    #[test]
+    fn the_gradient_reaches_the_picture_and_the_heads_but_not_the_unet() {
+        let (eyes, heads) = eyes();
+        let sample = sample().require_grad();
+        let logits = eyes.judge(&heads, sample.clone());
+        assert_eq!(logits.dims(), [4, 8 * 8 + 4 * 4]);
+        let gradients = softplus(-logits, 1.0).mean().backward();
+        assert!(sample.grad(&gradients).unwrap().abs().max().into_scalar() > 0.0);
+        assert_ne!(GradientsParams::from_grads(gradients, &heads).len(), 0);
+        let gradients = eyes.judge(&heads, sample).mean().backward();
+        let of_unet = GradientsParams::from_grads(gradients, &eyes.unet);
+        assert_eq!(of_unet.len(), 0);
+    }
+
+    #[test]
+    fn heads_learn_to_tell_two_kinds_of_samples() {
+        let (eyes, mut heads) = eyes();
+        let mut optimizer = AdamConfig::new().init();
+        for _ in 0..40 {
+            let loss = softplus(-eyes.judge(&heads, striped()), 1.0).mean()
+                + softplus(eyes.judge(&heads, sample()), 1.0).mean();
+            let gradients = GradientsParams::from_grads(loss.backward(), &heads);
+            heads = optimizer.step(1e-2, heads, gradients);
+        }
+        let score = |sample| -> f64 {
+            let logits = eyes.judge(&heads, sample);
+            logits.mean().into_scalar().elem()
+        };
+        let (real, fake) = (score(striped()), score(sample()));
+        assert!(real > fake + 1.0, "{real} {fake}");
+    }
+
+    #[test]
+    fn rand_pad_moves_the_cells_of_all_pictures_alike() {
+        let mut rng = SmallRng::seed_from_u64(1);
+        let picture =
+            Tensor::<Flex, 4>::random([1, 3, 16, 24], Distribution::Default, &Default::default());
+        let mut seen = std::collections::BTreeSet::new();
+        for _ in 0..400 {
+            let rand_pad = RandPad::draw(8, &mut rng);
+            let Padding { top, left } = rand_pad.padding;
+            let padded = rand_pad.apply(picture.clone());
+            assert_eq!(padded.dims(), [1, 3, 24, 32]);
+            let inside = padded.slice([0..1, 0..3, top..top + 16, left..left + 24]);
+            inside.into_data().assert_eq(&picture.to_data(), true);
+            seen.insert((top, left));
+        }
+        assert_eq!(seen.len(), 64);
+    }
+
+    #[test]
+    fn bad_numbers_are_named() {
+        for (config, field) in [
+            (
+                DiscriminatorConfig {
+                    features: vec![],
+                    ..config()
+                },
+                "features",
+            ),
+            (
+                DiscriminatorConfig {
+                    features: vec![Feature::Down(2)],
+                    ..config()
+                },
+                "features",
+            ),
+            (
+                DiscriminatorConfig {
+                    features: vec![Feature::Middle; 2],
+                    ..config()
+                },
+                "features",
+            ),
+            (
+                DiscriminatorConfig {
+                    width: 0,
+                    ..config()
+                },
+                "width",
+            ),
+            (
+                DiscriminatorConfig {
+                    width: 6,
+                    ..config()
+                },
+                "width",
+            ),
+        ] {
+            let error = config.validate(&unet_config()).unwrap_err();
+            assert!(
+                matches!(error, Error::Config { field: f, .. } if f == field),
+                "{error}"
+            );
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! What a UNet sees in a sample, stage by stage: the frozen part of the discriminators.
+
+use super::{Conditioning, UNet};
+use crate::backend::Backend;
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+/// A place in a UNet at which its hidden state is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Feature {
+    /// Behind the down block of a stage, before its downsampler has halved it: counted from the widest picture, 0.
+    Down(usize),
+    /// Behind the middle block.
+    Middle,
+}
+
+impl<B: Backend> UNet<B> {
+    /// The hidden states at `places`, in ascending order of these; the way up is not run.
+    ///
+    /// # Shapes
+    ///
+    /// - sample: `[N, in_channels, H, W]`
+    /// - output: `[N, C, H / 2^stage, W / 2^stage]` of each place, rounded up, `C` being its stage's width
+    pub fn features(
+        &self,
+        sample: Tensor<B, 4>,
+        conditioning: &Conditioning<B>,
+        places: &[Feature],
+    ) -> Vec<Tensor<B, 4>> {
+        let mut x = self.conv_in.forward(sample);
+        let mut features = Vec::with_capacity(places.len());
+        let blocks = self.down_blocks.iter().zip(&conditioning.down_blocks);
+        for (stage, (block, conditioning)) in blocks.enumerate() {
+            let mut skips = Vec::new();
+            x = block.forward(x, conditioning, &mut skips);
+            if places.contains(&Feature::Down(stage)) {
+                let layers = block.resnets.len();
+                features.push(skips.swap_remove(layers - 1));
+            }
+        }
+        if places.contains(&Feature::Middle) {
+            features.push(self.mid_block.forward(x, &conditioning.mid_block));
+        }
+        features
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use crate::backend::Flex;
+    use crate::unet::UNetConfig;
+    use burn::tensor::Distribution;
+
+    #[test]
+    fn features_have_their_stages_sizes() {
+        let config = UNetConfig {
+            in_channels: 12,
+            out_channels: 4,
+            block_out_channels: vec![16, 24, 32],
+            num_heads: vec![1, 1, 2],
+            ..UNetConfig::nano()
+        };
+        let device = Default::default();
+        let unet = config.init::<Flex>(&device).unwrap();
+        let prompt = Tensor::zeros([1, 2, config.cross_attention_dim], &device);
+        let conditioning = unet.condition(500.0, prompt);
+        let sample = Tensor::random([2, 12, 9, 6], Distribution::Default, &device);
+        let places = [Feature::Middle, Feature::Down(0), Feature::Down(1)];
+        let features = unet.features(sample, &conditioning, &places);
+        let shapes: Vec<_> = features.iter().map(Tensor::dims).collect();
+        assert_eq!(shapes, [[2, 16, 9, 6], [2, 24, 5, 3], [2, 32, 3, 2]]);
+    }
+}
