@@ -67,10 +67,10 @@ impl NanoConfig {
             },
             learner: LearnerConfig {
                 schedule: Schedule {
-                    steps: 3_000,
+                    steps: 16_000,
                     warm_up: 200,
                     learning_rate: 5e-4,
-                    cool_down: 4_000,
+                    cool_down: 2_500,
                     final_rate: 0.02,
                 },
                 weight_decay: 1e-4,
@@ -78,7 +78,7 @@ impl NanoConfig {
                 average: 0.999,
             },
             fourier: 0.1,
-            teacher_paddings: 4,
+            teacher_paddings: 2,
             negative_every: 10,
             negative_weight: 0.1,
         }
