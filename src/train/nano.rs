@@ -67,7 +67,7 @@ impl NanoConfig {
             },
             learner: LearnerConfig {
                 schedule: Schedule {
-                    steps: 16_000,
+                    steps: 14_000,
                     warm_up: 200,
                     learning_rate: 5e-4,
                     cool_down: 2_500,
