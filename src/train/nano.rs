@@ -5,7 +5,7 @@ use super::data::{Batch, DataConfig, batches};
 use super::degrade::Degradation;
 use super::init;
 use super::learner::{Learner, LearnerConfig};
-use super::losses::{MaskedFourierLoss, l1};
+use super::losses::{MaskedFourierConfig, MaskedFourierLoss, l1};
 use super::schedule::Schedule;
 use crate::backend::Backend;
 use crate::config::{GenDrPixConfig, PICTURE_CHANNELS};
@@ -156,7 +156,11 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> NanoTrainer<B> {
         let mut trainer = Self {
             student: Learner::new(student, config.learner.clone()),
             checkpoints: Checkpoints::new(folder, &config),
-            fourier: MaskedFourierLoss::new(config.data.crop, config.data.crop, factor, device),
+            fourier: MaskedFourierConfig {
+                factor,
+                ..MaskedFourierConfig::default()
+            }
+            .init(config.data.crop, config.data.crop, device)?,
             batches: None,
             step: 0,
             device: device.clone(),
