@@ -2,6 +2,7 @@
 
 use crate::kernels::plain;
 use burn::tensor::Tensor;
+use burn::tensor::activation::gelu;
 
 /// A burn backend and the model's own operations on it.
 ///
@@ -70,6 +71,23 @@ pub trait Backend: burn::tensor::backend::Backend {
         options: GroupNormOptions,
     ) -> (Tensor<Self, 4>, Tensor<Self, 1>, Tensor<Self, 1>) {
         plain::group_norm_backward(x, weight, bias, gradient, options)
+    }
+
+    /// The exact GELU, `x * P(X <= x)` of a standard normal `X`.
+    ///
+    /// # Shapes
+    ///
+    /// - x and output: any
+    fn exact_gelu<const D: usize>(x: Tensor<Self, D>) -> Tensor<Self, D> {
+        gelu(x)
+    }
+
+    /// Gradient of [`exact_gelu`](Self::exact_gelu) for its input, from the gradient of its output.
+    fn exact_gelu_backward<const D: usize>(
+        x: Tensor<Self, D>,
+        gradient: Tensor<Self, D>,
+    ) -> Tensor<Self, D> {
+        plain::gelu_backward(x, gradient)
     }
 }
 

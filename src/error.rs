@@ -102,6 +102,24 @@ pub enum Error {
         key: String,
     },
 
+    /// A folder of training pictures has none that can be used.
+    #[error(
+        "{}: no picture to train on: of {found} picture files {broken} cannot be decoded and {small} are smaller than {smallest}x{smallest}",
+        folder.display()
+    )]
+    NoPictures {
+        /// The folder.
+        folder: PathBuf,
+        /// Files with a picture's extension.
+        found: usize,
+        /// Those that cannot be decoded.
+        broken: usize,
+        /// Those that are too small.
+        small: usize,
+        /// Least side that can be used.
+        smallest: usize,
+    },
+
     /// A term of the training's loss is NaN or infinite; the step was not taken.
     #[error("training step {step}: the loss term `{term}` is {value}")]
     Diverged {

@@ -51,6 +51,8 @@
 pub mod backend;
 mod config;
 mod error;
+#[cfg(all(test, feature = "ndarray", feature = "train"))]
+mod finite_difference;
 #[cfg(all(test, feature = "flex"))]
 mod golden;
 mod guidance;

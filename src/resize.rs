@@ -18,15 +18,27 @@ const SUPPORT: usize = 2;
 /// Enlarges to `width` x `height` without antialias; the source step is `in / out` on each axis.
 #[cfg(any(test, feature = "train"))]
 pub(crate) fn enlarge(picture: &Planes, width: usize, height: usize) -> Planes {
+    resample(picture, width, height, cubic_kernel())
+}
+
+/// [`enlarge`] with another kernel, of no more than [`SUPPORT`]. It may reduce as well: without antialias, that is.
+#[cfg(any(test, feature = "train"))]
+pub(crate) fn resample(
+    picture: &Planes,
+    width: usize,
+    height: usize,
+    kernel: FilterType,
+) -> Planes {
     let steps = steps(picture, width, height);
-    interpolate(picture, steps, width, height)
+    interpolate(picture, steps, width, height, kernel)
 }
 
 /// Enlarges to `width` x `height` without antialias; the source step is `1 / scale` on both axes.
 ///
 /// This is what PyTorch does where a scale factor was given: the size is rounded down, the step is not corrected for it.
 pub(crate) fn enlarge_by(picture: &Planes, scale: f64, width: usize, height: usize) -> Planes {
-    interpolate(picture, (scale.recip(), scale.recip()), width, height)
+    let steps = (scale.recip(), scale.recip());
+    interpolate(picture, steps, width, height, cubic_kernel())
 }
 
 /// Reduces to `width` x `height` with antialias, cubic kernel; the source step is `in / out` on each axis.
@@ -71,14 +83,26 @@ fn cubic(x: f64) -> f64 {
     }
 }
 
-fn interpolate(picture: &Planes, steps: (f64, f64), width: usize, height: usize) -> Planes {
+/// [`cubic`] for the resizer.
+fn cubic_kernel() -> FilterType {
+    FilterType::Custom(
+        Filter::new("cubic, a = -0.75", cubic, SUPPORT as f64).expect("finite support"),
+    )
+}
+
+fn interpolate(
+    picture: &Planes,
+    steps: (f64, f64),
+    width: usize,
+    height: usize,
+    kernel: FilterType,
+) -> Planes {
     let (right, bottom) = (steps.0 * width as f64, steps.1 * height as f64);
     // The last source position may lie past the picture when the step was given.
     let beyond = |end: f64, size: usize| (end.ceil() as usize).saturating_sub(size) + SUPPORT;
     let (pad_right, pad_bottom) = (beyond(right, picture.width), beyond(bottom, picture.height));
-    let kernel = Filter::new("cubic, a = -0.75", cubic, SUPPORT as f64).expect("finite support");
     let options = ResizeOptions::new()
-        .resize_alg(ResizeAlg::Interpolation(FilterType::Custom(kernel)))
+        .resize_alg(ResizeAlg::Interpolation(kernel))
         .crop(SUPPORT as f64, SUPPORT as f64, right, bottom);
     convolve(picture, &options, width, height, |plane| {
         let mut padded = Vec::with_capacity(
@@ -224,6 +248,18 @@ mod tests {
             }
         }
         assert_eq!(reduce(&pixel, 1, 1), pixel);
+    }
+
+    /// Bilinear without antialias reads two neighbours a pixel, whatever the step.
+    #[test]
+    fn resample_does_not_widen_the_kernel() {
+        let picture = Planes::new(1, 8, 1, (0..8).map(|x| (x * x) as f32).collect());
+        let resample = |width| resample(&picture, width, 1, FilterType::Bilinear).data;
+        // Every second position, between two pixels; every fourth, likewise.
+        assert_eq!(resample(4), [0.5, 6.5, 20.5, 42.5]);
+        assert_eq!(resample(2), [2.5, 30.5]);
+        // Enlarged, with the border replicated.
+        assert_eq!(resample(16)[..4], [0.0, 0.25, 0.75, 1.75]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Training (feature `train`): procedural pictures, degradation, losses, and the bundled model's training loop.
+//! Training (feature `train`): pictures, procedural or from a folder, degradation, losses, and the bundled model's training loop.
 
 mod average;
 mod checkpoint;
@@ -9,11 +9,14 @@ mod init;
 mod learner;
 pub mod losses;
 mod nano;
+mod pictures;
 pub mod procedural;
 mod schedule;
 
+pub use crate::planes::Planes;
 pub use data::DataConfig;
 pub use discriminator::{DiscriminatorConfig, Eyes, Head, Heads, RandPad};
 pub use learner::LearnerConfig;
 pub use nano::{NanoConfig, NanoTrainer, Progress};
+pub use pictures::{PictureSource, Pictures, SkipReason, Skipped, read_picture};
 pub use schedule::Schedule;

@@ -5,7 +5,8 @@ use super::data::{Batch, DataConfig, batches};
 use super::degrade::Degradation;
 use super::init;
 use super::learner::{Learner, LearnerConfig};
-use super::losses::{MaskedFourierLoss, l1};
+use super::losses::{MaskedFourierConfig, MaskedFourierLoss, l1};
+use super::pictures::{PictureSource, Pictures};
 use super::schedule::Schedule;
 use crate::backend::Backend;
 use crate::config::{GenDrPixConfig, PICTURE_CHANNELS};
@@ -58,12 +59,13 @@ impl NanoConfig {
             model: GenDrPixConfig::nano(),
             prompt_tokens: 4,
             data: DataConfig {
+                pictures: Pictures::Procedural,
                 seed,
                 batch: 8,
                 crop: 128,
                 window: 256,
                 fresh: 0.15,
-                degradation: Degradation::default(),
+                degradation: Degradation::default().into(),
             },
             learner: LearnerConfig {
                 schedule: Schedule {
@@ -112,6 +114,7 @@ pub struct NanoTrainer<B: Backend + AutodiffBackend<InnerBackend: Backend>> {
     student: Learner<B, Student<B>>,
     checkpoints: Checkpoints,
     fourier: MaskedFourierLoss<B>,
+    pictures: PictureSource,
     /// Started with the first step.
     batches: Option<Receiver<Batch>>,
     step: u64,
@@ -123,7 +126,8 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> NanoTrainer<B> {
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] when the numbers contradict each other or the crop is not a multiple of the cell;
+    /// [`Error::Config`] when the numbers contradict each other or the crop is not a multiple of the cell; those of
+    /// [`DataConfig::open`];
     /// [`Error::Io`] or [`Error::Format`] when there is a checkpoint that cannot be read or is of another config.
     pub fn new(config: NanoConfig, folder: &Path, device: &B::Device) -> Result<Self> {
         config.model.validate()?;
@@ -156,7 +160,12 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> NanoTrainer<B> {
         let mut trainer = Self {
             student: Learner::new(student, config.learner.clone()),
             checkpoints: Checkpoints::new(folder, &config),
-            fourier: MaskedFourierLoss::new(config.data.crop, config.data.crop, factor, device),
+            fourier: MaskedFourierConfig {
+                factor,
+                ..MaskedFourierConfig::default()
+            }
+            .init(config.data.crop, config.data.crop, device)?,
+            pictures: config.data.open()?,
             batches: None,
             step: 0,
             device: device.clone(),
@@ -199,9 +208,9 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> NanoTrainer<B> {
     ///
     /// [`Error::Diverged`] when a term of the loss is not finite: the weights are those of the step before.
     pub fn step(&mut self) -> Result<Progress> {
-        let batches = self
-            .batches
-            .get_or_insert_with(|| batches(self.config.data.clone(), self.step));
+        let batches = self.batches.get_or_insert_with(|| {
+            batches(self.config.data.clone(), self.pictures.clone(), self.step)
+        });
         let batch = batches
             .recv()
             .expect("the data thread runs as long as the trainer");

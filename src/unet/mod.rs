@@ -9,6 +9,8 @@ mod conv;
 mod embed;
 #[cfg(feature = "train")]
 mod features;
+#[cfg(all(test, feature = "flex", feature = "ndarray", feature = "train"))]
+mod gradients;
 mod macs;
 mod norm;
 #[cfg(all(test, feature = "flex"))]

@@ -6,7 +6,7 @@ use super::norm::{GroupNorm, LayerNorm};
 use crate::backend::Backend;
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
-use burn::tensor::{Tensor, activation::gelu};
+use burn::tensor::Tensor;
 
 /// Epsilon of the group norm at a transformer's entry; diffusers fixes it apart from the config's `norm_eps`.
 const ENTRY_NORM_EPSILON: f64 = 1e-6;
@@ -98,7 +98,7 @@ impl<B: Backend> TransformerBlock<B> {
     }
 }
 
-/// `out(value * gelu(gate))` with `[value | gate] = proj(x)` (GEGLU; Shazeer, arXiv 2002.05202).
+/// `out(value * B::exact_gelu(gate))` with `[value | gate] = proj(x)` (GEGLU; Shazeer, arXiv 2002.05202).
 #[derive(Module, Debug)]
 pub struct FeedForward<B: Backend> {
     proj: Linear<B>,
@@ -118,6 +118,6 @@ impl<B: Backend> FeedForward<B> {
         let mut halves = self.proj.forward(x).chunk(2, 2).into_iter();
         let (value, gate) = (halves.next(), halves.next());
         let (value, gate) = value.zip(gate).expect("chunk(2) gives two halves");
-        self.out.forward(value * gelu(gate))
+        self.out.forward(value * B::exact_gelu(gate))
     }
 }

@@ -75,6 +75,14 @@ impl Checkpoint {
         Self::new(file.name.clone(), vec![file])
     }
 
+    /// Forgets those tensors of `keys` that are there: what a model does not need and may be given all the same.
+    #[cfg(feature = "train")]
+    pub(crate) fn set_aside<'a>(&mut self, keys: impl IntoIterator<Item = &'a str>) {
+        for key in keys {
+            self.places.remove(key);
+        }
+    }
+
     /// Number of tensors.
     pub(crate) fn len(&self) -> usize {
         self.places.len()

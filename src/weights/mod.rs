@@ -6,12 +6,12 @@
 //! Values are stored as they lie in memory, so machines are taken to be little-endian, as by burn-store.
 
 mod bundle;
-mod checkpoint;
+pub(crate) mod checkpoint;
 mod diffusers;
 mod diffusers_config;
 mod file;
 mod keys;
-mod parameters;
+pub(crate) mod parameters;
 #[cfg(test)]
 mod tests;
 

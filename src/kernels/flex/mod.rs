@@ -8,6 +8,7 @@ mod tests;
 
 use crate::backend::{Backend, Flex, GroupNormOptions};
 use crate::kernels::plain;
+use burn::tensor::ops::ActivationOps;
 use burn::tensor::{DType, Tensor, TensorData, TensorPrimitive};
 use burn_flex::FlexTensor;
 use convolution::Convolution;
@@ -96,6 +97,16 @@ impl Backend for Flex {
             tensor(dw, [shape[1]]),
             tensor(db, [shape[1]]),
         )
+    }
+
+    /// burn's own: exact here, and in one pass.
+    fn exact_gelu_backward<const D: usize>(
+        x: Tensor<Self, D>,
+        gradient: Tensor<Self, D>,
+    ) -> Tensor<Self, D> {
+        let [x, gradient] = [x, gradient].map(|tensor| tensor.into_primitive().tensor());
+        let dx = <Self as ActivationOps<Self>>::gelu_backward(x, gradient);
+        Tensor::from_primitive(TensorPrimitive::Float(dx))
     }
 }
 
