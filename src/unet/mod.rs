@@ -20,8 +20,11 @@ pub use macs::Macs;
 
 use crate::backend::Backend;
 use crate::error::Result;
+use crate::weights::parameter_count;
 use blocks::{BlockConditioning, DownBlock, MidBlock, UpBlock};
-use burn::module::{Module, ModuleVisitor, Param};
+use burn::module::Module;
+#[cfg(feature = "train")]
+use burn::module::Param;
 use burn::tensor::Tensor;
 use conv::{Convolution, conv3x3};
 use embed::{TimestepEmbedding, sinusoid};
@@ -78,15 +81,7 @@ impl UNetConfig {
 impl<B: Backend> UNet<B> {
     /// Number of parameters, counted from shapes: nothing is allocated.
     pub fn parameters(&self) -> usize {
-        struct Count(usize);
-        impl<B: Backend> ModuleVisitor<B> for Count {
-            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
-                self.0 += param.lazy_shape().num_elements();
-            }
-        }
-        let mut count = Count(0);
-        self.visit(&mut count);
-        count.0
+        parameter_count(self)
     }
 
     /// Folds a timestep and a prompt.
