@@ -50,6 +50,7 @@
 
 pub mod backend;
 mod config;
+mod enlarge;
 mod error;
 #[cfg(all(test, feature = "flex"))]
 mod golden;
@@ -62,6 +63,7 @@ mod picture;
 mod pipeline;
 mod planes;
 mod precision;
+mod prompted;
 mod resize;
 pub mod shuffle;
 #[cfg(feature = "train")]
