@@ -44,6 +44,7 @@
 //! | `cuda` | NVIDIA GPUs |
 //! | `wgpu` | any GPU, by WebGPU's shading language |
 //! | `vulkan`, `metal` | `wgpu` with kernels compiled for Vulkan or Metal |
+//! | `latent` | the VAE of the paper's latent baselines |
 //! | `train` | the training of the bundled model |
 
 #![warn(missing_docs)]
@@ -56,6 +57,8 @@ mod error;
 mod golden;
 mod guidance;
 mod kernels;
+#[cfg(feature = "latent")]
+pub mod latent;
 mod onestep;
 mod options;
 mod padding;

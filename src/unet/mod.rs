@@ -5,14 +5,14 @@
 pub mod attention;
 mod blocks;
 mod config;
-mod conv;
+pub(crate) mod conv;
 mod embed;
 mod macs;
-mod norm;
+pub(crate) mod norm;
 #[cfg(all(test, feature = "flex"))]
 mod parity;
-mod resnet;
-mod sample;
+pub(crate) mod resnet;
+pub(crate) mod sample;
 mod transformer;
 
 pub use config::UNetConfig;

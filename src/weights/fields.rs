@@ -130,6 +130,14 @@ impl Reader<'_> {
         })
     }
 
+    #[cfg(feature = "latent")]
+    pub(super) fn flag(&self, field: &'static str, default: bool) -> Result<bool> {
+        self.fields.get(field).map_or(Ok(default), |value| {
+            let not_a_flag = || self.unsupported(field, value, "true or false");
+            value.as_bool().ok_or_else(not_a_flag)
+        })
+    }
+
     pub(super) fn list(&self, field: &'static str, default: &[usize]) -> Result<Vec<usize>> {
         match self.fields.get(field) {
             None => Ok(default.to_vec()),

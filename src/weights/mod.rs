@@ -15,6 +15,8 @@ mod keys;
 mod parameters;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "latent")]
+mod vae;
 
 pub(crate) use bundle::{load as load_bundle, save as save_bundle};
 pub(crate) use diffusers::load as load_diffusers;
