@@ -44,7 +44,7 @@
 //! | `cuda` | NVIDIA GPUs |
 //! | `wgpu` | any GPU, by WebGPU's shading language |
 //! | `vulkan`, `metal` | `wgpu` with kernels compiled for Vulkan or Metal |
-//! | `latent` | the VAE of the paper's latent baselines |
+//! | `latent` | the paper's latent baselines, which keep the VAE or half of it |
 //! | `train` | the training of the bundled model |
 
 #![warn(missing_docs)]

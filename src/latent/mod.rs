@@ -6,18 +6,24 @@
 //! GenDR-Adc  picture -> pixel-unshuffle x8 -> UNet, one step -> VAE decoder -> picture
 //! ```
 
+mod adc;
 mod attention;
 mod blocks;
 mod config;
 mod gaussian;
+mod gendr;
 mod macs;
+mod model;
 #[cfg(all(test, feature = "flex"))]
 mod parity;
 mod tiling;
 mod vae;
 
+pub use adc::GenDrAdc;
 pub use config::VaeConfig;
 pub use gaussian::Gaussian;
+pub use gendr::GenDr;
+pub use model::LatentConfig;
 pub use tiling::Tiling;
 pub use vae::{Vae, VaeDecoder, VaeEncoder};
 

@@ -3,7 +3,8 @@
 use super::super::fields::Fields;
 use super::super::vae::*;
 use super::*;
-use crate::latent::{Vae, VaeConfig, VaeDecoder};
+use crate::latent::{GenDr, GenDrAdc, LatentConfig, Vae, VaeConfig, VaeDecoder};
+use crate::options::Upscale;
 use serde_json::{Value, json};
 
 /// The fixture's fields.
@@ -236,4 +237,78 @@ fn a_folder_without_a_vae_is_refused() {
     let folder = TempDir::new().unwrap();
     let error = load_vae(&folder).unwrap_err();
     assert!(matches!(error, Error::Io { path, .. } if path.ends_with("config.json")));
+}
+
+/// `vae` as diffusers saves it.
+fn vae_parts(vae: &Vae<Flex>) -> Parts {
+    let mut parts = Parts {
+        metadata: HashMap::new(),
+        tensors: BTreeMap::new(),
+    };
+    let halves = parameters::values(&vae.encoder).into_iter();
+    for parameter in halves.chain(parameters::values(&vae.decoder)) {
+        let values: Vec<f32> = parameter.to_data().unwrap().to_vec().unwrap();
+        parts.insert(&parameters::key(&parameter), &parameter.shape, &values);
+    }
+    parts
+}
+
+#[test]
+fn a_pipeline_s_folder_is_a_gendr() {
+    let device = Default::default();
+    let model = random_model();
+    let config = LatentConfig {
+        unet: mini(),
+        vae: VaeConfig {
+            latent_channels: 4,
+            block_out_channels: vec![4, 8],
+            layers_per_block: 1,
+            norm_num_groups: 2,
+            shift_factor: 0.25,
+            use_quant_conv: false,
+            ..VaeConfig::vae16()
+        },
+        ..LatentConfig::gendr_sd21()
+    };
+    let vae = config.vae.init::<Flex>(&device).unwrap();
+    let (folder, unet) = super::folder::folder(&model);
+    remove(&folder, "config.json");
+    remove(&folder, MODEL);
+    write(&folder, "unet/config.json", mini_json().to_string());
+    write(&folder, &format!("unet/{MODEL}"), unet.bytes());
+    let json = json!({
+        "block_out_channels": [4, 8],
+        "down_block_types": ["DownEncoderBlock2D", "DownEncoderBlock2D"],
+        "latent_channels": 4,
+        "norm_num_groups": 2,
+        "scaling_factor": 0.2614,
+        "shift_factor": 0.25,
+        "up_block_types": ["UpDecoderBlock2D", "UpDecoderBlock2D"],
+        "use_quant_conv": false,
+    });
+    write(&folder, "vae/config.json", json.to_string());
+    write(&folder, &format!("vae/{MODEL}"), vae_parts(&vae).bytes());
+
+    let loaded = GenDr::<Flex>::load(folder.path(), &device).unwrap();
+    assert_eq!(loaded.config(), &config);
+    let model = GenDr::from_parts(config, model, vae, &device).unwrap();
+    let x = Tensor::<Flex, 4>::random([1, 3, 9, 6], Distribution::Default, &device);
+    let restore = |model: &GenDr<Flex>| {
+        let options = Upscale::new().guidance(2.0);
+        model.restore(x.clone(), &options).unwrap().into_data()
+    };
+    assert_eq!(restore(&loaded), restore(&model));
+
+    // Its UNet reads a latent, not cells of pixels.
+    let error = GenDrAdc::<Flex>::load(folder.path(), &device).unwrap_err();
+    assert!(matches!(
+        error,
+        Error::Config {
+            field: "in_channels",
+            ..
+        }
+    ));
+    remove(&folder, "prompts.safetensors");
+    let error = GenDr::<Flex>::load(folder.path(), &device).unwrap_err();
+    assert!(matches!(error, Error::Io { path, .. } if path.ends_with("prompts.safetensors")));
 }
