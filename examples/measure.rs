@@ -2,10 +2,12 @@
 //!
 //! `cargo run --release --example measure -- --model sd21 --size 512x512 --runs 3`
 
+mod common;
+
 use clap::{Parser, ValueEnum};
+use common::{median_seconds, peak_memory, picture, size};
 use gendr_pix::backend::Default as B;
 use gendr_pix::{GenDrPix, GenDrPixConfig, Padding, Upscale};
-use image::{DynamicImage, RgbImage};
 use std::error::Error;
 use std::time::Instant;
 
@@ -32,12 +34,6 @@ enum Model {
     Sd21,
 }
 
-fn size(text: &str) -> Result<(u32, u32), String> {
-    let (width, height) = text.split_once('x').ok_or("expected WIDTHxHEIGHT")?;
-    let side = |text: &str| text.parse().map_err(|e| format!("{text}: {e}"));
-    Ok((side(width)?, side(height)?))
-}
-
 fn main() -> Result<(), Box<dyn Error>> {
     let args = Args::parse();
     let (config, tokens) = match args.model {
@@ -47,13 +43,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let start = Instant::now();
     let model = GenDrPix::<B>::new(config, tokens, &Default::default())?;
     let (width, height) = args.size;
-    let picture = DynamicImage::ImageRgb8(RgbImage::from_fn(width / 4, height / 4, |x, y| {
-        image::Rgb([
-            (x * 7 % 256) as u8,
-            (y * 5 % 256) as u8,
-            ((x ^ y) % 256) as u8,
-        ])
-    }));
+    let picture = picture(width / 4, height / 4);
     let options = Upscale::new()
         .guidance(args.guidance)
         .ensemble(vec![Padding::CENTRED]);
@@ -62,28 +52,14 @@ fn main() -> Result<(), Box<dyn Error>> {
         "first picture, weights drawn: {:.2} s",
         start.elapsed().as_secs_f64()
     );
-    let mut seconds: Vec<f64> = Vec::with_capacity(args.runs);
-    for _ in 0..args.runs {
-        let start = Instant::now();
-        model.upscale_with(&picture, &options)?;
-        seconds.push(start.elapsed().as_secs_f64());
-    }
-    seconds.sort_by(f64::total_cmp);
-    if let Some(median) = seconds.get(args.runs / 2) {
+    let median = median_seconds(args.runs, || {
+        model.upscale_with(&picture, &options).map(|_| ())
+    })?;
+    if let Some(median) = median {
         println!("median of {}: {median:.2} s", args.runs);
     }
     if let Some(peak) = peak_memory() {
         println!("peak memory of the process: {:.2} GB", peak as f64 / 1e9);
     }
     Ok(())
-}
-
-/// The process's largest resident size in bytes, where the system tells (Linux).
-fn peak_memory() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kibibytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
-    Some(kibibytes * 1024)
 }

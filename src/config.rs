@@ -72,36 +72,63 @@ impl GenDrPixConfig {
         if self.factor == 0 {
             return fail("factor", "is zero".into());
         }
-        let cell = self.factor.saturating_mul(self.factor);
-        let channels = PICTURE_CHANNELS.saturating_mul(cell);
-        for (field, found) in [
-            ("in_channels", self.unet.in_channels),
-            ("out_channels", self.unet.out_channels),
-        ] {
-            if found != channels {
-                return fail(
-                    field,
-                    format!(
-                        "is {found}, but cells of {0}x{0} pixels have {channels} channels",
-                        self.factor
-                    ),
-                );
-            }
-        }
-        for (field, value) in [("timestep", self.timestep), ("guidance", self.guidance)] {
-            if !(value.is_finite() && value >= 0.0) {
-                return fail(field, format!("{value} is not a finite number from 0 up"));
-            }
-        }
-        if self.ensemble.is_empty() {
-            return fail("ensemble", "holds no padding".into());
-        }
-        if let Some(padding) = self.ensemble.iter().find(|p| !p.fits(self.factor)) {
-            return fail(
-                "ensemble",
-                format!("{padding:?} is wider than a cell of {} pixels", self.factor),
-            );
-        }
-        Ok(())
+        let channels = cell_channels(self.factor);
+        let why = format!("cells of {0}x{0} pixels become its channels", self.factor);
+        validate_channels(&self.unet, [channels; 2], &why)?;
+        validate_run(self.timestep, self.guidance, &self.ensemble, self.factor)
     }
+}
+
+/// Channels that a cell of `factor` x `factor` pixels is folded into.
+pub(crate) fn cell_channels(factor: usize) -> usize {
+    PICTURE_CHANNELS.saturating_mul(factor.saturating_mul(factor))
+}
+
+/// Checks what every model's config says of its passes.
+///
+/// # Errors
+///
+/// [`Error::Config`] for a timestep or guidance that is negative or not finite, an empty ensemble, or a padding beyond
+/// the cell.
+pub(crate) fn validate_run(
+    timestep: f64,
+    guidance: f64,
+    ensemble: &[Padding],
+    factor: usize,
+) -> Result<()> {
+    let fail = |field, reason| Err(Error::Config { field, reason });
+    for (field, value) in [("timestep", timestep), ("guidance", guidance)] {
+        if !(value.is_finite() && value >= 0.0) {
+            return fail(field, format!("{value} is not a finite number from 0 up"));
+        }
+    }
+    if ensemble.is_empty() {
+        return fail("ensemble", "holds no padding".into());
+    }
+    if let Some(padding) = ensemble.iter().find(|p| !p.fits(factor)) {
+        return fail(
+            "ensemble",
+            format!("{padding:?} is wider than a cell of {factor} pixels"),
+        );
+    }
+    Ok(())
+}
+
+/// Checks that a UNet has the channels that a model's two ends have.
+///
+/// # Errors
+///
+/// [`Error::Config`] when it has others; `why` says where these come from.
+pub(crate) fn validate_channels(unet: &UNetConfig, expected: [usize; 2], why: &str) -> Result<()> {
+    let ends = [
+        ("in_channels", unet.in_channels),
+        ("out_channels", unet.out_channels),
+    ];
+    for ((field, found), expected) in ends.into_iter().zip(expected) {
+        if found != expected {
+            let reason = format!("is {found}, but {why}: expected {expected}");
+            return Err(Error::Config { field, reason });
+        }
+    }
+    Ok(())
 }

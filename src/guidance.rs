@@ -61,24 +61,28 @@ pub(crate) struct Pass {
     pub weight: f64,
 }
 
-/// The passes of guidance scale `w` over the paddings `ensemble`; their weights add up to one.
+/// The prompts of guidance scale `w` and their weights, which add up to one.
 ///
-/// `w = 1` needs no negative passes and `w = 0` no positive ones: what has no weight is not run.
+/// `w = 1` needs no negative pass and `w = 0` no positive one: what has no weight is not run.
+pub(crate) fn prompts(w: f64) -> impl Iterator<Item = (Prompt, f64)> {
+    let weighted = [(Prompt::Positive, w), (Prompt::Negative, 1.0 - w)];
+    weighted.into_iter().filter(|&(_, weight)| weight != 0.0)
+}
+
+/// The passes of PadCFG of guidance scale `w` over the paddings `ensemble`; their weights add up to one.
 pub(crate) fn passes(w: f64, ensemble: &[Padding], factor: usize) -> Vec<Pass> {
     let share = 1.0 / ensemble.len() as f64;
-    let positive = ensemble.iter().map(|&padding| Pass {
-        prompt: Prompt::Positive,
-        padding,
-        weight: w * share,
-    });
-    let negative = ensemble.iter().map(|&padding| Pass {
-        prompt: Prompt::Negative,
-        padding: padding.shifted(factor),
-        weight: (1.0 - w) * share,
-    });
-    positive
-        .chain(negative)
-        .filter(|pass| pass.weight != 0.0)
+    prompts(w)
+        .flat_map(|(prompt, weight)| {
+            ensemble.iter().map(move |&padding| Pass {
+                prompt,
+                padding: match prompt {
+                    Prompt::Positive => padding,
+                    Prompt::Negative => padding.shifted(factor),
+                },
+                weight: weight * share,
+            })
+        })
         .collect()
 }
 

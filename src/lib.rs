@@ -44,12 +44,14 @@
 //! | `cuda` | NVIDIA GPUs |
 //! | `wgpu` | any GPU, by WebGPU's shading language |
 //! | `vulkan`, `metal` | `wgpu` with kernels compiled for Vulkan or Metal |
+//! | `latent` | the paper's latent baselines, which keep the VAE or half of it |
 //! | `train` | the training of the bundled model |
 
 #![warn(missing_docs)]
 
 pub mod backend;
 mod config;
+mod enlarge;
 mod error;
 #[cfg(all(test, feature = "ndarray", feature = "train"))]
 mod finite_difference;
@@ -57,6 +59,8 @@ mod finite_difference;
 mod golden;
 mod guidance;
 mod kernels;
+#[cfg(feature = "latent")]
+pub mod latent;
 mod onestep;
 mod options;
 mod padding;
@@ -64,6 +68,7 @@ mod picture;
 mod pipeline;
 mod planes;
 mod precision;
+mod prompted;
 mod resize;
 pub mod shuffle;
 #[cfg(feature = "train")]

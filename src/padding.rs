@@ -31,31 +31,34 @@ impl Edge {
     }
 }
 
-/// Adds `padding` above and left and the rest of the cell below and right (`factor` pixels an axis in all), then what
-/// fills up the last cell of a side that is not whole cells.
+/// Side of a picture's side `n` in cells of `factor` pixels with one cell more, for a padding that moves the cells.
+pub(crate) fn one_cell_more(n: usize, factor: usize) -> usize {
+    n.next_multiple_of(factor) + factor
+}
+
+/// Adds `padding` above and left, and below and right what fills up the size `padded` (`[H', W']`).
 ///
 /// # Shapes
 ///
 /// - input: `[N, C, H, W]`
-/// - output: `[N, C, H', W']`, `H'` and `W'` multiples of `factor`
+/// - output: `[N, C, H', W']`
 pub(crate) fn pad<B: Backend>(
     picture: Tensor<B, 4>,
     padding: Padding,
     edge: Edge,
-    factor: usize,
+    padded: [usize; 2],
 ) -> Tensor<B, 4> {
     let device = picture.device();
     let [_, _, h, w] = picture.dims();
-    let positions = |before: usize, n: usize| {
-        let padded = n.next_multiple_of(factor) + factor;
+    let positions = |before: usize, n: usize, padded: usize| {
         let sources: Vec<i32> = (0..padded)
             .map(|i| edge.source(i as isize - before as isize, n) as i32)
             .collect();
         Tensor::<B, 1, Int>::from_data(TensorData::new(sources, [padded]), &device)
     };
     picture
-        .select(2, positions(padding.top, h))
-        .select(3, positions(padding.left, w))
+        .select(2, positions(padding.top, h, padded[0]))
+        .select(3, positions(padding.left, w, padded[1]))
 }
 
 /// The picture of `size` (`[H, W]`) that [`pad`] was given.
@@ -88,7 +91,8 @@ mod tests {
                 .float()
                 .reshape([1, 3, h, w]);
             let padding = Padding::new(top, left);
-            let padded = pad(picture.clone(), padding, edge, 8);
+            let size = [h, w].map(|n| one_cell_more(n, 8));
+            let padded = pad(picture.clone(), padding, edge, size);
             let [_, _, padded_h, padded_w] = padded.dims();
             prop_assert!(padded_h % 8 == 0 && padded_w % 8 == 0);
             let back = crop(padded, padding, [h, w]);

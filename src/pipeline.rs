@@ -1,18 +1,18 @@
 //! The model: image -> tensor -> resize -> pad -> unshuffle -> UNet -> one step -> shuffle -> crop -> blend -> image.
 
 use crate::backend::Backend;
-use crate::config::{GenDrPixConfig, PICTURE_CHANNELS};
-use crate::error::{Error, Result};
-use crate::guidance::{Padding, Prompt, passes};
+use crate::config::GenDrPixConfig;
+use crate::enlarge::{blend, check_shape, enlarge};
+#[cfg(doc)]
+use crate::error::Error;
+use crate::error::Result;
+use crate::guidance::{Pass, passes};
 use crate::options::Upscale;
-use crate::padding::{Edge, crop, pad};
-use crate::picture::Picture;
-use crate::planes::Planes;
-use crate::resize;
+use crate::padding::{Edge, crop, one_cell_more, pad};
+use crate::prompted::{PromptedUNet, random_weights};
 use crate::shuffle::{pixel_shuffle, pixel_unshuffle};
-use crate::unet::Conditioning;
 use crate::weights::{self, Source, Storage, Weights};
-use burn::tensor::{Distribution, Tensor, TensorData};
+use burn::tensor::Tensor;
 use image::DynamicImage;
 use std::path::Path;
 
@@ -35,11 +35,7 @@ use std::path::Path;
 #[derive(Debug)]
 pub struct GenDrPix<B: Backend> {
     config: GenDrPixConfig,
-    weights: Weights<B>,
-    /// What the fixed timestep and the positive prompt leave to compute.
-    positive: Conditioning<B>,
-    /// The same with the negative prompt.
-    negative: Conditioning<B>,
+    unet: PromptedUNet<B>,
     device: B::Device,
 }
 
@@ -96,20 +92,7 @@ impl<B: Backend> GenDrPix<B> {
     ///
     /// [`Error::Config`] when the config contradicts itself or `tokens` is zero.
     pub fn new(config: GenDrPixConfig, tokens: usize, device: &B::Device) -> Result<Self> {
-        let width = config.unet.cross_attention_dim;
-        if tokens == 0 {
-            return Err(Error::Config {
-                field: "tokens",
-                reason: "is zero".into(),
-            });
-        }
-        let unet = config.unet.init(device)?;
-        let prompt = || Tensor::random([tokens, width], Distribution::Normal(0.0, 1.0), device);
-        let weights = Weights {
-            unet,
-            positive: prompt(),
-            negative: prompt(),
-        };
+        let weights = random_weights(&config.unet, tokens, device)?;
         Self::from_parts(config, weights, device)
     }
 
@@ -125,30 +108,10 @@ impl<B: Backend> GenDrPix<B> {
         device: &B::Device,
     ) -> Result<Self> {
         config.validate()?;
-        let width = config.unet.cross_attention_dim;
-        for (what, prompt) in [
-            ("positive prompt", &weights.positive),
-            ("negative prompt", &weights.negative),
-        ] {
-            let [tokens, found] = prompt.dims();
-            if tokens == 0 || found != width {
-                return Err(Error::Shape {
-                    what,
-                    expected: format!("[tokens, {width}]"),
-                    found: vec![tokens, found],
-                });
-            }
-        }
-        let fold = |prompt: &Tensor<B, 2>| {
-            let prompt = prompt.clone().unsqueeze();
-            weights.unet.condition(config.timestep, prompt)
-        };
         Ok(Self {
-            positive: fold(&weights.positive),
-            negative: fold(&weights.negative),
+            unet: PromptedUNet::new(&config.unet, config.timestep, weights)?,
             device: device.clone(),
             config,
-            weights,
         })
     }
 
@@ -159,7 +122,7 @@ impl<B: Backend> GenDrPix<B> {
     /// [`Error::Io`] when the file cannot be written, [`Error::NonFiniteWeight`] when a weight does not fit the
     /// precision.
     pub fn save(&self, path: impl AsRef<Path>, storage: Storage) -> Result<()> {
-        weights::save_bundle(path.as_ref(), &self.config, &self.weights, storage)
+        weights::save_bundle(path.as_ref(), &self.config, &self.unet.weights, storage)
     }
 
     /// The model's numbers.
@@ -186,13 +149,7 @@ impl<B: Backend> GenDrPix<B> {
     /// weights.
     pub fn upscale_with(&self, picture: &DynamicImage, options: &Upscale) -> Result<DynamicImage> {
         options.validate(self.config.factor)?;
-        let [width, height] = options.output_size(picture.width(), picture.height())?;
-        let picture = Picture::read(picture)?;
-        let enlarged = resize::enlarge_by(&picture.rgb, options.scale, width, height);
-        let restored = self.restore(self.to_tensor(enlarged), options)?;
-        let restored = to_planes(restored)?;
-        let alpha = |alpha| resize::enlarge_by(alpha, options.scale, width, height);
-        Ok(picture.write(restored, picture.alpha.as_ref().map(alpha)))
+        enlarge(picture, options, &self.device, |x| self.restore(x, options))
     }
 
     /// Restores pictures that have their output size already: the whole method but for the resize.
@@ -206,59 +163,23 @@ impl<B: Backend> GenDrPix<B> {
     /// [`Error::Option`] for an option out of range, [`Error::Shape`] for a tensor of another shape.
     pub fn restore(&self, x: Tensor<B, 4>, options: &Upscale) -> Result<Tensor<B, 4>> {
         options.validate(self.config.factor)?;
-        let dims = x.dims();
-        if dims[1] != PICTURE_CHANNELS || dims.contains(&0) {
-            return Err(Error::Shape {
-                what: "picture",
-                expected: "[N, 3, H, W] without a zero".into(),
-                found: dims.to_vec(),
-            });
-        }
+        check_shape(&x)?;
         let guidance = options.guidance.unwrap_or(self.config.guidance);
         let ensemble = options.ensemble.as_ref().unwrap_or(&self.config.ensemble);
-        let blend = passes(guidance, ensemble, self.config.factor)
-            .into_iter()
-            .map(|pass| {
-                let conditioning = match pass.prompt {
-                    Prompt::Positive => &self.positive,
-                    Prompt::Negative => &self.negative,
-                };
-                self.pass(x.clone(), pass.padding, options.edge, conditioning) * pass.weight
-            })
-            .reduce(|sum, pass| sum + pass);
-        Ok(blend.expect("weights that add up to one leave a pass"))
+        let passes = passes(guidance, ensemble, self.config.factor).into_iter();
+        Ok(blend(passes.map(|pass| (pass, pass.weight)), |pass| {
+            self.pass(x.clone(), pass, options.edge)
+        }))
     }
 
     /// One pass, the paper's `G(pad(x), c)` cropped back.
-    fn pass(
-        &self,
-        x: Tensor<B, 4>,
-        padding: Padding,
-        edge: Edge,
-        conditioning: &Conditioning<B>,
-    ) -> Tensor<B, 4> {
+    fn pass(&self, x: Tensor<B, 4>, pass: Pass, edge: Edge) -> Tensor<B, 4> {
         let factor = self.config.factor;
         let [_, _, h, w] = x.dims();
-        let z = pixel_unshuffle(pad(x, padding, edge, factor), factor);
-        let prediction = self.weights.unet.forward(z.clone(), conditioning);
+        let padded = [h, w].map(|n| one_cell_more(n, factor));
+        let z = pixel_unshuffle(pad(x, pass.padding, edge, padded), factor);
+        let prediction = self.unet.predict(z.clone(), pass.prompt);
         let x0 = self.config.onestep.x0(z, prediction);
-        crop(pixel_shuffle(x0, factor), padding, [h, w])
+        crop(pixel_shuffle(x0, factor), pass.padding, [h, w])
     }
-
-    /// Planes in 0..1 -> `[1, 3, H, W]` in -1..1.
-    fn to_tensor(&self, planes: Planes) -> Tensor<B, 4> {
-        let shape = [1, planes.channels, planes.height, planes.width];
-        Tensor::from_data(TensorData::new(planes.data, shape), &self.device) * 2.0 - 1.0
-    }
-}
-
-/// `[1, 3, H, W]` in -1..1 -> planes in 0..1.
-fn to_planes<B: Backend>(tensor: Tensor<B, 4>) -> Result<Planes> {
-    let [_, channels, height, width] = tensor.dims();
-    let data = ((tensor + 1.0) * 0.5).into_data().convert::<f32>();
-    let data: Vec<f32> = data.into_vec().expect("converted to f32 just now");
-    if !data.iter().all(|value| value.is_finite()) {
-        return Err(Error::NonFiniteOutput);
-    }
-    Ok(Planes::new(channels, width, height, data))
 }

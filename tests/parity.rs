@@ -4,6 +4,8 @@
 
 mod common;
 
+#[cfg(feature = "latent")]
+use burn::tensor::Tensor;
 use common::{Golden, Tolerance, assert_close, fixtures};
 use gendr_pix::shuffle::{pixel_shuffle, pixel_unshuffle};
 use gendr_pix::unet::UNet;
@@ -125,6 +127,53 @@ fn attentions<B: Backend>(tolerance: Tolerance) {
     }
 }
 
+/// Encoder and decoder against diffusers; the decoder has a wider tolerance than the rest, being the deepest.
+#[cfg(feature = "latent")]
+fn vae<B: Backend>(tolerance: Tolerance) {
+    use gendr_pix::latent::{Gaussian, Vae};
+    let decoded = Tolerance {
+        max: 2.5 * tolerance.max,
+        rel_l2: 2.0 * tolerance.rel_l2,
+    };
+    let device = B::Device::default();
+    let (config, vae) = Vae::<B>::load_diffusers(fixtures().join("vae_tiny"), &device).unwrap();
+    let golden = Golden::open("vae_tiny/io.safetensors");
+    let check = |key: String, found: Tensor<B, 4>, tolerance| {
+        assert_close(&key, found, golden.data(&key), tolerance);
+    };
+    for case in ["main", "small", "ragged"] {
+        let image = || golden.tensor::<B, 4>(&format!("{case}.image"), &device);
+        let posterior = vae.encoder.encode(image(), None);
+        let moments = Tensor::cat(vec![posterior.mode(), posterior.log_variance()], 1);
+        // The fixture's variances are all within their bounds.
+        check(format!("{case}.moments_f64ref"), moments, tolerance);
+        check(format!("{case}.latent_mode"), posterior.mode(), tolerance);
+        check(format!("{case}.latent_std"), posterior.std(), tolerance);
+        let latent = vae.encoder.to_latent(image(), None);
+        check(format!("{case}.latent_scaled"), latent.clone(), tolerance);
+        let key = format!("{case}.decoded_f64ref");
+        let mode = golden.tensor::<B, 4>(&format!("{case}.latent_mode"), &device);
+        check(key.clone(), vae.decoder.decode(mode.clone(), None), decoded);
+        let scaled = mode * config.scaling_factor;
+        check(key, vae.decoder.to_picture(scaled, None), decoded);
+    }
+    let posterior = vae
+        .encoder
+        .encode(golden.tensor("main.image", &device), None);
+    let noise = golden.tensor("main.noise", &device);
+    check(
+        "main.latent_sample".into(),
+        posterior.sample(noise),
+        tolerance,
+    );
+    let latents = golden.tensor("free.latents", &device);
+    let free = vae.decoder.decode(latents, None);
+    check("free.decoded_f64ref".into(), free, decoded);
+    let clamped = Gaussian::from_moments(golden.tensor("gaussian.moments", &device));
+    check("gaussian.logvar".into(), clamped.log_variance(), tolerance);
+    check("gaussian.std".into(), clamped.std(), tolerance);
+}
+
 /// The same tests for each backend.
 macro_rules! parity {
     ($feature:literal, $module:ident, $backend:ty, $tolerance:expr) => {
@@ -146,6 +195,12 @@ macro_rules! parity {
             #[test]
             fn shuffle() {
                 shuffles::<B>();
+            }
+
+            #[cfg(feature = "latent")]
+            #[test]
+            fn vae() {
+                super::vae::<B>($tolerance);
             }
 
             #[test]

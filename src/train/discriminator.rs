@@ -6,9 +6,10 @@
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::guidance::Padding;
-use crate::padding::{Edge, pad};
-use crate::unet::{Conditioning, Convolution, Feature, GroupNorm, UNet, UNetConfig};
-use crate::unet::{conv1x1, conv3x3};
+use crate::padding::{Edge, one_cell_more, pad};
+use crate::unet::conv::{Convolution, conv1x1, conv3x3};
+use crate::unet::norm::GroupNorm;
+use crate::unet::{Conditioning, Feature, UNet, UNetConfig};
 use burn::module::Module;
 use burn::tensor::Tensor;
 use rand::Rng;
@@ -163,7 +164,9 @@ impl RandPad {
     /// - input: `[N, C, H, W]`
     /// - output: `[N, C, H + factor, W + factor]` where the sides are whole cells
     pub fn apply<B: Backend>(self, picture: Tensor<B, 4>) -> Tensor<B, 4> {
-        pad(picture, self.padding, Edge::Reflect, self.factor)
+        let [_, _, h, w] = picture.dims();
+        let padded = [h, w].map(|n| one_cell_more(n, self.factor));
+        pad(picture, self.padding, Edge::Reflect, padded)
     }
 }
 

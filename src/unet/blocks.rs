@@ -66,7 +66,10 @@ fn resnets<B: Backend>(
     } = *config;
     widths
         .iter()
-        .map(|&width| ResnetBlock::new(width, time_embed_dim, norm_num_groups, norm_eps, device))
+        .map(|&width| {
+            let time = Some(time_embed_dim);
+            ResnetBlock::new(width, time, norm_num_groups, norm_eps, device)
+        })
         .collect()
 }
 

@@ -3,7 +3,7 @@
 use super::config::UNetConfig;
 use super::transformer::FEED_FORWARD_RATIO;
 
-/// Multiply-accumulates of one UNet pass over one picture; norms, activations and additions are left out.
+/// Multiply-accumulates of one pass over one picture; norms, activations and additions are left out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Macs {
     /// Convolutions and linear layers whose input is the picture.
@@ -24,6 +24,20 @@ impl Macs {
     pub fn paper(self) -> u64 {
         self.layers + self.folded
     }
+
+    /// Adds a convolution of kernel side `side` with `pixels` outputs.
+    pub(crate) fn conv(&mut self, pixels: usize, [input, output]: [usize; 2], side: usize) {
+        self.layers += (pixels * input * output * side * side) as u64;
+    }
+
+    /// Adds a ResNet block's convolutions.
+    pub(crate) fn resnet(&mut self, pixels: usize, [input, output]: [usize; 2]) {
+        self.conv(pixels, [input, output], 3);
+        self.conv(pixels, [output, output], 3);
+        if input != output {
+            self.conv(pixels, [input, output], 1);
+        }
+    }
 }
 
 impl UNetConfig {
@@ -43,7 +57,7 @@ impl UNetConfig {
 
         let time = self.time_embed_dim;
         count.macs.folded += (widest * time + time * time) as u64;
-        count.conv(pixels[0], [self.in_channels, widest], 3);
+        count.macs.conv(pixels[0], [self.in_channels, widest], 3);
         for stage in 0..stages {
             let channels = self.block_out_channels[stage];
             for widths in self.down_resnets(stage) {
@@ -53,7 +67,7 @@ impl UNetConfig {
                 }
             }
             if stage + 1 < stages {
-                count.conv(pixels[stage + 1], [channels, channels], 3);
+                count.macs.conv(pixels[stage + 1], [channels, channels], 3);
             }
         }
         let deepest = self.block_out_channels[stages - 1];
@@ -69,10 +83,10 @@ impl UNetConfig {
                 }
             }
             if stage > 0 {
-                count.conv(pixels[stage - 1], [channels, channels], 3);
+                count.macs.conv(pixels[stage - 1], [channels, channels], 3);
             }
         }
-        count.conv(pixels[0], [widest, self.out_channels], 3);
+        count.macs.conv(pixels[0], [widest, self.out_channels], 3);
         count.macs
     }
 }
@@ -84,16 +98,8 @@ struct Counter<'a> {
 }
 
 impl Counter<'_> {
-    fn conv(&mut self, pixels: usize, [input, output]: [usize; 2], side: usize) {
-        self.macs.layers += (pixels * input * output * side * side) as u64;
-    }
-
     fn resnet(&mut self, pixels: usize, [input, output]: [usize; 2]) {
-        self.conv(pixels, [input, output], 3);
-        self.conv(pixels, [output, output], 3);
-        if input != output {
-            self.conv(pixels, [input, output], 1);
-        }
+        self.macs.resnet(pixels, [input, output]);
         self.macs.folded += (self.config.time_embed_dim * output) as u64;
     }
 

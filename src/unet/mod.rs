@@ -5,35 +5,36 @@
 pub mod attention;
 mod blocks;
 mod config;
-mod conv;
+pub(crate) mod conv;
 mod embed;
 #[cfg(feature = "train")]
 mod features;
 #[cfg(all(test, feature = "flex", feature = "ndarray", feature = "train"))]
 mod gradients;
 mod macs;
-mod norm;
+pub(crate) mod norm;
 #[cfg(all(test, feature = "flex"))]
 mod parity;
-mod resnet;
-mod sample;
+pub(crate) mod resnet;
+pub(crate) mod sample;
 mod transformer;
 
 pub use config::UNetConfig;
-#[cfg(feature = "train")]
-pub(crate) use conv::conv1x1;
 #[cfg(feature = "train")]
 pub use features::Feature;
 pub use macs::Macs;
 
 use crate::backend::Backend;
 use crate::error::Result;
+use crate::weights::parameter_count;
 use blocks::{BlockConditioning, DownBlock, MidBlock, UpBlock};
-use burn::module::{Module, ModuleVisitor, Param};
+use burn::module::Module;
+#[cfg(feature = "train")]
+use burn::module::Param;
 use burn::tensor::Tensor;
-pub(crate) use conv::{Convolution, conv3x3};
+use conv::{Convolution, conv3x3};
 use embed::{TimestepEmbedding, sinusoid};
-pub(crate) use norm::GroupNorm;
+use norm::GroupNorm;
 
 /// The UNet. Should be created with [`UNetConfig::init`].
 #[derive(Module, Debug)]
@@ -86,15 +87,7 @@ impl UNetConfig {
 impl<B: Backend> UNet<B> {
     /// Number of parameters, counted from shapes: nothing is allocated.
     pub fn parameters(&self) -> usize {
-        struct Count(usize);
-        impl<B: Backend> ModuleVisitor<B> for Count {
-            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
-                self.0 += param.lazy_shape().num_elements();
-            }
-        }
-        let mut count = Count(0);
-        self.visit(&mut count);
-        count.0
+        parameter_count(self)
     }
 
     /// Folds a timestep and a prompt.

@@ -108,7 +108,8 @@ fn folded_time_agrees_with_unfolded() {
         Some(resnet.conv1.bias.val()),
         ConvOptions::new([1, 1], [1, 1], [1, 1], 1),
     );
-    let time = resnet.time_emb_proj.forward(silu(embedding.clone()));
+    let projection = resnet.time_emb_proj.as_ref().unwrap();
+    let time = projection.forward(silu(embedding.clone()));
     let [_, channels] = time.dims();
     let h = h + time.reshape([1, channels, 1, 1]);
     let unfolded = x.clone() + resnet.conv2.forward(silu(resnet.norm2.forward(h)));

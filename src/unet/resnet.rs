@@ -7,12 +7,13 @@ use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Tensor, activation::silu};
 
-/// `x + conv2(silu(norm2(conv1(silu(norm1(x))) + time)))`, with a 1x1 convolution on `x` where the width changes.
+/// `x + conv2(silu(norm2(conv1(silu(norm1(x))) + time)))`, with a 1x1 convolution on `x` where the width changes. A
+/// VAE's blocks have no `time`.
 #[derive(Module, Debug)]
 pub struct ResnetBlock<B: Backend> {
-    pub(super) norm1: GroupNorm<B>,
+    pub(crate) norm1: GroupNorm<B>,
     pub(super) conv1: Convolution<B>,
-    pub(super) time_emb_proj: Linear<B>,
+    pub(super) time_emb_proj: Option<Linear<B>>,
     pub(super) norm2: GroupNorm<B>,
     pub(super) conv2: Convolution<B>,
     conv_shortcut: Option<Convolution<B>>,
@@ -21,7 +22,7 @@ pub struct ResnetBlock<B: Backend> {
 impl<B: Backend> ResnetBlock<B> {
     pub(crate) fn new(
         [input, output]: [usize; 2],
-        time_embed_dim: usize,
+        time_embed_dim: Option<usize>,
         groups: usize,
         epsilon: f64,
         device: &B::Device,
@@ -29,7 +30,7 @@ impl<B: Backend> ResnetBlock<B> {
         Self {
             norm1: GroupNorm::new(groups, input, epsilon, device),
             conv1: conv3x3([input, output], 1, device),
-            time_emb_proj: LinearConfig::new(time_embed_dim, output).init(device),
+            time_emb_proj: time_embed_dim.map(|dim| LinearConfig::new(dim, output).init(device)),
             norm2: GroupNorm::new(groups, output, epsilon, device),
             conv2: conv3x3([output, output], 1, device),
             conv_shortcut: (input != output).then(|| conv1x1([input, output], device)),
@@ -42,12 +43,26 @@ impl<B: Backend> ResnetBlock<B> {
     ///
     /// - time_embedding: `[1, time_embed_dim]`
     /// - output: `[C]`
+    ///
+    /// # Panics
+    ///
+    /// When the block was made without a time embedding.
     pub fn fold_time(&self, time_embedding: Tensor<B, 2>) -> Tensor<B, 1> {
-        let time = self
-            .time_emb_proj
-            .forward(silu(time_embedding))
-            .squeeze_dim(0);
+        let projection = self.time_emb_proj.as_ref();
+        let projection = projection.expect("a UNet's block takes in the time");
+        let time = projection.forward(silu(time_embedding)).squeeze_dim(0);
         self.conv1.bias.val() + time
+    }
+
+    /// A VAE's block: there is no timestep.
+    ///
+    /// # Shapes
+    ///
+    /// - input: `[N, C_in, H, W]`
+    /// - output: `[N, C, H, W]`
+    #[cfg(feature = "latent")]
+    pub fn forward_timeless(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+        self.forward(x, self.conv1.bias.val())
     }
 
     /// # Shapes

@@ -13,7 +13,7 @@
 use super::checkpoint::{Checkpoint, is_finite};
 use super::file::File;
 use super::{PROMPTS, Source, Storage, Weights, invalid, io, parameters};
-use super::{empty_unet, prompts_wanted, read_prompts, read_unet, unet_wanted};
+use super::{empty_unet, prompts_wanted, read_module, read_prompts, wanted};
 use crate::backend::Backend;
 use crate::config::GenDrPixConfig;
 use crate::error::{Error, Result};
@@ -23,6 +23,7 @@ use safetensors::tensor::TensorInfo;
 use std::ffi::OsString;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 const VERSION_KEY: &str = "gendr_pix.version";
@@ -59,14 +60,14 @@ pub(crate) fn load<B: Backend>(
     let config: GenDrPixConfig = serde_json::from_str(metadata(CONFIG_KEY)?)
         .map_err(|error| fail(format!("metadata `{CONFIG_KEY}`: {error}")))?;
 
-    let checkpoint = Checkpoint::new(file.name.clone(), vec![file])?;
+    let checkpoint = Arc::new(Checkpoint::new(file.name.clone(), vec![file])?);
     let empty = empty_unet(&config.unet, &checkpoint, device)?;
-    let mut wanted = unet_wanted(&empty, UNET_PREFIX);
+    let mut wanted = wanted(&empty, UNET_PREFIX);
     wanted.extend(prompts_wanted(&config.unet));
     checkpoint.check(&wanted)?;
     let [positive, negative] = read_prompts(&checkpoint, device)?;
     let weights = Weights {
-        unet: read_unet(empty, UNET_PREFIX, checkpoint, device)?,
+        unet: read_module(empty, UNET_PREFIX, &checkpoint, device)?,
         positive,
         negative,
     };

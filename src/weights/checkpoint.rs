@@ -13,8 +13,15 @@ pub(crate) struct Checkpoint {
     /// Names all files together in errors.
     name: PathBuf,
     files: Vec<File>,
-    /// The file of each key.
-    places: BTreeMap<String, usize>,
+    places: BTreeMap<String, Place>,
+}
+
+/// Where the tensor of a key is.
+#[derive(Clone)]
+struct Place {
+    file: usize,
+    /// Its key in the file.
+    key: String,
 }
 
 /// A tensor that a model needs.
@@ -49,10 +56,14 @@ impl Checkpoint {
     /// [`Error::Format`] when two files hold a tensor of the same key.
     pub(crate) fn new(name: PathBuf, files: Vec<File>) -> Result<Self> {
         let mut places = BTreeMap::new();
-        for (place, file) in files.iter().enumerate() {
+        for (i, file) in files.iter().enumerate() {
             for key in file.keys() {
+                let place = Place {
+                    file: i,
+                    key: key.clone(),
+                };
                 if let Some(other) = places.insert(key.clone(), place) {
-                    let other = files[other].name.display();
+                    let other = files[other.file].name.display();
                     let reason = format!("tensor `{key}` is also in {other}");
                     return Err(invalid(&file.name, reason));
                 }
@@ -102,7 +113,7 @@ impl Checkpoint {
             match unused.remove(&want.key) {
                 None => missing.push(want.key.clone()),
                 Some(place) => {
-                    let found = &self.files[place].info(&want.key)?.shape;
+                    let found = &self.files[place.file].info(&place.key)?.shape;
                     if !want.fits(found) {
                         misshapen.push(want.mismatch(found));
                     }
@@ -117,10 +128,27 @@ impl Checkpoint {
                 misshapen,
             });
         }
-        for (key, &place) in &self.places {
-            self.files[place].dtype(key)?;
+        for place in self.places.values() {
+            self.files[place.file].dtype(&place.key)?;
         }
         Ok(())
+    }
+
+    /// The same tensors under other keys.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Format`] when two tensors would have one key.
+    #[cfg(feature = "latent")]
+    pub(crate) fn renamed(self, rename: impl Fn(&str) -> String) -> Result<Self> {
+        let mut places = BTreeMap::new();
+        for (key, place) in self.places {
+            if let Some(other) = places.insert(rename(&key), place) {
+                let reason = format!("tensors `{}` and `{key}` are one", other.key);
+                return Err(invalid(&self.name, reason));
+            }
+        }
+        Ok(Self { places, ..self })
     }
 
     /// A tensor's values in the precision `dtype`.
@@ -130,11 +158,11 @@ impl Checkpoint {
     /// - [`Error::NonFiniteWeight`] when a value is not finite, or not after rounding to `dtype`.
     /// - [`Error::Format`] and [`Error::Io`] as of [`File::read`].
     pub(crate) fn read(&self, key: &str, dtype: DType) -> Result<TensorData> {
-        let Some(&place) = self.places.get(key) else {
+        let Some(place) = self.places.get(key) else {
             return Err(invalid(&self.name, format!("has no tensor `{key}`")));
         };
-        let file = &self.files[place];
-        let data = file.read(key)?.convert_dtype(dtype);
+        let file = &self.files[place.file];
+        let data = file.read(&place.key)?.convert_dtype(dtype);
         if !is_finite(&data) {
             return Err(Error::NonFiniteWeight {
                 path: file.name.clone(),

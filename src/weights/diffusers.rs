@@ -1,22 +1,22 @@
-//! A folder of diffusers: `config.json`, the UNet's weights in one file or in shards, and prompt embeddings.
+//! A folder of diffusers: `config.json`, a model's weights in one file or in shards, and prompt embeddings.
 //!
 //! | file                                                  | what                                               |
 //! |-------------------------------------------------------|----------------------------------------------------|
-//! | `config.json`                                         | the UNet's config                                  |
+//! | `config.json`                                         | the model's config                                 |
 //! | `diffusion_pytorch_model.safetensors`                 | the weights, or                                    |
 //! | `diffusion_pytorch_model.safetensors.index.json`      | the list of their shards, or                       |
 //! | `diffusion_pytorch_model.fp16.safetensors`            | the weights in half precision, or                  |
 //! | `diffusion_pytorch_model.safetensors.index.fp16.json` | the list of their shards; the first found is taken |
 //! | `prompts.safetensors`                                 | `prompt.positive` and `prompt.negative`            |
 //!
-//! The first four kinds are as diffusers saves them. In the folder of a whole pipeline they are looked for in `unet/`;
+//! The first four kinds are as diffusers saves them. In the folder of a whole pipeline a UNet's are looked for in `unet/`;
 //! `prompts.safetensors`, which diffusers does not know, lies in the folder itself.
 
 use super::checkpoint::Checkpoint;
-use super::diffusers_config;
 use super::file::File;
 use super::{Source, Weights, invalid};
-use super::{empty_unet, prompts_wanted, read_prompts, read_unet, unet_wanted};
+use super::{diffusers_config, fields};
+use super::{empty_unet, prompts_wanted, read_module, read_prompts, wanted};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::unet::{UNet, UNetConfig};
@@ -25,8 +25,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// The file of the UNet's config.
-const CONFIG: &str = "config.json";
+/// The file of the config.
+pub(super) const CONFIG: &str = "config.json";
 /// The file of the prompt embeddings.
 const PROMPTS_FILE: &str = "prompts.safetensors";
 /// The weights in one file or the index of their shards, best first; the last is how diffusers called the variant's
@@ -53,7 +53,7 @@ pub(crate) fn load<B: Backend>(
     prompts.check(&prompts_wanted(&config))?;
     let [positive, negative] = read_prompts(&prompts, device)?;
     let weights = Weights {
-        unet: read_unet(empty, "", checkpoint, device)?,
+        unet: read_module(empty, "", &checkpoint.into(), device)?,
         positive,
         negative,
     };
@@ -77,7 +77,7 @@ impl<B: Backend> UNet<B> {
         device: &B::Device,
     ) -> Result<(UNetConfig, Self)> {
         let (config, empty, checkpoint) = open(folder.as_ref(), device)?;
-        Ok((config, read_unet(empty, "", checkpoint, device)?))
+        Ok((config, read_module(empty, "", &checkpoint.into(), device)?))
     }
 }
 
@@ -86,17 +86,17 @@ fn open<B: Backend>(
     folder: &Path,
     device: &B::Device,
 ) -> Result<(UNetConfig, UNet<B>, Checkpoint)> {
-    let folder = unet_folder(folder);
+    let folder = model_folder(folder, "unet");
     let config = diffusers_config::parse(&folder.join(CONFIG))?;
     let checkpoint = open_weights(&folder)?;
     let empty = empty_unet(&config, &checkpoint, device)?;
-    checkpoint.check(&unet_wanted(&empty, ""))?;
+    checkpoint.check(&wanted(&empty, ""))?;
     Ok((config, empty, checkpoint))
 }
 
-/// The folder itself, or `unet/` in it when only that has a config.
-fn unet_folder(folder: &Path) -> PathBuf {
-    let inner = folder.join("unet");
+/// The folder itself, or the folder `name` in it when only that has a config.
+pub(super) fn model_folder(folder: &Path, name: &str) -> PathBuf {
+    let inner = folder.join(name);
     if !folder.join(CONFIG).exists() && inner.join(CONFIG).exists() {
         inner
     } else {
@@ -104,7 +104,7 @@ fn unet_folder(folder: &Path) -> PathBuf {
     }
 }
 
-fn open_weights(folder: &Path) -> Result<Checkpoint> {
+pub(super) fn open_weights(folder: &Path) -> Result<Checkpoint> {
     for name in WEIGHTS {
         let path = folder.join(name);
         // Any other trouble than absence is told when the file is opened.
@@ -130,7 +130,7 @@ struct Index {
 
 fn open_shards(folder: &Path, index_path: &Path) -> Result<Checkpoint> {
     let invalid = |reason: String| -> Error { invalid(index_path, reason) };
-    let text = diffusers_config::read_text(index_path)?;
+    let text = fields::read_text(index_path)?;
     let index: Index = serde_json::from_str(&text)
         .map_err(|error| invalid(format!("is not an index of shards: {error}")))?;
     let names: BTreeSet<_> = index.weight_map.values().collect();

@@ -8,19 +8,48 @@
 //! | `ff.out`              | `ff.net.2`             |
 //!
 //! A rule holds for whole names only, just before the parameter's own name (`weight`, `bias`).
+//!
+//! A VAE saved by an old release of diffusers has other names for the layers of its attention:
+//!
+//! | old key's module ends with | today's                 |
+//! |----------------------------|-------------------------|
+//! | `attentions.0.query`       | `attentions.0.to_q`     |
+//! | `attentions.0.key`         | `attentions.0.to_k`     |
+//! | `attentions.0.value`       | `attentions.0.to_v`     |
+//! | `attentions.0.proj_attn`   | `attentions.0.to_out.0` |
 
-const RULES: [(&str, &str); 2] = [("ff.proj", "ff.net.0.proj"), ("ff.out", "ff.net.2")];
+type Rules<'a> = &'a [(&'a str, &'a str)];
+
+const RULES: Rules = &[("ff.proj", "ff.net.0.proj"), ("ff.out", "ff.net.2")];
+
+#[cfg(feature = "latent")]
+const OLD_VAE_RULES: Rules = &[
+    ("attentions.0.query", "attentions.0.to_q"),
+    ("attentions.0.key", "attentions.0.to_k"),
+    ("attentions.0.value", "attentions.0.to_v"),
+    ("attentions.0.proj_attn", "attentions.0.to_out.0"),
+];
 
 /// Key of the parameter at `path`, for example `mid_block.resnets.0.conv1.weight`.
 pub(crate) fn of_path(path: &str) -> String {
+    rename(path, RULES)
+}
+
+/// Today's key for a key of a VAE of any age.
+#[cfg(feature = "latent")]
+pub(crate) fn of_old_vae(key: &str) -> String {
+    rename(key, OLD_VAE_RULES)
+}
+
+fn rename(path: &str, rules: Rules) -> String {
     let Some((module, parameter)) = path.rsplit_once('.') else {
         return path.to_owned();
     };
-    for (ours, theirs) in RULES {
-        if let Some(stem) = module.strip_suffix(ours)
+    for (from, to) in rules {
+        if let Some(stem) = module.strip_suffix(from)
             && (stem.is_empty() || stem.ends_with('.'))
         {
-            return format!("{stem}{theirs}.{parameter}");
+            return format!("{stem}{to}.{parameter}");
         }
     }
     path.to_owned()
@@ -44,6 +73,24 @@ mod tests {
                 format!("{block}.{theirs}")
             );
         }
+    }
+
+    #[cfg(feature = "latent")]
+    #[test]
+    fn old_names_of_a_vae_are_renamed() {
+        let block = "decoder.mid_block.attentions.0";
+        for (old, new) in [
+            ("query", "to_q"),
+            ("key", "to_k"),
+            ("value", "to_v"),
+            ("proj_attn", "to_out.0"),
+            ("group_norm", "group_norm"),
+            ("to_out.0", "to_out.0"),
+        ] {
+            let key = super::of_old_vae(&format!("{block}.{old}.bias"));
+            assert_eq!(key, format!("{block}.{new}.bias"));
+        }
+        assert_eq!(super::of_old_vae("x.query.weight"), "x.query.weight");
     }
 
     #[test]

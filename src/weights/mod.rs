@@ -9,22 +9,28 @@ mod bundle;
 pub(crate) mod checkpoint;
 mod diffusers;
 mod diffusers_config;
+mod fields;
 mod file;
 mod keys;
 pub(crate) mod parameters;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "latent")]
+mod vae;
 
 pub(crate) use bundle::{load as load_bundle, save as save_bundle};
 pub(crate) use diffusers::load as load_diffusers;
+pub(crate) use parameters::count as parameter_count;
 
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::unet::{UNet, UNetConfig};
+use burn::module::Module;
 use burn::tensor::{DType, Tensor};
 use checkpoint::{Checkpoint, Wanted};
 use safetensors::Dtype;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Largest channel count taken from a file: far over any model's, and far below where products overflow.
 const MAX_CHANNELS: usize = 1 << 24;
@@ -98,33 +104,49 @@ fn empty_unet<B: Backend>(
     checkpoint: &Checkpoint,
     device: &B::Device,
 ) -> Result<UNet<B>> {
-    let fail = |field, reason| Err(Error::Config { field, reason });
     let widest = config.block_out_channels.iter().copied().max();
-    for (field, value) in [
+    let channels = [
         ("in_channels", config.in_channels),
         ("out_channels", config.out_channels),
         ("block_out_channels", widest.unwrap_or(0)),
         ("cross_attention_dim", config.cross_attention_dim),
         ("time_embed_dim", config.time_embed_dim),
-    ] {
+    ];
+    let layers = config.layers_per_block.iter().copied();
+    let layers = layers.fold(0, usize::saturating_add);
+    check_sizes(&channels, layers, checkpoint)?;
+    config.init(device)
+}
+
+/// Checks that a model of these channel counts and layers can be built for the tensors of `checkpoint`.
+///
+/// # Errors
+///
+/// [`Error::Config`] when building it would fail or not end.
+fn check_sizes(
+    channels: &[(&'static str, usize)],
+    layers: usize,
+    checkpoint: &Checkpoint,
+) -> Result<()> {
+    let fail = |field, reason| Err(Error::Config { field, reason });
+    for &(field, value) in channels {
         if value > MAX_CHANNELS {
             let reason = format!("{value} is over the limit of {MAX_CHANNELS}");
             return fail(field, reason);
         }
     }
     // Each layer has several tensors; this keeps a false count from filling the memory.
-    let layers = config.layers_per_block.iter().copied();
-    let (layers, tensors) = (layers.fold(0, usize::saturating_add), checkpoint.len());
+    let tensors = checkpoint.len();
     if layers > tensors {
         let reason = format!("{layers} layers, but the file has {tensors} tensors");
         return fail("layers_per_block", reason);
     }
-    config.init(device)
+    Ok(())
 }
 
-/// The tensors that a UNet needs, with `prefix` before each key.
-fn unet_wanted<B: Backend>(unet: &UNet<B>, prefix: &str) -> Vec<Wanted> {
-    let parameters = parameters::shapes(unet).into_iter();
+/// The tensors that a module needs, with `prefix` before each key.
+fn wanted<B: Backend>(module: &impl Module<B>, prefix: &str) -> Vec<Wanted> {
+    let parameters = parameters::shapes(module).into_iter();
     parameters
         .map(|parameter| Wanted {
             key: format!("{prefix}{}", parameters::key(&parameter)),
@@ -141,13 +163,14 @@ fn prompts_wanted(config: &UNetConfig) -> [Wanted; 2] {
     })
 }
 
-/// The UNet with its weights, which have `prefix` before each key.
-fn read_unet<B: Backend>(
-    empty: UNet<B>,
+/// The module with its weights, which have `prefix` before each key.
+fn read_module<B: Backend, M: Module<B>>(
+    empty: M,
     prefix: &'static str,
-    checkpoint: Checkpoint,
+    checkpoint: &Arc<Checkpoint>,
     device: &B::Device,
-) -> Result<UNet<B>> {
+) -> Result<M> {
+    let checkpoint = checkpoint.clone();
     parameters::fill(empty, device, move |key| {
         checkpoint.read(&format!("{prefix}{key}"), parameters::float_type::<B>())
     })

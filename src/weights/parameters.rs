@@ -1,11 +1,10 @@
-//! Between a UNet's parameters and tensors under diffusers' keys, by burn-store.
+//! Between a module's parameters and tensors under diffusers' keys, by burn-store.
 //!
 //! Its adapters know how PyTorch keeps a layer: the matrix of a linear layer is `[output, input]` there.
 
 use super::keys;
 use crate::backend::Backend;
 use crate::error::Result;
-use crate::unet::UNet;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::backend::BackendTypes;
 use burn::tensor::{DType, Element, Tensor, TensorData};
@@ -25,16 +24,22 @@ pub(crate) fn key(parameter: &TensorSnapshot) -> String {
 }
 
 /// All parameters as stored, in the order of [`shapes`]; values are fetched when asked for.
-pub(crate) fn values<B: Backend>(unet: &UNet<B>) -> Vec<TensorSnapshot> {
-    unet.collect(None, Some(Box::new(BurnToPyTorchAdapter)), false)
+pub(crate) fn values<B: Backend>(module: &impl Module<B>) -> Vec<TensorSnapshot> {
+    module.collect(None, Some(Box::new(BurnToPyTorchAdapter)), false)
 }
 
 /// All parameters with their stored shapes, without values: nothing is allocated for weights.
-pub(crate) fn shapes<B: Backend>(unet: &UNet<B>) -> Vec<TensorSnapshot> {
+pub(crate) fn shapes<B: Backend>(module: &impl Module<B>) -> Vec<TensorSnapshot> {
     let mut walk = Shapes::default();
-    unet.visit(&mut walk);
+    module.visit(&mut walk);
     let stored = |parameter| BurnToPyTorchAdapter.adapt(parameter);
     walk.parameters.iter().map(stored).collect()
+}
+
+/// Number of parameters, counted from shapes: nothing is allocated.
+pub(crate) fn count<B: Backend>(module: &impl Module<B>) -> usize {
+    let shapes = shapes(module).into_iter();
+    shapes.map(|parameter| parameter.shape.num_elements()).sum()
 }
 
 /// Does what burn-store's collector does, which would initialise each parameter for its shape.
@@ -81,16 +86,16 @@ impl<B: Backend> ModuleVisitor<B> for Shapes {
 /// # Panics
 ///
 /// When `read` does, or gives values of another shape.
-pub(crate) fn fill<B: Backend>(
-    unet: UNet<B>,
+pub(crate) fn fill<B: Backend, M: Module<B>>(
+    module: M,
     device: &B::Device,
     read: impl Fn(&str) -> Result<TensorData> + Send + 'static,
-) -> Result<UNet<B>> {
-    B::memory_persistent_allocations(device, (unet, read), |(unet, read)| {
+) -> Result<M> {
+    B::memory_persistent_allocations(device, (module, read), |(module, read)| {
         let read = Rc::new(read);
         // burn-store's errors are texts: ours is kept aside.
         let error = Rc::new(RefCell::new(None));
-        let parameters = shapes(&unet).into_iter().map(|parameter| {
+        let parameters = shapes(&module).into_iter().map(|parameter| {
             let (key, read, error) = (key(&parameter), read.clone(), error.clone());
             let values = move || {
                 let failed = || TensorSnapshotError::DataError(key.clone());
@@ -111,16 +116,16 @@ pub(crate) fn fill<B: Backend>(
                 parameter.tensor_id.unwrap_or_default(),
             )
         });
-        // As `ModuleSnapshot::apply`, which would drop the UNet twice on a panic.
+        // As `ModuleSnapshot::apply`, which would drop the module twice on a panic.
         let adapter = Box::new(PyTorchToBurnAdapter);
         let mut applier = Applier::new(parameters.collect(), None, Some(adapter), false);
-        let unet = unet.map(&mut applier);
+        let module = module.map(&mut applier);
         let applied = applier.into_result();
         if let Some(error) = error.take() {
             return Err(error);
         }
         let complete = applied.errors.is_empty() && applied.missing.is_empty();
         assert!(complete, "{:?} {:?}", applied.errors, applied.missing);
-        Ok(unet)
+        Ok(module)
     })
 }

@@ -1,6 +1,7 @@
 //! diffusers' `config.json`.
 
 use super::super::diffusers_config::*;
+use super::super::fields::Fields;
 use crate::error::{Error, Result};
 use crate::unet::UNetConfig;
 use serde_json::{Value, json};
@@ -113,11 +114,12 @@ fn what_is_not_implemented_is_named() {
     for (field, _) in FIXED {
         assert_eq!(field_at_fault(with(field, json!("other"))), field);
     }
+    let required = SCHEMA.required.unwrap();
     let mut fields = sd21();
-    fields.remove(REQUIRED);
+    fields.remove(required);
     assert_eq!(
         field_at_fault(from_fields(&fields, Path::new("config.json"))),
-        REQUIRED
+        required
     );
     for (field, value) in [
         ("down_block_types", json!(["AttnDownBlock2D"])),

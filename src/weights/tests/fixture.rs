@@ -55,7 +55,7 @@ fn a_loaded_unet_computes_what_diffusers_does() {
     let weights = Source::File(fixture("unet_tiny").join(MODEL));
     let checkpoint = Checkpoint::open(weights).unwrap();
     let unet = empty_unet::<Flex>(&config, &checkpoint, &device).unwrap();
-    let unet = read_unet(unet, "", checkpoint, &device).unwrap();
+    let unet = read_module(unet, "", &Arc::new(checkpoint), &device).unwrap();
 
     let io = Source::File(fixture("unet_tiny/io.safetensors"));
     let io = Checkpoint::open(io).unwrap();

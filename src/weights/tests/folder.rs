@@ -3,7 +3,7 @@
 use super::*;
 
 /// A folder as diffusers leaves it, for mini, with prompts.
-fn folder(model: &Weights<Flex>) -> (TempDir, Parts) {
+pub(super) fn folder(model: &Weights<Flex>) -> (TempDir, Parts) {
     let folder = TempDir::new().unwrap();
     let mut weights = Parts::of(&saved(model, Storage::F32));
     let mut prompts = weights.clone();

@@ -2,7 +2,6 @@
 
 use super::*;
 use burn::module::{Module, ModuleVisitor, Param};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Counts the parameters that are in memory.
@@ -25,7 +24,7 @@ fn weights_to_be_loaded_are_never_initialised() {
     let bytes: &[u8] = saved(&random_model(), Storage::F16).leak();
     let checkpoint = || Checkpoint::open(Source::Bytes(bytes)).unwrap();
     let unet = empty_unet::<Flex>(&mini(), &checkpoint(), &device).unwrap();
-    let wanted = unet_wanted(&unet, "unet.");
+    let wanted = wanted(&unet, "unet.");
     assert_eq!(count(&unet), 0);
     // An error in the middle: all before it are loaded, none after it is read.
     let (file, loaded) = (checkpoint(), Arc::new(AtomicUsize::new(0)));
@@ -38,7 +37,7 @@ fn weights_to_be_loaded_are_never_initialised() {
     });
     assert!(matches!(failed, Err(Error::NonFinitePicture)));
     assert_eq!(loaded.load(Ordering::Relaxed), 5);
-    let unet = read_unet(unet, "unet.", checkpoint(), &device).unwrap();
+    let unet = read_module(unet, "unet.", &Arc::new(checkpoint()), &device).unwrap();
     assert_eq!(count(&unet), wanted.len());
 }
 

@@ -5,6 +5,8 @@ mod config;
 mod fixture;
 mod folder;
 mod memory;
+#[cfg(feature = "latent")]
+mod vae;
 
 use super::*;
 use crate::backend::Flex;

@@ -1,0 +1,47 @@
+//! What the measuring examples share.
+
+use image::{DynamicImage, RgbImage};
+use std::time::Instant;
+
+/// Reads `WIDTHxHEIGHT`.
+pub fn size(text: &str) -> Result<(u32, u32), String> {
+    let (width, height) = text.split_once('x').ok_or("expected WIDTHxHEIGHT")?;
+    let side = |text: &str| text.parse().map_err(|e| format!("{text}: {e}"));
+    Ok((side(width)?, side(height)?))
+}
+
+/// A picture to work on: its content does not matter, but that it has some.
+pub fn picture(width: u32, height: u32) -> DynamicImage {
+    DynamicImage::ImageRgb8(RgbImage::from_fn(width, height, |x, y| {
+        image::Rgb([
+            (x * 7 % 256) as u8,
+            (y * 5 % 256) as u8,
+            ((x ^ y) % 256) as u8,
+        ])
+    }))
+}
+
+/// Median seconds of `runs` calls, if there are any.
+pub fn median_seconds<E>(
+    runs: usize,
+    mut run: impl FnMut() -> Result<(), E>,
+) -> Result<Option<f64>, E> {
+    let mut seconds = Vec::with_capacity(runs);
+    for _ in 0..runs {
+        let start = Instant::now();
+        run()?;
+        seconds.push(start.elapsed().as_secs_f64());
+    }
+    seconds.sort_by(f64::total_cmp);
+    Ok(seconds.get(runs / 2).copied())
+}
+
+/// The process's largest resident size in bytes, where the system tells (Linux).
+pub fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kibibytes * 1024)
+}

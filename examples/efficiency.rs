@@ -1,0 +1,386 @@
+//! The paper's headline, measured: what the VAE costs. GenDR with guidance, GenDR-Adc with guidance, GenDR-Pix with
+//! PadCFG and without guidance, all of random weights:
+//!
+//! ```sh
+//! cargo run --release --features latent --example efficiency -- --model sd21 --size 512x512 --json table.json
+//! ```
+//!
+//! Each model runs in a process of its own, so that each has its own peak of memory. Seconds are of whole pictures
+//! (resize, passes, conversion), after one that is not counted.
+
+// Without a backend, all that is left to do is to say so.
+#![cfg_attr(
+    not(any(
+        feature = "flex",
+        feature = "ndarray",
+        feature = "wgpu",
+        feature = "cuda"
+    )),
+    allow(unused)
+)]
+
+mod common;
+
+use burn::tensor::{Distribution, Tensor};
+use clap::{Parser, ValueEnum};
+use common::{median_seconds, peak_memory, picture, size};
+use gendr_pix::latent::{GenDr, GenDrAdc, LatentConfig};
+use gendr_pix::unet::Macs;
+use gendr_pix::{Backend, GenDrPix, GenDrPixConfig, Padding, Upscale, backend};
+use serde::{Deserialize, Serialize};
+use std::error::Error;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// Any scale that takes both prompts.
+const GUIDANCE: f64 = 1.5;
+/// Input sides are the output's over this.
+const SCALE: u32 = 4;
+
+/// Time, memory and multiply-accumulates of the paper's models, side by side.
+#[derive(Parser)]
+struct Args {
+    /// Which sizes of UNet and VAE.
+    #[arg(long, value_enum, default_value_t = Size::Nano)]
+    model: Size,
+    /// Size of the output, in multiples of 8; the input is a quarter of it.
+    #[arg(long, default_value = "512x512", value_parser = size)]
+    size: (u32, u32),
+    /// What to compute on; all but `flex` need the cargo feature of the same name.
+    #[arg(long, value_parser = ["flex", "ndarray", "wgpu", "cuda"], default_value = "flex")]
+    backend: String,
+    /// Pictures of each model, after one that is not counted; the median is told.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
+    runs: u64,
+    /// Where to write the figures as JSON, one object for each model.
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Measures one subject and prints its figures: what this program calls itself with.
+    #[arg(long, value_enum, hide = true)]
+    only: Option<Subject>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Size {
+    /// Stable Diffusion 2.1's UNet and VAE16.
+    Sd21,
+    /// The bundled UNet and a VAE16 of an eighth of the width.
+    Nano,
+}
+
+/// What is measured: the models, then the parts of the first.
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Subject {
+    Gendr,
+    Adc,
+    PixPadcfg,
+    Pix,
+    Encoder,
+    Unet,
+    Decoder,
+}
+
+const MODELS: [Subject; 4] = [
+    Subject::Gendr,
+    Subject::Adc,
+    Subject::PixPadcfg,
+    Subject::Pix,
+];
+const PARTS: [Subject; 3] = [Subject::Encoder, Subject::Unet, Subject::Decoder];
+
+/// The figures of a subject.
+#[derive(Serialize, Deserialize)]
+struct Figures {
+    name: String,
+    /// Median of the runs.
+    seconds: f64,
+    /// The process's largest resident size; unknown where the model is not in the process's memory.
+    peak_bytes: Option<u64>,
+    weight_bytes: u64,
+    /// With the products of attention.
+    macs: u64,
+}
+
+impl Figures {
+    fn above_weights(&self) -> Option<f64> {
+        let peak = self.peak_bytes?;
+        Some(peak as f64 - self.weight_bytes as f64)
+    }
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let args = Args::parse();
+    let (width, height) = args.size;
+    if width == 0 || height == 0 || width % 8 != 0 || height % 8 != 0 {
+        return Err(format!("{width}x{height}: sides must be multiples of 8").into());
+    }
+    let Some(subject) = args.only else {
+        return tables(&args);
+    };
+    let figures = match args.backend.as_str() {
+        #[cfg(feature = "flex")]
+        "flex" => measure::<backend::Flex>(subject, &args),
+        #[cfg(feature = "ndarray")]
+        "ndarray" => measure::<backend::NdArray>(subject, &args),
+        #[cfg(feature = "wgpu")]
+        "wgpu" => measure::<backend::Wgpu>(subject, &args),
+        #[cfg(feature = "cuda")]
+        "cuda" => measure::<backend::Cuda>(subject, &args),
+        name => Err(format!(
+            "backend `{name}` is not built in: build with `--features {name}`"
+        ))?,
+    }?;
+    println!("{}", serde_json::to_string(&figures)?);
+    Ok(())
+}
+
+/// Measures each subject in a process of its own, and prints the tables.
+fn tables(args: &Args) -> Result<(), Box<dyn Error>> {
+    let measured = |subject: Subject| -> Result<Figures, Box<dyn Error>> {
+        let name = subject
+            .to_possible_value()
+            .ok_or("every subject is named")?;
+        let child = Command::new(std::env::current_exe()?)
+            .args(std::env::args_os().skip(1))
+            .args(["--only", name.get_name()])
+            .stderr(std::process::Stdio::inherit())
+            .output()?;
+        if !child.status.success() {
+            return Err(format!("{}: {}", name.get_name(), child.status).into());
+        }
+        Ok(serde_json::from_slice(&child.stdout)?)
+    };
+    // Before the work: a name that cannot be written to should not cost it.
+    let json = args.json.as_ref().map(|path| {
+        let file = std::fs::File::create(path);
+        file.map_err(|error| format!("{}: {error}", path.display()))
+    });
+    let json = json.transpose()?;
+    let models = MODELS.into_iter().map(measured);
+    let models = models.collect::<Result<Vec<_>, _>>()?;
+    if let Some(file) = json {
+        serde_json::to_writer_pretty(file, &models)?;
+    }
+    let first = &models[0];
+    let rows = MODELS.iter().zip(&models).map(|(&subject, of)| {
+        let less = of.above_weights().zip(first.above_weights());
+        let paper = |subject| macs(subject, args).paper() as f64;
+        vec![
+            of.name.clone(),
+            format!("{:.3}", of.seconds),
+            format!("{:.2}x", first.seconds / of.seconds),
+            gigabytes(of.peak_bytes.map(|bytes| bytes as f64)),
+            gigabytes(Some(of.weight_bytes as f64)),
+            gigabytes(of.above_weights()),
+            less.map_or("-".into(), |(of, first)| {
+                format!("{:.0} %", 100.0 * (1.0 - of / first))
+            }),
+            giga(of.macs as f64),
+            giga(paper(subject)),
+            format!("{:.2}x", paper(Subject::Gendr) / paper(subject)),
+        ]
+    });
+    let head = [
+        "model",
+        "seconds",
+        "faster",
+        "peak GB",
+        "weights GB",
+        "above GB",
+        "less",
+        "GMACs",
+        "GMACs, paper",
+        "fewer",
+    ];
+    let (width, height) = args.size;
+    println!(
+        "{width}x{height} on {}, median of {}; peak, and the peak above the weights, of the process\n",
+        args.backend, args.runs
+    );
+    print_table(&head, rows.collect());
+
+    let parts = PARTS.into_iter().map(measured);
+    let parts = parts.collect::<Result<Vec<_>, _>>()?;
+    let rows = parts.iter().map(|of| {
+        vec![
+            of.name.clone(),
+            format!("{:.3}", of.seconds),
+            giga(of.macs as f64),
+            giga(2.0 * of.macs as f64 / of.seconds),
+        ]
+    });
+    println!();
+    print_table(&["part", "seconds", "GMACs", "GFLOP/s"], rows.collect());
+    Ok(())
+}
+
+fn giga(count: f64) -> String {
+    format!("{:.1}", count / 1e9)
+}
+
+fn gigabytes(bytes: Option<f64>) -> String {
+    bytes.map_or("-".into(), |bytes| format!("{:.2}", bytes / 1e9))
+}
+
+/// Prints a table that is Markdown, too.
+fn print_table(head: &[&str], rows: Vec<Vec<String>>) {
+    let width = |column: usize| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.chain([head[column].len()]).max().unwrap_or(0)
+    };
+    let line = |cells: Vec<&str>| {
+        let padded = cells.into_iter().enumerate().map(|(i, cell)| match i {
+            0 => format!("{cell:<0$}", width(i)),
+            _ => format!("{cell:>0$}", width(i)),
+        });
+        println!("| {} |", padded.collect::<Vec<_>>().join(" | "));
+    };
+    line(head.to_vec());
+    let rule = (0..head.len()).map(|i| match i {
+        0 => "-".repeat(width(i)),
+        _ => format!("{}:", "-".repeat(width(i) - 1)),
+    });
+    let rule: Vec<String> = rule.collect();
+    line(rule.iter().map(String::as_str).collect());
+    for row in &rows {
+        line(row.iter().map(String::as_str).collect());
+    }
+}
+
+/// The configs of GenDR, GenDR-Adc and GenDR-Pix, and the tokens of a prompt.
+fn configs(size: Size) -> (LatentConfig, LatentConfig, GenDrPixConfig, usize) {
+    match size {
+        Size::Sd21 => (
+            LatentConfig::gendr_sd21(),
+            LatentConfig::adc_sd21(),
+            GenDrPixConfig::sd21(),
+            77,
+        ),
+        Size::Nano => (
+            LatentConfig::gendr_nano(),
+            LatentConfig::adc_nano(),
+            GenDrPixConfig::nano(),
+            4,
+        ),
+    }
+}
+
+/// Multiply-accumulates of a picture.
+fn macs(subject: Subject, args: &Args) -> Macs {
+    let (gendr, adc, pix, tokens) = configs(args.model);
+    let (width, height) = (args.size.0 as usize, args.size.1 as usize);
+    let [h, w] = [height, width].map(|side| side / gendr.vae.factor());
+    let parts = match subject {
+        Subject::Gendr => vec![
+            gendr.vae.encoder_macs(height, width),
+            gendr.unet.macs(h, w, tokens),
+            gendr.unet.macs(h, w, tokens),
+            gendr.vae.decoder_macs(h, w),
+        ],
+        Subject::Adc => vec![
+            adc.unet.macs(h, w, tokens),
+            adc.unet.macs(h, w, tokens),
+            adc.vae.decoder_macs(h, w),
+        ],
+        // The padding adds a cell to each side.
+        Subject::PixPadcfg => vec![pix.unet.macs(h + 1, w + 1, tokens); 2],
+        Subject::Pix => vec![pix.unet.macs(h + 1, w + 1, tokens)],
+        Subject::Encoder => vec![gendr.vae.encoder_macs(height, width)],
+        Subject::Unet => vec![gendr.unet.macs(h, w, tokens)],
+        Subject::Decoder => vec![gendr.vae.decoder_macs(h, w)],
+    };
+    let sum = |count: fn(&Macs) -> u64| parts.iter().map(count).sum();
+    Macs {
+        layers: sum(|macs| macs.layers),
+        folded: sum(|macs| macs.folded),
+        attention: sum(|macs| macs.attention),
+    }
+}
+
+/// Measures a subject in this process.
+fn measure<B: Backend>(subject: Subject, args: &Args) -> Result<Figures, Box<dyn Error>> {
+    let device = B::Device::default();
+    let (gendr, adc, pix, tokens) = configs(args.model);
+    let (width, height) = args.size;
+    let picture = picture(width / SCALE, height / SCALE);
+    let guided = Upscale::new().scale(f64::from(SCALE)).guidance(GUIDANCE);
+    let once = guided.clone().guidance(1.0);
+    let centred = |options: &Upscale| options.clone().ensemble(vec![Padding::CENTRED]);
+    let random = |channels: usize, divisor: u32| {
+        let shape = [
+            1,
+            channels,
+            (height / divisor) as usize,
+            (width / divisor) as usize,
+        ];
+        Tensor::<B, 4>::random(shape, Distribution::Uniform(-1.0, 1.0), &device)
+    };
+    let factor = gendr.vae.factor() as u32;
+
+    type Run = Box<dyn Fn() -> gendr_pix::Result<()>>;
+    let tensor = |run: Box<dyn Fn() -> Tensor<B, 4>>| -> Run {
+        Box::new(move || {
+            run().into_data();
+            Ok(())
+        })
+    };
+    let (name, parameters, run): (_, _, Run) = match subject {
+        Subject::Gendr => {
+            let halves = gendr.vae.init::<B>(&device)?.parameters();
+            let parameters = halves + gendr.unet.init::<B>(&device)?.parameters();
+            let model = GenDr::<B>::new(gendr, tokens, &device)?;
+            let run = move || model.upscale_with(&picture, &guided).map(|_| ());
+            ("GenDR, guidance", parameters, Box::new(run))
+        }
+        Subject::Adc => {
+            let decoder = adc.vae.init_decoder::<B>(&device)?.parameters();
+            let parameters = decoder + adc.unet.init::<B>(&device)?.parameters();
+            let model = GenDrAdc::<B>::new(adc, tokens, &device)?;
+            let run = move || model.upscale_with(&picture, &guided).map(|_| ());
+            ("GenDR-Adc, guidance", parameters, Box::new(run))
+        }
+        Subject::PixPadcfg | Subject::Pix => {
+            let parameters = pix.unet.init::<B>(&device)?.parameters();
+            let model = GenDrPix::<B>::new(pix, tokens, &device)?;
+            let (name, options) = match subject {
+                Subject::Pix => ("GenDR-Pix, no guidance", centred(&once)),
+                _ => ("GenDR-Pix, PadCFG", centred(&guided)),
+            };
+            let run = move || model.upscale_with(&picture, &options).map(|_| ());
+            (name, parameters, Box::new(run))
+        }
+        Subject::Encoder => {
+            let encoder = gendr.vae.init_encoder::<B>(&device)?;
+            let x = random(3, 1);
+            let parameters = encoder.parameters();
+            let run = move || encoder.to_latent(x.clone(), None);
+            ("VAE encoder", parameters, tensor(Box::new(run)))
+        }
+        Subject::Unet => {
+            let unet = gendr.unet.init::<B>(&device)?;
+            let x = random(gendr.unet.in_channels, factor);
+            let prompt = Tensor::zeros([1, tokens, gendr.unet.cross_attention_dim], &device);
+            let parameters = unet.parameters();
+            let conditioning = unet.condition(gendr.timestep, prompt);
+            let run = move || unet.forward(x.clone(), &conditioning);
+            ("UNet, one pass", parameters, tensor(Box::new(run)))
+        }
+        Subject::Decoder => {
+            let decoder = gendr.vae.init_decoder::<B>(&device)?;
+            let x = random(gendr.vae.latent_channels, factor);
+            let parameters = decoder.parameters();
+            let run = move || decoder.to_picture(x.clone(), None);
+            ("VAE decoder", parameters, tensor(Box::new(run)))
+        }
+    };
+    run()?;
+    let seconds = median_seconds(args.runs as usize, run)?.ok_or("there is a run at least")?;
+    let on_cpu = ["flex", "ndarray"].contains(&args.backend.as_str());
+    Ok(Figures {
+        name: name.to_owned(),
+        seconds,
+        peak_bytes: if on_cpu { peak_memory() } else { None },
+        weight_bytes: (parameters * size_of::<B::FloatElem>()) as u64,
+        macs: macs(subject, args).pass(),
+    })
+}

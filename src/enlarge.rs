@@ -1,0 +1,76 @@
+//! What is the same around every model: a picture becomes a tensor of the output's size, and the restored tensor a
+//! picture; several passes are blended.
+
+use crate::backend::Backend;
+use crate::config::PICTURE_CHANNELS;
+use crate::error::{Error, Result};
+use crate::options::Upscale;
+use crate::picture::Picture;
+use crate::planes::Planes;
+use crate::resize;
+use burn::tensor::{Tensor, TensorData};
+use image::DynamicImage;
+
+/// Enlarges `picture` and has it restored by `restore`, from and to `[1, 3, H, W]` in -1..1.
+///
+/// # Errors
+///
+/// [`Error::EmptyPicture`], [`Error::NonFinitePicture`], [`Error::OutputTooLarge`], [`Error::NonFiniteOutput`], and
+/// those of `restore`.
+pub(crate) fn enlarge<B: Backend>(
+    picture: &DynamicImage,
+    options: &Upscale,
+    device: &B::Device,
+    restore: impl FnOnce(Tensor<B, 4>) -> Result<Tensor<B, 4>>,
+) -> Result<DynamicImage> {
+    let [width, height] = options.output_size(picture.width(), picture.height())?;
+    let picture = Picture::read(picture)?;
+    let enlarged = resize::enlarge_by(&picture.rgb, options.scale, width, height);
+    let restored = to_planes(restore(to_tensor(enlarged, device))?)?;
+    let alpha = |alpha| resize::enlarge_by(alpha, options.scale, width, height);
+    Ok(picture.write(restored, picture.alpha.as_ref().map(alpha)))
+}
+
+/// Checks the shape of pictures that have their output size already.
+///
+/// # Errors
+///
+/// [`Error::Shape`] when it is not `[N, 3, H, W]`, or a side is zero.
+pub(crate) fn check_shape<B: Backend>(x: &Tensor<B, 4>) -> Result<()> {
+    let dims = x.dims();
+    if dims[1] != PICTURE_CHANNELS || dims.contains(&0) {
+        return Err(Error::Shape {
+            what: "picture",
+            expected: "[N, 3, H, W] without a zero".into(),
+            found: dims.to_vec(),
+        });
+    }
+    Ok(())
+}
+
+/// The weighted sum of what `run` gives for each pass. The weights add up to one.
+pub(crate) fn blend<B: Backend, P>(
+    passes: impl IntoIterator<Item = (P, f64)>,
+    run: impl Fn(P) -> Tensor<B, 4>,
+) -> Tensor<B, 4> {
+    let weighted = passes.into_iter().map(|(pass, weight)| run(pass) * weight);
+    let sum = weighted.reduce(|sum, pass| sum + pass);
+    sum.expect("weights that add up to one leave a pass")
+}
+
+/// Planes in 0..1 -> `[1, 3, H, W]` in -1..1.
+fn to_tensor<B: Backend>(planes: Planes, device: &B::Device) -> Tensor<B, 4> {
+    let shape = [1, planes.channels, planes.height, planes.width];
+    Tensor::from_data(TensorData::new(planes.data, shape), device) * 2.0 - 1.0
+}
+
+/// `[1, 3, H, W]` in -1..1 -> planes in 0..1.
+fn to_planes<B: Backend>(tensor: Tensor<B, 4>) -> Result<Planes> {
+    let [_, channels, height, width] = tensor.dims();
+    let data = ((tensor + 1.0) * 0.5).into_data().convert::<f32>();
+    let data: Vec<f32> = data.into_vec().expect("converted to f32 just now");
+    if !data.iter().all(|value| value.is_finite()) {
+        return Err(Error::NonFiniteOutput);
+    }
+    Ok(Planes::new(channels, width, height, data))
+}

@@ -1,0 +1,52 @@
+//! Self-attention of a VAE's deepest stage (diffusers' `Attention` as its `UNetMidBlock2D` uses it).
+
+use super::NORM_EPSILON;
+use crate::backend::Backend;
+use crate::unet::attention::attend;
+use crate::unet::norm::GroupNorm;
+use burn::module::Module;
+use burn::nn::{Linear, LinearConfig};
+use burn::tensor::Tensor;
+
+/// `x + to_out(softmax(q k^T / sqrt(C)) v)` over the pixels as tokens: one head of all channels.
+#[derive(Module, Debug)]
+pub struct SpatialAttention<B: Backend> {
+    group_norm: GroupNorm<B>,
+    to_q: Linear<B>,
+    pub(super) to_k: Linear<B>,
+    to_v: Linear<B>,
+    /// One layer; a list, as diffusers' key is `to_out.0`.
+    to_out: Vec<Linear<B>>,
+}
+
+impl<B: Backend> SpatialAttention<B> {
+    pub(super) fn new(channels: usize, groups: usize, device: &B::Device) -> Self {
+        let linear = || LinearConfig::new(channels, channels).init(device);
+        Self {
+            group_norm: GroupNorm::new(groups, channels, NORM_EPSILON, device),
+            to_q: linear(),
+            to_k: linear(),
+            to_v: linear(),
+            to_out: vec![linear()],
+        }
+    }
+
+    /// # Shapes
+    ///
+    /// - input and output: `[N, C, H, W]`
+    pub fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+        let [n, c, h, w] = x.dims();
+        let tokens = self.tokens(x.clone());
+        let head = |linear: &Linear<B>| linear.forward(tokens.clone()).unsqueeze_dim(1);
+        let out = attend(head(&self.to_q), head(&self.to_k), head(&self.to_v)); // [N, 1, H * W, C]
+        let out = self.to_out[0].forward(out.squeeze_dim::<3>(1)); // [N, H * W, C]
+        x + out.swap_dims(1, 2).reshape([n, c, h, w])
+    }
+
+    /// What the linear maps are given: `[N, C, H, W]` -> `[N, H * W, C]`.
+    pub(super) fn tokens(&self, x: Tensor<B, 4>) -> Tensor<B, 3> {
+        let [n, c, h, w] = x.dims();
+        let normed = self.group_norm.forward(x);
+        normed.reshape([n, c, h * w]).swap_dims(1, 2)
+    }
+}

@@ -1,0 +1,148 @@
+//! The stages of a VAE: a block of the encoder, the middle of either half, a block of the decoder.
+
+use super::NORM_EPSILON;
+use super::attention::SpatialAttention;
+use super::config::VaeConfig;
+use crate::backend::Backend;
+use crate::unet::conv::{Convolution, conv3x3};
+use crate::unet::resnet::ResnetBlock;
+use crate::unet::sample::Upsample;
+use burn::module::Module;
+use burn::tensor::Tensor;
+use burn::tensor::ops::PadMode;
+
+fn resnets<B: Backend>(
+    widths: &[[usize; 2]],
+    groups: usize,
+    device: &B::Device,
+) -> Vec<ResnetBlock<B>> {
+    widths
+        .iter()
+        .map(|&width| ResnetBlock::new(width, None, groups, NORM_EPSILON, device))
+        .collect()
+}
+
+fn forward_all<B: Backend>(resnets: &[ResnetBlock<B>], x: Tensor<B, 4>) -> Tensor<B, 4> {
+    resnets
+        .iter()
+        .fold(x, |x, resnet| resnet.forward_timeless(x))
+}
+
+/// 3x3 convolution of stride 2 whose zeros lie to the right and below only (diffusers' `Downsample2D` with a padding
+/// of 0, which pads by `(0, 1, 0, 1)`).
+#[derive(Module, Debug)]
+pub struct EncoderDownsample<B: Backend> {
+    conv: Convolution<B>,
+}
+
+impl<B: Backend> EncoderDownsample<B> {
+    fn new(channels: usize, device: &B::Device) -> Self {
+        Self {
+            conv: conv3x3([channels, channels], 2, device),
+        }
+    }
+
+    /// # Shapes
+    ///
+    /// - input: `[N, C, H, W]`, sides from 2
+    /// - output: `[N, C, floor(H / 2), floor(W / 2)]`
+    fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+        // The convolution that the backends have a kernel for has zeros on all sides, and centres on the pixels 0, 2,
+        // 4, ...; wanted are the centres 1, 3, 5, ... One more line above and to the left moves them there, and its
+        // own output, the first, is dropped.
+        let x = x.pad((1, 0, 1, 0), PadMode::Constant(0.0));
+        let y = self.conv.forward(x);
+        let [n, c, h, w] = y.dims();
+        y.slice([0..n, 0..c, 1..h, 1..w])
+    }
+}
+
+/// ResNet blocks, then a downsampler but in the deepest stage (diffusers' `DownEncoderBlock2D`).
+#[derive(Module, Debug)]
+pub struct EncoderBlock<B: Backend> {
+    pub(super) resnets: Vec<ResnetBlock<B>>,
+    downsamplers: Vec<EncoderDownsample<B>>,
+}
+
+impl<B: Backend> EncoderBlock<B> {
+    pub(super) fn new(config: &VaeConfig, stage: usize, device: &B::Device) -> Self {
+        let deepest = stage + 1 == config.stages();
+        Self {
+            resnets: resnets(&config.down_resnets(stage), config.norm_num_groups, device),
+            downsamplers: (!deepest)
+                .then(|| EncoderDownsample::new(config.block_out_channels[stage], device))
+                .into_iter()
+                .collect(),
+        }
+    }
+
+    /// # Shapes
+    ///
+    /// - input: `[N, C_in, H, W]`
+    /// - output: `[N, C, floor(H / 2), floor(W / 2)]`, or `[N, C, H, W]` from the deepest stage
+    pub(super) fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+        let x = forward_all(&self.resnets, x);
+        let downsamplers = self.downsamplers.iter();
+        downsamplers.fold(x, |x, downsampler| downsampler.forward(x))
+    }
+}
+
+/// ResNet block, attention, ResNet block at the deepest stage's size (diffusers' `UNetMidBlock2D`).
+#[derive(Module, Debug)]
+pub struct VaeMidBlock<B: Backend> {
+    resnets: Vec<ResnetBlock<B>>,
+    pub(super) attentions: Vec<SpatialAttention<B>>,
+}
+
+impl<B: Backend> VaeMidBlock<B> {
+    pub(super) fn new(config: &VaeConfig, device: &B::Device) -> Self {
+        let (width, groups) = (config.deepest(), config.norm_num_groups);
+        Self {
+            resnets: resnets(&[[width, width]; 2], groups, device),
+            attentions: vec![SpatialAttention::new(width, groups, device)],
+        }
+    }
+
+    /// # Shapes
+    ///
+    /// - input and output: `[N, C, H, W]`
+    pub(super) fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+        let x = self.before_attention(x);
+        let x = self.attentions[0].forward(x);
+        self.resnets[1].forward_timeless(x)
+    }
+
+    pub(super) fn before_attention(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+        self.resnets[0].forward_timeless(x)
+    }
+}
+
+/// ResNet blocks, then an upsampler but in the widest stage (diffusers' `UpDecoderBlock2D`).
+#[derive(Module, Debug)]
+pub struct DecoderBlock<B: Backend> {
+    resnets: Vec<ResnetBlock<B>>,
+    upsamplers: Vec<Upsample<B>>,
+}
+
+impl<B: Backend> DecoderBlock<B> {
+    pub(super) fn new(config: &VaeConfig, stage: usize, device: &B::Device) -> Self {
+        Self {
+            resnets: resnets(&config.up_resnets(stage), config.norm_num_groups, device),
+            upsamplers: (stage > 0)
+                .then(|| Upsample::new(config.block_out_channels[stage], device))
+                .into_iter()
+                .collect(),
+        }
+    }
+
+    /// # Shapes
+    ///
+    /// - input: `[N, C_in, H, W]`
+    /// - output: `[N, C, 2 * H, 2 * W]`, or `[N, C, H, W]` from the widest stage
+    pub(super) fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+        let [_, _, h, w] = x.dims();
+        let x = forward_all(&self.resnets, x);
+        let upsamplers = self.upsamplers.iter();
+        upsamplers.fold(x, |x, upsampler| upsampler.forward(x, [2 * h, 2 * w]))
+    }
+}

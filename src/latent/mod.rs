@@ -1,0 +1,31 @@
+//! The paper's latent models, GenDR-Pix's predecessors and baselines (feature `latent`): they keep the VAE, or half of
+//! it.
+//!
+//! ```text
+//! GenDR      picture -> VAE encoder       -> UNet, one step -> VAE decoder -> picture
+//! GenDR-Adc  picture -> pixel-unshuffle x8 -> UNet, one step -> VAE decoder -> picture
+//! ```
+
+mod adc;
+mod attention;
+mod blocks;
+mod config;
+mod gaussian;
+mod gendr;
+mod macs;
+mod model;
+#[cfg(all(test, feature = "flex"))]
+mod parity;
+mod tiling;
+mod vae;
+
+pub use adc::GenDrAdc;
+pub use config::VaeConfig;
+pub use gaussian::Gaussian;
+pub use gendr::GenDr;
+pub use model::LatentConfig;
+pub use tiling::Tiling;
+pub use vae::{Vae, VaeDecoder, VaeEncoder};
+
+/// Epsilon of every group norm of a VAE; diffusers has no config field for it.
+const NORM_EPSILON: f64 = 1e-6;

@@ -1,0 +1,195 @@
+//! Golden tensors of single layers, and tiles against the whole.
+
+use super::tiling::{Tiling, Units, tiled};
+use super::{Vae, VaeConfig};
+use crate::golden::{B, Golden, fixtures};
+use crate::unet::conv::{Convolution, conv3x3};
+use burn::tensor::module::interpolate;
+use burn::tensor::ops::{InterpolateMode, InterpolateOptions};
+use burn::tensor::{Distribution, Int, Tensor};
+
+fn open() -> (Vae<B>, Golden) {
+    let (_, vae) = Vae::load_diffusers(fixtures().join("vae_tiny"), &Default::default()).unwrap();
+    (vae, Golden::open("vae_tiny/io.safetensors"))
+}
+
+/// Inputs so small that the epsilon of each normalisation shows.
+#[test]
+fn probes() {
+    let (vae, golden) = open();
+    let (encoder, decoder) = (&vae.encoder.encoder, &vae.decoder.decoder);
+    let first = || golden.tensor::<4>("probe.x_first");
+    let last = || golden.tensor::<4>("probe.x_last");
+    let norm1 = &encoder.down_blocks[0].resnets[0].norm1;
+    golden.check("probe.encoder_resnet_norm1", norm1.forward(first()), 2e-5);
+    golden.check(
+        "probe.decoder_conv_norm_out",
+        decoder.conv_norm_out.forward(first()),
+        2e-5,
+    );
+    golden.check(
+        "probe.encoder_conv_norm_out",
+        encoder.conv_norm_out.forward(last()),
+        2e-5,
+    );
+    golden.check(
+        "probe.encoder_mid_attention",
+        encoder.mid_block.attentions[0].forward(last()),
+        2e-5,
+    );
+}
+
+/// The outputs of the encoder's stages, to tell where a mistake begins. (The keys of the attention are looked at
+/// themselves: its output does not show their bias.)
+#[test]
+fn intermediates_of_the_encoder() {
+    let (vae, golden) = open();
+    let encoder = &vae.encoder.encoder;
+    let check = |name: &str, x: &Tensor<B, 4>| {
+        golden.check(&format!("small.encoder.{name}"), x.clone(), 2e-5);
+    };
+    let mut x = encoder.conv_in.forward(golden.tensor("small.image"));
+    check("conv_in", &x);
+    for (i, block) in encoder.down_blocks.iter().enumerate() {
+        x = block.forward(x);
+        check(&format!("down_blocks.{i}"), &x);
+    }
+    let mid = &encoder.mid_block;
+    let attention = &mid.attentions[0];
+    let before = mid.before_attention(x.clone());
+    let keys = attention.to_k.forward(attention.tokens(before.clone()));
+    golden.check("small.encoder.mid_block.attentions.0.to_k", keys, 2e-5);
+    check("mid_block.attentions.0", &attention.forward(before));
+    x = mid.forward(x);
+    check("mid_block", &x);
+    check("conv_norm_out", &encoder.conv_norm_out.forward(x.clone()));
+    let x = encoder
+        .conv_out
+        .forward(encoder.conv_norm_out.forward_silu(x));
+    golden.check("small.encoder", x, 2e-5);
+}
+
+#[test]
+fn intermediates_of_the_decoder() {
+    let (vae, golden) = open();
+    let decoder = &vae.decoder.decoder;
+    let check = |name: &str, x: &Tensor<B, 4>| {
+        golden.check(&format!("small.decoder.{name}"), x.clone(), 2e-5);
+    };
+    let post_quant = vae.decoder.post_quant_conv.as_ref().unwrap();
+    let mut x = post_quant.forward(golden.tensor("small.latent_mode"));
+    golden.check("small.post_quant_conv", x.clone(), 2e-5);
+    x = decoder.conv_in.forward(x);
+    check("conv_in", &x);
+    let mid = &decoder.mid_block;
+    let attention = &mid.attentions[0];
+    let before = mid.before_attention(x.clone());
+    let keys = attention.to_k.forward(attention.tokens(before.clone()));
+    golden.check("small.decoder.mid_block.attentions.0.to_k", keys, 2e-5);
+    check("mid_block.attentions.0", &attention.forward(before));
+    x = mid.forward(x);
+    check("mid_block", &x);
+    for (i, block) in decoder.up_blocks.iter().enumerate() {
+        x = block.forward(x);
+        check(&format!("up_blocks.{i}"), &x);
+    }
+    check("conv_norm_out", &decoder.conv_norm_out.forward(x));
+}
+
+#[test]
+fn vae16_has_the_parameters_of_its_card() {
+    let vae = VaeConfig::vae16().init::<B>(&Default::default()).unwrap();
+    assert_eq!(vae.parameters(), 57_266_643);
+    let halves = vae.encoder.parameters() + vae.decoder.parameters();
+    assert_eq!(halves, vae.parameters());
+}
+
+fn largest(x: Tensor<B, 4>) -> f32 {
+    x.abs().max().into_scalar()
+}
+
+/// Doubles the picture twice and convolves it: looks at neighbours only.
+fn local(conv: &Convolution<B>, x: Tensor<B, 4>) -> Tensor<B, 4> {
+    let [_, _, h, w] = x.dims();
+    let nearest = InterpolateOptions::new(InterpolateMode::Nearest).with_align_corners(false);
+    conv.forward(interpolate(x, [4 * h, 4 * w], nearest))
+}
+
+/// What looks at neighbours only is the same in tiles: what the zeros at a tile's border do is faded out.
+#[test]
+fn tiles_of_a_local_map_make_up_the_whole() {
+    let x = Tensor::<B, 4>::random([1, 2, 21, 30], Distribution::Default, &Default::default());
+    let units = Units {
+        input: 1,
+        output: 4,
+    };
+    let conv = conv3x3([2, 2], 1, &Default::default());
+    let whole = local(&conv, x.clone());
+    for (side, overlap) in [(8, 4), (12, 7), (16, 4), (29, 8)] {
+        let tiling = Tiling::new(side, overlap).unwrap();
+        let tiles = tiled(x.clone(), Some(tiling), units, |tile| local(&conv, tile));
+        let error = largest(tiles - whole.clone());
+        // The outermost of 16 pixels or more has a weight of sin^2(pi / 2 / 32) = 0.0024.
+        assert!(error < 0.003 * largest(whole.clone()), "{side}: {error}");
+    }
+}
+
+fn rel_l2(found: Tensor<B, 4>, expected: Tensor<B, 4>) -> f32 {
+    let norm = |x: Tensor<B, 4>| x.square().sum().sqrt().into_scalar();
+    norm(found - expected.clone()) / norm(expected)
+}
+
+/// A picture of `side` x `side` that rises to the right and downwards.
+fn ramp(side: usize) -> Tensor<B, 4> {
+    let device = Default::default();
+    let line = Tensor::<B, 1, Int>::arange(0..side as i64, &device).float() / side as f32;
+    let across = line.clone().reshape([1, 1, 1, side]);
+    (across + line.reshape([1, 1, side, 1]) - 1.0).expand([1, 3, side, side])
+}
+
+/// A picture whose statistics are the same everywhere is nearly the same in tiles, the more so the larger they are: what
+/// is left is that group norms and attention take in one tile only.
+#[test]
+fn tiles_of_noise_are_near_the_whole() {
+    let (vae, _) = open();
+    let range = Distribution::Uniform(-1.0, 1.0);
+    let x = Tensor::<B, 4>::random([1, 3, 256, 256], range, &Default::default());
+    let z = vae.encoder.encode(x.clone(), None).mode();
+    let y = vae.decoder.decode(z.clone(), None);
+    for (side, latent_bound, picture_bound) in [(16, 0.1, 0.25), (24, 0.05, 0.1)] {
+        let tiling = Some(Tiling::new(side, 8).unwrap());
+        let latent = vae.encoder.encode(x.clone(), tiling).mode();
+        let picture = vae.decoder.decode(z.clone(), tiling);
+        let [latent, picture] = [rel_l2(latent, z.clone()), rel_l2(picture, y.clone())];
+        assert!(latent < latent_bound, "{side}: {latent}");
+        assert!(picture < picture_bound, "{side}: {picture}");
+    }
+}
+
+/// The largest step from one column to the next, in the mean over the lines, but for the picture's own border.
+fn largest_step(y: Tensor<B, 4>) -> f32 {
+    const BORDER: usize = 32;
+    let width = y.dims()[3] - 1;
+    let steps = (y.clone().narrow(3, 1, width) - y.narrow(3, 0, width)).abs();
+    let steps = steps.narrow(3, BORDER, width - 2 * BORDER);
+    steps.mean_dim(2).mean_dim(1).max().into_scalar()
+}
+
+/// On a flat picture and on a ramp no step between tiles stands out from those that the whole has (found: 1.0 and 1.5
+/// times the whole's largest), as one does where tiles are not faded (4.3 and 3.8 times).
+#[test]
+fn tiles_leave_no_seams() {
+    let (vae, _) = open();
+    let ramp = ramp(256);
+    for (name, x) in [("ramp", ramp.clone()), ("flat", ramp.zeros_like() + 0.3)] {
+        let z = vae.encoder.encode(x, None).mode();
+        let step = |tiling| largest_step(vae.decoder.decode(z.clone(), tiling));
+        let whole = step(None);
+        let hard = step(Some(Tiling::new(16, 0).unwrap()));
+        for side in [16, 24] {
+            let faded = step(Some(Tiling::new(side, 8).unwrap()));
+            assert!(faded < 1.6 * whole, "{name}: {faded} of {whole}");
+            assert!(hard > 2.0 * faded, "{name}: {hard} against {faded}");
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! The VAE (diffusers' `AutoencoderKL`), in two halves: a model may need one only.
+//!
+//! Modules and fields are named as diffusers names them, so that a checkpoint's keys are the paths of the fields in
+//! [`VaeEncoder`] and [`VaeDecoder`].
+
+use super::NORM_EPSILON;
+use super::blocks::{DecoderBlock, EncoderBlock, VaeMidBlock};
+use super::config::VaeConfig;
+use super::gaussian::Gaussian;
+use super::tiling::{Tiling, Units, tiled};
+use crate::backend::Backend;
+use crate::config::PICTURE_CHANNELS;
+use crate::error::Result;
+use crate::unet::conv::{Convolution, conv1x1, conv3x3};
+use crate::unet::norm::GroupNorm;
+use crate::weights::parameter_count;
+use burn::module::Module;
+use burn::tensor::Tensor;
+
+/// A picture's way to the latent and back. Should be created with [`VaeConfig::init`].
+#[derive(Module, Debug)]
+pub struct Vae<B: Backend> {
+    /// From picture to latent.
+    pub encoder: VaeEncoder<B>,
+    /// From latent to picture.
+    pub decoder: VaeDecoder<B>,
+}
+
+/// From picture to latent.
+#[derive(Module, Debug)]
+pub struct VaeEncoder<B: Backend> {
+    pub(super) encoder: Encoder<B>,
+    quant_conv: Option<Convolution<B>>,
+    factor: usize,
+    scaling_factor: f64,
+    shift_factor: f64,
+}
+
+/// From latent to picture.
+#[derive(Module, Debug)]
+pub struct VaeDecoder<B: Backend> {
+    pub(super) decoder: Decoder<B>,
+    pub(super) post_quant_conv: Option<Convolution<B>>,
+    factor: usize,
+    scaling_factor: f64,
+    shift_factor: f64,
+}
+
+impl VaeConfig {
+    /// A VAE with random weights (PyTorch's default initialisation), allocated when first used.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`VaeConfig::validate`].
+    pub fn init<B: Backend>(&self, device: &B::Device) -> Result<Vae<B>> {
+        Ok(Vae {
+            encoder: self.init_encoder(device)?,
+            decoder: self.init_decoder(device)?,
+        })
+    }
+
+    /// The first half of [`init`](Self::init).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`VaeConfig::validate`].
+    pub fn init_encoder<B: Backend>(&self, device: &B::Device) -> Result<VaeEncoder<B>> {
+        self.validate()?;
+        let quant_conv = || conv1x1([self.moments(); 2], device);
+        Ok(VaeEncoder {
+            encoder: Encoder::new(self, device),
+            quant_conv: self.use_quant_conv.then(quant_conv),
+            factor: self.factor(),
+            scaling_factor: self.scaling_factor,
+            shift_factor: self.shift_factor,
+        })
+    }
+
+    /// The second half of [`init`](Self::init).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`VaeConfig::validate`].
+    pub fn init_decoder<B: Backend>(&self, device: &B::Device) -> Result<VaeDecoder<B>> {
+        self.validate()?;
+        let post_quant_conv = || conv1x1([self.latent_channels; 2], device);
+        Ok(VaeDecoder {
+            decoder: Decoder::new(self, device),
+            post_quant_conv: self.use_post_quant_conv.then(post_quant_conv),
+            factor: self.factor(),
+            scaling_factor: self.scaling_factor,
+            shift_factor: self.shift_factor,
+        })
+    }
+}
+
+impl<B: Backend> Vae<B> {
+    /// Number of parameters, counted from shapes: nothing is allocated.
+    pub fn parameters(&self) -> usize {
+        parameter_count(self)
+    }
+}
+
+impl<B: Backend> VaeEncoder<B> {
+    /// Number of parameters, counted from shapes: nothing is allocated.
+    pub fn parameters(&self) -> usize {
+        parameter_count(self)
+    }
+
+    /// The latent's distribution, neither shifted nor scaled; in tiles when a [`Tiling`] is given.
+    ///
+    /// # Shapes
+    ///
+    /// - picture: `[N, 3, H, W]`, -1 to 1, sides from the config's factor `f` up
+    /// - output: `[N, latent_channels, floor(H / f), floor(W / f)]`
+    pub fn encode(&self, picture: Tensor<B, 4>, tiling: Option<Tiling>) -> Gaussian<B> {
+        let units = Units {
+            input: self.factor,
+            output: 1,
+        };
+        Gaussian::from_moments(tiled(picture, tiling, units, |tile| self.moments(tile)))
+    }
+
+    /// The latent that a UNet works on: the [mode](Gaussian::mode), shifted and scaled.
+    ///
+    /// # Shapes
+    ///
+    /// Those of [`encode`](Self::encode).
+    pub fn to_latent(&self, picture: Tensor<B, 4>, tiling: Option<Tiling>) -> Tensor<B, 4> {
+        (self.encode(picture, tiling).mode() - self.shift_factor) * self.scaling_factor
+    }
+
+    /// `[N, 3, H, W]` -> `[N, 2 * latent_channels, h, w]`
+    pub(super) fn moments(&self, picture: Tensor<B, 4>) -> Tensor<B, 4> {
+        let x = self.encoder.forward(picture);
+        match &self.quant_conv {
+            Some(conv) => conv.forward(x),
+            None => x,
+        }
+    }
+}
+
+impl<B: Backend> VaeDecoder<B> {
+    /// Number of parameters, counted from shapes: nothing is allocated.
+    pub fn parameters(&self) -> usize {
+        parameter_count(self)
+    }
+
+    /// The picture of a latent as the encoder gives it; in tiles when a [`Tiling`] is given.
+    ///
+    /// # Shapes
+    ///
+    /// - latent: `[N, latent_channels, h, w]`
+    /// - output: `[N, 3, f * h, f * w]` with the config's factor `f`, about -1 to 1
+    pub fn decode(&self, latent: Tensor<B, 4>, tiling: Option<Tiling>) -> Tensor<B, 4> {
+        let units = Units {
+            input: 1,
+            output: self.factor,
+        };
+        tiled(latent, tiling, units, |tile| {
+            self.decoder.forward(match &self.post_quant_conv {
+                Some(conv) => conv.forward(tile),
+                None => tile,
+            })
+        })
+    }
+
+    /// The picture of a latent that a UNet worked on: scaled and shifted back before it is decoded.
+    ///
+    /// # Shapes
+    ///
+    /// Those of [`decode`](Self::decode).
+    pub fn to_picture(&self, latent: Tensor<B, 4>, tiling: Option<Tiling>) -> Tensor<B, 4> {
+        self.decode(latent / self.scaling_factor + self.shift_factor, tiling)
+    }
+}
+
+/// The encoder but for the quantising convolution.
+#[derive(Module, Debug)]
+pub struct Encoder<B: Backend> {
+    pub(super) conv_in: Convolution<B>,
+    pub(super) down_blocks: Vec<EncoderBlock<B>>,
+    pub(super) mid_block: VaeMidBlock<B>,
+    pub(super) conv_norm_out: GroupNorm<B>,
+    pub(super) conv_out: Convolution<B>,
+}
+
+impl<B: Backend> Encoder<B> {
+    fn new(config: &VaeConfig, device: &B::Device) -> Self {
+        let (deepest, groups) = (config.deepest(), config.norm_num_groups);
+        Self {
+            conv_in: conv3x3([PICTURE_CHANNELS, config.widest()], 1, device),
+            down_blocks: (0..config.stages())
+                .map(|stage| EncoderBlock::new(config, stage, device))
+                .collect(),
+            mid_block: VaeMidBlock::new(config, device),
+            conv_norm_out: GroupNorm::new(groups, deepest, NORM_EPSILON, device),
+            conv_out: conv3x3([deepest, config.moments()], 1, device),
+        }
+    }
+
+    fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+        let x = self.conv_in.forward(x);
+        let x = self.down_blocks.iter().fold(x, |x, block| block.forward(x));
+        let x = self.mid_block.forward(x);
+        self.conv_out.forward(self.conv_norm_out.forward_silu(x))
+    }
+}
+
+/// The decoder but for the convolution before it.
+#[derive(Module, Debug)]
+pub struct Decoder<B: Backend> {
+    pub(super) conv_in: Convolution<B>,
+    pub(super) mid_block: VaeMidBlock<B>,
+    pub(super) up_blocks: Vec<DecoderBlock<B>>,
+    pub(super) conv_norm_out: GroupNorm<B>,
+    conv_out: Convolution<B>,
+}
+
+impl<B: Backend> Decoder<B> {
+    fn new(config: &VaeConfig, device: &B::Device) -> Self {
+        let (widest, groups) = (config.widest(), config.norm_num_groups);
+        Self {
+            conv_in: conv3x3([config.latent_channels, config.deepest()], 1, device),
+            mid_block: VaeMidBlock::new(config, device),
+            up_blocks: (0..config.stages())
+                .rev()
+                .map(|stage| DecoderBlock::new(config, stage, device))
+                .collect(),
+            conv_norm_out: GroupNorm::new(groups, widest, NORM_EPSILON, device),
+            conv_out: conv3x3([widest, PICTURE_CHANNELS], 1, device),
+        }
+    }
+
+    fn forward(&self, z: Tensor<B, 4>) -> Tensor<B, 4> {
+        let x = self.mid_block.forward(self.conv_in.forward(z));
+        let x = self.up_blocks.iter().fold(x, |x, block| block.forward(x));
+        self.conv_out.forward(self.conv_norm_out.forward_silu(x))
+    }
+}

@@ -1,0 +1,88 @@
+//! A UNet with its fixed timestep and its two prompts.
+
+use crate::backend::Backend;
+use crate::error::{Error, Result};
+use crate::guidance::Prompt;
+use crate::unet::{Conditioning, UNetConfig};
+use crate::weights::Weights;
+use burn::tensor::{Distribution, Tensor};
+
+/// A UNet, its prompts, and what the fixed timestep and each prompt leave to compute.
+#[derive(Debug)]
+pub(crate) struct PromptedUNet<B: Backend> {
+    pub(crate) weights: Weights<B>,
+    positive: Conditioning<B>,
+    negative: Conditioning<B>,
+}
+
+impl<B: Backend> PromptedUNet<B> {
+    /// Folds the timestep and the prompts into the UNet's conditioning.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Shape`] when a prompt is not `[tokens, cross_attention_dim]`.
+    pub(crate) fn new(config: &UNetConfig, timestep: f64, weights: Weights<B>) -> Result<Self> {
+        let width = config.cross_attention_dim;
+        for (what, prompt) in [
+            ("positive prompt", &weights.positive),
+            ("negative prompt", &weights.negative),
+        ] {
+            let [tokens, found] = prompt.dims();
+            if tokens == 0 || found != width {
+                return Err(Error::Shape {
+                    what,
+                    expected: format!("[tokens, {width}]"),
+                    found: vec![tokens, found],
+                });
+            }
+        }
+        let fold = |prompt: &Tensor<B, 2>| {
+            let prompt = prompt.clone().unsqueeze();
+            weights.unet.condition(timestep, prompt)
+        };
+        Ok(Self {
+            positive: fold(&weights.positive),
+            negative: fold(&weights.negative),
+            weights,
+        })
+    }
+
+    /// The UNet's prediction.
+    ///
+    /// # Shapes
+    ///
+    /// - z: `[N, in_channels, H, W]`
+    /// - output: `[N, out_channels, H, W]`
+    pub(crate) fn predict(&self, z: Tensor<B, 4>, prompt: Prompt) -> Tensor<B, 4> {
+        let conditioning = match prompt {
+            Prompt::Positive => &self.positive,
+            Prompt::Negative => &self.negative,
+        };
+        self.weights.unet.forward(z, conditioning)
+    }
+}
+
+/// Random weights and prompts of `tokens` tokens, to measure or to train.
+///
+/// # Errors
+///
+/// [`Error::Config`] when the config contradicts itself or `tokens` is zero.
+pub(crate) fn random_weights<B: Backend>(
+    config: &UNetConfig,
+    tokens: usize,
+    device: &B::Device,
+) -> Result<Weights<B>> {
+    if tokens == 0 {
+        return Err(Error::Config {
+            field: "tokens",
+            reason: "is zero".into(),
+        });
+    }
+    let width = config.cross_attention_dim;
+    let prompt = || Tensor::random([tokens, width], Distribution::Normal(0.0, 1.0), device);
+    Ok(Weights {
+        unet: config.init(device)?,
+        positive: prompt(),
+        negative: prompt(),
+    })
+}
