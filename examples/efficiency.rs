@@ -117,7 +117,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let Some(subject) = args.only else {
         return tables(&args);
     };
-    let figures = match args.backend.as_str() {
+    let figures: Result<Figures, Box<dyn Error>> = match args.backend.as_str() {
         #[cfg(feature = "flex")]
         "flex" => measure::<backend::Flex>(subject, &args),
         #[cfg(feature = "ndarray")]
@@ -126,11 +126,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         "wgpu" => measure::<backend::Wgpu>(subject, &args),
         #[cfg(feature = "cuda")]
         "cuda" => measure::<backend::Cuda>(subject, &args),
-        name => Err(format!(
-            "backend `{name}` is not built in: build with `--features {name}`"
-        ))?,
-    }?;
-    println!("{}", serde_json::to_string(&figures)?);
+        name => {
+            Err(format!("backend `{name}` is not built in: build with `--features {name}`").into())
+        }
+    };
+    println!("{}", serde_json::to_string(&figures?)?);
     Ok(())
 }
 
