@@ -62,15 +62,21 @@ fn main() -> Result<(), Box<dyn Error>> {
         bar.set_position(trainer.steps_done());
         bar.reset_eta();
         let mut saved = Instant::now();
-        let mut errors = Vec::new();
+        let (mut errors, mut fourier) = (Vec::new(), Vec::new());
+        let mean = |values: &mut Vec<f64>| -> Option<f64> {
+            let count = values.len();
+            (count > 0).then(|| values.drain(..).sum::<f64>() / count as f64)
+        };
         while trainer.steps_done() < steps {
             let progress = trainer.step()?;
             errors.extend(progress.relative_l1);
+            fourier.extend(progress.fourier);
             if progress.step % LOG_EVERY == 0 {
-                let mean = errors.iter().sum::<f64>() / errors.len() as f64;
-                errors.clear();
-                bar.set_message(format!("error {mean:.4} of the plain resize's"));
-                let line = serde_json::json!({ "step": progress.step, "relative_l1": mean, "fourier": progress.fourier, "rate": progress.rate });
+                let (error, fourier) = (mean(&mut errors), mean(&mut fourier));
+                if let Some(error) = error {
+                    bar.set_message(format!("error {error:.4} of the plain resize's"));
+                }
+                let line = serde_json::json!({ "step": progress.step, "relative_l1": error, "fourier": fourier, "rate": progress.rate });
                 writeln!(log, "{line}")?;
             }
             if saved.elapsed() > CHECKPOINT_EVERY {

@@ -239,7 +239,7 @@ mod tests {
     fn heads_learn_to_tell_two_kinds_of_samples() {
         let (eyes, mut heads) = eyes();
         let mut optimizer = AdamConfig::new().init();
-        for _ in 0..40 {
+        for _ in 0..200 {
             let loss = softplus(-eyes.judge(&heads, striped()), 1.0).mean()
                 + softplus(eyes.judge(&heads, sample()), 1.0).mean();
             let gradients = GradientsParams::from_grads(loss.backward(), &heads);
@@ -250,7 +250,7 @@ mod tests {
             logits.mean().into_scalar().elem()
         };
         let (real, fake) = (score(striped()), score(sample()));
-        assert!(real > fake + 1.0, "{real} {fake}");
+        assert!(real > 0.5 && fake < -0.5, "{real} {fake}");
     }
 
     #[test]

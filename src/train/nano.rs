@@ -8,19 +8,17 @@ use super::learner::{Learner, LearnerConfig};
 use super::losses::{MaskedFourierConfig, MaskedFourierLoss, l1};
 use super::pictures::{PictureSource, Pictures};
 use super::schedule::Schedule;
+use super::student::Student;
 use crate::backend::Backend;
 use crate::config::{GenDrPixConfig, PICTURE_CHANNELS};
 use crate::error::{Error, Result};
-use crate::guidance::Padding;
+use crate::guidance::{Padding, Prompt};
 use crate::options::Upscale;
 use crate::pipeline::GenDrPix;
 use crate::shuffle::{pixel_shuffle, pixel_unshuffle};
-use crate::unet::UNet;
-use crate::weights::Weights;
-use burn::module::{Module, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::backend::AutodiffBackend;
-use burn::tensor::{Distribution, ElementConversion, Tensor, TensorData};
+use burn::tensor::{ElementConversion, Tensor, TensorData};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use serde::Serialize;
@@ -87,14 +85,6 @@ impl NanoConfig {
     }
 }
 
-/// A UNet and its two learnt prompts.
-#[derive(Module, Debug)]
-struct Student<B: Backend> {
-    unet: UNet<B>,
-    positive: Param<Tensor<B, 2>>,
-    negative: Param<Tensor<B, 2>>,
-}
-
 /// What one step did.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Progress {
@@ -143,20 +133,7 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> NanoTrainer<B> {
             });
         }
         B::seed(device, config.data.seed);
-        let prompt = || {
-            let shape = [config.prompt_tokens, config.model.unet.cross_attention_dim];
-            Param::from_tensor(Tensor::random(
-                shape,
-                Distribution::Normal(0.0, 1.0),
-                device,
-            ))
-        };
-        let unet = config.model.unet.init::<B>(device)?;
-        let student = Student {
-            unet,
-            positive: prompt(),
-            negative: prompt(),
-        };
+        let student = Student::new(&config.model.unet, config.prompt_tokens, device)?;
         let mut trainer = Self {
             student: Learner::new(student, config.learner.clone()),
             checkpoints: Checkpoints::new(folder, &config),
@@ -189,16 +166,7 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> NanoTrainer<B> {
     ///
     /// Those of [`GenDrPix::from_parts`].
     pub fn model(&self) -> Result<GenDrPix<B::InnerBackend>> {
-        let Student {
-            unet,
-            positive,
-            negative,
-        } = self.student.average.clone();
-        let weights = Weights {
-            unet,
-            positive: positive.val(),
-            negative: negative.val(),
-        };
+        let weights = self.student.average.weights();
         GenDrPix::from_parts(self.config.model.clone(), weights, &self.device)
     }
 
@@ -226,15 +194,12 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> NanoTrainer<B> {
         let negative = (self.step + 1).is_multiple_of(self.config.negative_every);
         let (prompt, target) = if negative {
             // Bad quality: the degraded picture as it came.
-            (student.negative.val(), input.clone())
+            (Prompt::Negative, input.clone())
         } else {
-            (student.positive.val(), target)
+            (Prompt::Positive, target)
         };
-        let conditioning = student
-            .unet
-            .condition(self.config.model.timestep, prompt.unsqueeze());
         let z = pixel_unshuffle(input.clone(), self.config.model.factor);
-        let prediction = student.unet.forward(z.clone(), &conditioning);
+        let prediction = student.predict(z.clone(), self.config.model.timestep, prompt);
         let output = pixel_shuffle(
             self.config.model.onestep.x0(z, prediction),
             self.config.model.factor,
@@ -315,6 +280,7 @@ mod tests {
     use super::*;
     use crate::backend::Flex;
     use burn::backend::Autodiff;
+    use burn::module::Param;
 
     type B = Autodiff<Flex>;
 

@@ -1,0 +1,26 @@
+//! Two-stage adversarial distillation (paper, "Training"): from a latent GenDR to a GenDR-Pix.
+//!
+//! | stage | student | teacher | discriminator's eyes |
+//! | --- | --- | --- | --- |
+//! | [`VaeStage`] | a VAE, where there is none | the originals | |
+//! | [`TeacherStage`] | GenDR's UNet | the VAE's latents of the originals | |
+//! | [`Stage1`] | GenDR-Adc's UNet | GenDR | GenDR's UNet |
+//! | [`Stage2`] | GenDR-Pix's UNet | GenDR-Adc | GenDR-Adc's UNet |
+//!
+//! Each is run by a [`Trainer`], whose averaged weights are what the next one learns from.
+
+mod stage;
+mod stage1;
+mod stage2;
+mod teacher;
+#[cfg(all(test, feature = "flex"))]
+mod tests;
+mod trainer;
+mod vae;
+
+pub use stage::{Examined, Negative, Pair, Samples, Stage, Term};
+pub use stage1::Stage1;
+pub use stage2::{Perceptual, Stage2, Stage2Losses};
+pub use teacher::TeacherStage;
+pub use trainer::{AdversaryConfig, Report, Trainer, TrainerConfig};
+pub use vae::{VaeLossConfig, VaeStage};

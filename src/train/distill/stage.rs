@@ -1,0 +1,104 @@
+//! What one stage of the distillation asks of its student.
+
+use crate::backend::Backend;
+use crate::error::{Error, Result};
+use crate::guidance::Prompt;
+use burn::module::AutodiffModule;
+use burn::tensor::Tensor;
+use burn::tensor::backend::AutodiffBackend;
+use rand::Rng;
+use rand::rngs::SmallRng;
+use serde::{Deserialize, Serialize};
+
+/// Pictures of one step, `[N, 3, H, W]` in -1..1.
+#[derive(Clone, Debug)]
+pub struct Pair<B: Backend> {
+    /// Of low quality, at output size.
+    pub input: Tensor<B, 4>,
+    /// The originals.
+    pub target: Tensor<B, 4>,
+}
+
+/// A term of the student's loss.
+#[derive(Clone, Debug)]
+pub struct Term<B: Backend> {
+    /// Its name in logs and errors.
+    pub name: &'static str,
+    /// Its weight in the sum.
+    pub weight: f64,
+    /// Its value, `[1]`.
+    pub value: Tensor<B, 1>,
+}
+
+/// Samples for the discriminator, as its frozen UNet reads them.
+#[derive(Clone, Debug)]
+pub struct Samples<B: Backend> {
+    /// Of the student.
+    pub fake: Tensor<B, 4>,
+    /// Of the originals.
+    pub real: Tensor<B, 4>,
+}
+
+/// What a stage found in a pair.
+#[derive(Clone, Debug)]
+pub struct Examined<B: Backend> {
+    /// The student's loss but for the discriminator's part.
+    pub terms: Vec<Term<B>>,
+    /// What the discriminator is to judge, if anything.
+    pub samples: Option<Samples<B>>,
+}
+
+/// One stage: a student, and how it is told from its teacher.
+pub trait Stage<B: Backend + AutodiffBackend<InnerBackend: Backend>> {
+    /// What is trained.
+    type Student: AutodiffModule<B>;
+
+    /// Lets the student and the teacher work on a pair. All that is random is drawn from `rng`, a function of the seed
+    /// and the step.
+    fn examine(
+        &self,
+        student: &Self::Student,
+        pair: Pair<B>,
+        step: u64,
+        rng: &mut SmallRng,
+    ) -> Examined<B>;
+}
+
+/// How often, and how much, the negative prompt is trained. With it, the student learns what to leave as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Negative {
+    /// Share of the batches, 0 to 1.
+    pub share: f64,
+    /// Weight of their loss.
+    pub weight: f64,
+}
+
+impl Negative {
+    /// # Errors
+    ///
+    /// [`Error::Config`] when the share is not from 0 to 1, or the weight negative or not finite.
+    pub fn validate(&self) -> Result<()> {
+        let fail = |field, reason| Err(Error::Config { field, reason });
+        if !(0.0..=1.0).contains(&self.share) {
+            return fail(
+                "negative.share",
+                format!("{} is not from 0 to 1", self.share),
+            );
+        }
+        if !(self.weight.is_finite() && self.weight >= 0.0) {
+            let reason = format!("{} is not a finite number from 0 up", self.weight);
+            return fail("negative.weight", reason);
+        }
+        Ok(())
+    }
+
+    /// A batch's prompt, and the weight of its loss.
+    pub(super) fn draw(&self, rng: &mut SmallRng) -> (Prompt, f64) {
+        if rng.random_bool(self.share) {
+            (Prompt::Negative, self.weight)
+        } else {
+            (Prompt::Positive, 1.0)
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Stage 2, the decoder dropped too: GenDR-Pix learns from GenDR-Adc.
+
+use super::stage::{Examined, Negative, Pair, Samples, Stage, Term};
+use crate::backend::Backend;
+use crate::config::GenDrPixConfig;
+use crate::error::{Error, Result};
+use crate::guidance::Prompt;
+use crate::latent::{LatentConfig, VaeDecoder};
+use crate::prompted::PromptedUNet;
+use crate::shuffle::{pixel_shuffle, pixel_unshuffle};
+use crate::train::discriminator::RandPad;
+use crate::train::losses::{MaskedFourierLoss, PerceptualLoss, PyramidLoss, l1};
+use crate::train::student::Student;
+use burn::tensor::Tensor;
+use burn::tensor::backend::AutodiffBackend;
+use rand::rngs::SmallRng;
+
+/// `L_G2 = | y_tea - y_stu |_1 + l1 * softplus(-D(y_stu)) + l2 * L_P + l3 * L_F` (paper, stage 2).
+///
+/// The discriminator's frozen UNet is stage 1's, which reads pixel-unshuffled pictures, padded by RandPad.
+pub struct Stage2<B: Backend + AutodiffBackend<InnerBackend: Backend>> {
+    teacher: PromptedUNet<B::InnerBackend>,
+    teacher_config: LatentConfig,
+    decoder: VaeDecoder<B::InnerBackend>,
+    config: GenDrPixConfig,
+    losses: Stage2Losses<B>,
+    negative: Negative,
+}
+
+/// What stage 2 adds to L1, and to the discriminator's view.
+pub struct Stage2Losses<B: Backend> {
+    /// `l2`, 1 in the paper; nothing is computed for 0.
+    pub l2: f64,
+    /// `L_P`.
+    pub perceptual: Perceptual<B>,
+    /// `l3`, 0.1 in the paper; nothing is computed for 0.
+    pub l3: f64,
+    /// `L_F`, for pictures of a crop's size.
+    pub fourier: MaskedFourierLoss<B>,
+    /// Whether RandPad is applied before the discriminator.
+    pub rand_pad: bool,
+}
+
+impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> Stage2<B> {
+    /// The stage of a GenDR-Pix of `config`, taught by the GenDR-Adc of `teacher` and `decoder`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`GenDrPixConfig::validate`], [`LatentConfig::validate_adc`] and [`Negative::validate`];
+    /// [`Error::Shape`] when a prompt does not fit the teacher's config; [`Error::Config`] when the cells of student
+    /// and teacher differ.
+    pub fn new(
+        config: GenDrPixConfig,
+        (teacher_config, teacher, decoder): (
+            LatentConfig,
+            Student<B::InnerBackend>,
+            VaeDecoder<B::InnerBackend>,
+        ),
+        losses: Stage2Losses<B>,
+        negative: Negative,
+    ) -> Result<Self> {
+        config.validate()?;
+        teacher_config.validate_adc()?;
+        negative.validate()?;
+        let (own, teachers) = (config.factor, teacher_config.vae.factor());
+        if own != teachers {
+            let reason = format!("is {own}, but the teacher's cells are of {teachers} pixels");
+            let field = "factor";
+            return Err(Error::Config { field, reason });
+        }
+        let LatentConfig { unet, timestep, .. } = &teacher_config;
+        Ok(Self {
+            teacher: PromptedUNet::new(unet, *timestep, teacher.weights())?,
+            teacher_config,
+            decoder,
+            config,
+            losses,
+            negative,
+        })
+    }
+}
+
+/// The perceptual loss: on VGG's features, or without weights.
+pub enum Perceptual<B: Backend> {
+    /// Of weights that the user gave.
+    Vgg(Box<PerceptualLoss<B>>),
+    /// The stand-in.
+    Pyramid(PyramidLoss),
+}
+
+impl<B: Backend> Perceptual<B> {
+    fn forward(&self, student: Tensor<B, 4>, target: Tensor<B, 4>) -> Tensor<B, 1> {
+        match self {
+            Self::Vgg(loss) => loss.forward(student, target),
+            Self::Pyramid(loss) => loss.forward(student, target),
+        }
+    }
+}
+
+impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> Stage<B> for Stage2<B> {
+    type Student = Student<B>;
+
+    fn examine(
+        &self,
+        student: &Student<B>,
+        Pair { input, target }: Pair<B>,
+        _step: u64,
+        rng: &mut SmallRng,
+    ) -> Examined<B> {
+        let factor = self.config.factor;
+        let (prompt, weight) = self.negative.draw(rng);
+        let y_tea = Tensor::from_inner(self.teach(input.clone().inner(), prompt));
+        let z = pixel_unshuffle(input, factor);
+        let prediction = student.predict(z.clone(), self.config.timestep, prompt);
+        let y_stu = pixel_shuffle(self.config.onestep.x0(z, prediction), factor);
+        let Stage2Losses {
+            l2,
+            perceptual,
+            l3,
+            fourier,
+            rand_pad,
+        } = &self.losses;
+        let mut terms = vec![Term {
+            name: "L1",
+            weight,
+            value: l1(y_stu.clone(), y_tea.clone()),
+        }];
+        if *l2 > 0.0 {
+            terms.push(Term {
+                name: "L_P",
+                weight: l2 * weight,
+                value: perceptual.forward(y_stu.clone(), y_tea.clone()),
+            });
+        }
+        if *l3 > 0.0 {
+            terms.push(Term {
+                name: "L_F",
+                weight: l3 * weight,
+                value: fourier.forward(y_stu.clone(), y_tea),
+            });
+        }
+        let padding = RandPad::draw(factor, rng);
+        let cells = |picture| {
+            let padded = if *rand_pad {
+                padding.apply(picture)
+            } else {
+                picture
+            };
+            pixel_unshuffle(padded, factor)
+        };
+        Examined {
+            terms,
+            samples: (prompt == Prompt::Positive).then(|| Samples {
+                fake: cells(y_stu),
+                real: cells(target),
+            }),
+        }
+    }
+}
+
+impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> Stage2<B> {
+    /// The previous pipeline's picture, `y_tea`: GenDR-Adc's.
+    fn teach(&self, x: Tensor<B::InnerBackend, 4>, prompt: Prompt) -> Tensor<B::InnerBackend, 4> {
+        let z = pixel_unshuffle(x, self.config.factor);
+        let prediction = self.teacher.predict(z.clone(), prompt);
+        let x0 = self.teacher_config.onestep.x0(z, prediction);
+        self.decoder.to_picture(x0, None)
+    }
+}

@@ -1,0 +1,73 @@
+//! The teacher of all: a latent GenDR, taught by the originals' latents.
+
+use super::stage::{Examined, Negative, Pair, Stage, Term};
+use crate::backend::Backend;
+use crate::error::Result;
+use crate::guidance::Prompt;
+use crate::latent::{LatentConfig, VaeEncoder};
+use crate::train::losses::l1;
+use crate::train::student::Student;
+use burn::tensor::Tensor;
+use burn::tensor::backend::AutodiffBackend;
+use rand::rngs::SmallRng;
+
+/// `| Enc(y) - onestep(UNet16(Enc(x))) |_1`, and for the negative prompt with `x` in the place of `y`.
+///
+/// `B` is the backend without gradients.
+pub struct TeacherStage<B: Backend> {
+    config: LatentConfig,
+    encoder: VaeEncoder<B>,
+    negative: Negative,
+}
+
+impl<B: Backend> TeacherStage<B> {
+    /// The stage of a GenDR of `config`, in the latent of the frozen `encoder`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`LatentConfig::validate_gendr`] and [`Negative::validate`].
+    pub fn new(config: LatentConfig, encoder: VaeEncoder<B>, negative: Negative) -> Result<Self> {
+        config.validate_gendr()?;
+        negative.validate()?;
+        Ok(Self {
+            config,
+            encoder,
+            negative,
+        })
+    }
+}
+
+impl<B> Stage<B> for TeacherStage<B::InnerBackend>
+where
+    B: Backend + AutodiffBackend<InnerBackend: Backend>,
+{
+    type Student = Student<B>;
+
+    fn examine(
+        &self,
+        student: &Student<B>,
+        Pair { input, target }: Pair<B>,
+        _step: u64,
+        rng: &mut SmallRng,
+    ) -> Examined<B> {
+        let (prompt, weight) = self.negative.draw(rng);
+        let encode = |picture: Tensor<B, 4>| {
+            Tensor::from_inner(self.encoder.to_latent(picture.inner(), None))
+        };
+        let z = encode(input);
+        let wanted = match prompt {
+            Prompt::Positive => encode(target),
+            Prompt::Negative => z.clone(),
+        };
+        let prediction = student.predict(z.clone(), self.config.timestep, prompt);
+        let x0 = self.config.onestep.x0(z, prediction);
+        Examined {
+            terms: vec![Term {
+                name: "latent L1",
+                weight,
+                value: l1(x0, wanted),
+            }],
+            samples: None,
+        }
+    }
+}

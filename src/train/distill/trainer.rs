@@ -1,0 +1,294 @@
+//! The loop of every stage: a step of the discriminator, a step of the student.
+
+use super::stage::{Examined, Pair, Stage, Term};
+use crate::backend::Backend;
+use crate::config::PICTURE_CHANNELS;
+use crate::error::{Error, Result};
+use crate::train::checkpoint::Checkpoints;
+use crate::train::data::{Batch, DataConfig, batches};
+use crate::train::discriminator::{DiscriminatorConfig, Eyes, Heads};
+use crate::train::learner::{Learner, LearnerConfig};
+use crate::train::losses::{discriminator_loss, generator_loss};
+use crate::train::pictures::{PictureSource, stream};
+use crate::unet::UNetConfig;
+use burn::module::AutodiffModule;
+use burn::optim::{GradientsAccumulator, GradientsParams};
+use burn::tensor::backend::AutodiffBackend;
+use burn::tensor::{ElementConversion, Tensor, TensorData};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::mpsc::Receiver;
+
+/// Names of the student's and the heads' files in a checkpoint.
+const STUDENT: &str = "student";
+const HEADS: &str = "heads";
+/// Name of the discriminator's accuracy among the means.
+const ACCURACY: &str = "accuracy";
+
+/// How a stage is trained.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainerConfig {
+    /// The pictures.
+    pub data: DataConfig,
+    /// How the student's weights follow their gradients.
+    pub learner: LearnerConfig,
+    /// Batches whose gradients are summed up for a step.
+    pub accumulate: u64,
+    /// The adversary, if any.
+    pub adversary: Option<AdversaryConfig>,
+}
+
+/// The discriminator's part in a training.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdversaryConfig {
+    /// Weight of the adversarial term, the paper's `l1`, 0.05.
+    pub weight: f64,
+    /// The heads.
+    pub discriminator: DiscriminatorConfig,
+    /// How the heads' weights follow their gradients.
+    pub learner: LearnerConfig,
+}
+
+/// The discriminator in training: frozen eyes, and heads that learn.
+struct Adversary<B: Backend + AutodiffBackend<InnerBackend: Backend>> {
+    weight: f64,
+    eyes: Eyes<B>,
+    heads: Learner<B, Heads<B>>,
+}
+
+/// What one step did.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Report {
+    /// Steps done.
+    pub step: u64,
+    /// Learning rate of the student.
+    pub rate: f64,
+    /// The loss's terms before they are weighted, the discriminator's own loss among them; means over the batches that
+    /// had them.
+    pub terms: BTreeMap<&'static str, f64>,
+    /// Share of the discriminator's logits on the right side of zero, where it judged.
+    pub accuracy: Option<f64>,
+}
+
+/// A stage in training, a step at a time.
+pub struct Trainer<B, S>
+where
+    B: Backend + AutodiffBackend<InnerBackend: Backend>,
+    S: Stage<B>,
+{
+    config: TrainerConfig,
+    stage: S,
+    student: Learner<B, S::Student>,
+    adversary: Option<Adversary<B>>,
+    source: PictureSource,
+    /// Started with the first step.
+    batches: Option<Receiver<Batch>>,
+    checkpoints: Checkpoints,
+    step: u64,
+    device: B::Device,
+}
+
+impl<B, S> Trainer<B, S>
+where
+    B: Backend + AutodiffBackend<InnerBackend: Backend>,
+    S: Stage<B>,
+{
+    /// Starts `student` anew, or where the last checkpoint in `folder` left off. `eyes` is the adversary's frozen UNet
+    /// and its config, if there is an adversary.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] for settings that cannot be used, those of [`DataConfig::open`], and [`Error::Io`] or
+    /// [`Error::Format`] when there is a checkpoint that cannot be read or is of another config.
+    pub fn new(
+        config: TrainerConfig,
+        stage: S,
+        student: S::Student,
+        eyes: Option<(Eyes<B>, &UNetConfig)>,
+        folder: &Path,
+        device: &B::Device,
+    ) -> Result<Self> {
+        config.learner.schedule.validate()?;
+        if config.accumulate == 0 {
+            let (field, reason) = ("accumulate", "is zero".to_owned());
+            return Err(Error::Config { field, reason });
+        }
+        let source = config.data.open()?;
+        let adversary = match (&config.adversary, eyes) {
+            (Some(adversary), Some((eyes, unet))) => {
+                adversary.learner.schedule.validate()?;
+                let heads = adversary.discriminator.init(unet, device)?;
+                Some(Adversary {
+                    weight: adversary.weight,
+                    eyes,
+                    heads: Learner::new(heads, adversary.learner.clone()),
+                })
+            }
+            (None, _) => None,
+            (Some(_), None) => {
+                let reason = "this stage has no discriminator".to_owned();
+                let field = "adversary";
+                return Err(Error::Config { field, reason });
+            }
+        };
+        let mut trainer = Self {
+            student: Learner::new(student, config.learner.clone()),
+            checkpoints: Checkpoints::new(folder, &config),
+            stage,
+            adversary,
+            source,
+            batches: None,
+            step: 0,
+            device: device.clone(),
+            config,
+        };
+        if let Some((step, folder)) = trainer.checkpoints.latest()? {
+            trainer.student.load(&folder, STUDENT, device)?;
+            if let Some(adversary) = &mut trainer.adversary {
+                adversary.heads.load(&folder, HEADS, device)?;
+            }
+            trainer.step = step;
+        }
+        Ok(trainer)
+    }
+
+    /// Steps done.
+    pub fn steps_done(&self) -> u64 {
+        self.step
+    }
+
+    /// The averaged weights so far.
+    pub fn average(&self) -> &<S::Student as AutodiffModule<B>>::InnerModule {
+        &self.student.average
+    }
+
+    /// One step: gradients of [`accumulate`](TrainerConfig::accumulate) batches, then the heads' and the student's
+    /// weights.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Diverged`] when a term of the loss is not finite: all weights are those of the step before.
+    pub fn step(&mut self) -> Result<Report> {
+        let parts = self.config.accumulate;
+        let mut means = Means {
+            step: self.step + 1,
+            sums: BTreeMap::new(),
+        };
+        let mut of_student = GradientsAccumulator::new();
+        let mut of_heads = GradientsAccumulator::new();
+        for part in 0..parts {
+            let pair = self.pair();
+            let mut rng = stream(!self.config.data.seed, self.step * parts + part);
+            let student = &self.student.model;
+            let Examined { mut terms, samples } =
+                self.stage.examine(student, pair, self.step, &mut rng);
+            if let (Some(adversary), Some(samples)) = (&self.adversary, samples) {
+                let heads = &adversary.heads.model;
+                let judge = |sample| adversary.eyes.judge(heads, sample);
+                let (real, fake) = (judge(samples.real), judge(samples.fake.clone().detach()));
+                let right = [real.clone(), -fake.clone()]
+                    .map(|logits| scalar(&logits.greater_elem(0.0).float().mean()));
+                means.add(ACCURACY, right.iter().sum::<f64>() / right.len() as f64)?;
+                let loss = discriminator_loss(real, fake);
+                means.add("discriminator", scalar(&loss))?;
+                let gradients = (loss / parts as f64).backward();
+                of_heads.accumulate(heads, GradientsParams::from_grads(gradients, heads));
+                terms.push(Term {
+                    name: "adversarial",
+                    weight: adversary.weight,
+                    value: generator_loss(judge(samples.fake)),
+                });
+            }
+            for term in &terms {
+                means.add(term.name, scalar(&term.value))?;
+            }
+            let weighted = terms.into_iter().map(|term| term.value * term.weight);
+            let loss = weighted.reduce(|sum, term| sum + term);
+            let loss = loss.expect("a stage has a term") / parts as f64;
+            let gradients = GradientsParams::from_grads(loss.backward(), student);
+            of_student.accumulate(student, gradients);
+        }
+        self.student.step(self.step, of_student.grads());
+        if let Some(adversary) = &mut self.adversary {
+            adversary.heads.step(self.step, of_heads.grads());
+        }
+        let mut terms = means.finish();
+        let report = Report {
+            step: self.step + 1,
+            rate: self.config.learner.schedule.rate(self.step),
+            accuracy: terms.remove(ACCURACY),
+            terms,
+        };
+        self.step += 1;
+        Ok(report)
+    }
+
+    /// Saves all that [`new`](Self::new) needs to go on from here, whole or not at all.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] or [`Error::Format`] when the folder cannot be written; the checkpoint before stays.
+    pub fn checkpoint(&self) -> Result<()> {
+        self.checkpoints.save(self.step, |folder| {
+            self.student.save(folder, STUDENT)?;
+            match &self.adversary {
+                Some(adversary) => adversary.heads.save(folder, HEADS),
+                None => Ok(()),
+            }
+        })
+    }
+
+    /// The next batch, -1..1.
+    fn pair(&mut self) -> Pair<B> {
+        let Self { config, source, .. } = self;
+        let first = self.step * config.accumulate;
+        let batches = self
+            .batches
+            .get_or_insert_with(|| batches(config.data.clone(), source.clone(), first));
+        let batch = batches
+            .recv()
+            .expect("the data thread runs as long as the trainer");
+        let DataConfig { batch: n, crop, .. } = config.data;
+        let shape = [n, PICTURE_CHANNELS, crop, crop];
+        let tensor = |values| Tensor::from_data(TensorData::new(values, shape), &self.device);
+        Pair {
+            input: tensor(batch.input) * 2.0 - 1.0,
+            target: tensor(batch.target) * 2.0 - 1.0,
+        }
+    }
+}
+
+/// Sums and counts of the values of one step.
+struct Means {
+    step: u64,
+    sums: BTreeMap<&'static str, (f64, u64)>,
+}
+
+impl Means {
+    /// # Errors
+    ///
+    /// [`Error::Diverged`] when `value` is not finite.
+    fn add(&mut self, term: &'static str, value: f64) -> Result<()> {
+        if !value.is_finite() {
+            let step = self.step;
+            return Err(Error::Diverged { step, term, value });
+        }
+        let (sum, count) = self.sums.entry(term).or_default();
+        (*sum, *count) = (*sum + value, *count + 1);
+        Ok(())
+    }
+
+    fn finish(self) -> BTreeMap<&'static str, f64> {
+        let means = self.sums.into_iter();
+        means
+            .map(|(term, (sum, count))| (term, sum / count as f64))
+            .collect()
+    }
+}
+
+fn scalar<B: Backend>(value: &Tensor<B, 1>) -> f64 {
+    value.clone().detach().into_scalar().elem()
+}

@@ -1,0 +1,57 @@
+//! A UNet in training, with the two prompts that it learns.
+
+use crate::backend::Backend;
+use crate::error::Result;
+use crate::guidance::Prompt;
+use crate::unet::{UNet, UNetConfig};
+use crate::weights::Weights;
+use burn::module::{Module, Param};
+use burn::tensor::{Distribution, Tensor};
+
+/// A UNet and its two learnt prompts.
+#[derive(Module, Debug)]
+pub struct Student<B: Backend> {
+    pub(super) unet: UNet<B>,
+    pub(super) positive: Param<Tensor<B, 2>>,
+    pub(super) negative: Param<Tensor<B, 2>>,
+}
+
+impl<B: Backend> Student<B> {
+    /// With random weights, and prompts of `tokens` tokens.
+    pub(super) fn new(config: &UNetConfig, tokens: usize, device: &B::Device) -> Result<Self> {
+        let prompt = || {
+            let shape = [tokens, config.cross_attention_dim];
+            let values = Distribution::Normal(0.0, 1.0);
+            Param::from_tensor(Tensor::random(shape, values, device))
+        };
+        Ok(Self {
+            unet: config.init(device)?,
+            positive: prompt(),
+            negative: prompt(),
+        })
+    }
+
+    /// The UNet's prediction, by way of a conditioning that gradients pass through.
+    ///
+    /// # Shapes
+    ///
+    /// - z: `[N, in_channels, H, W]`
+    /// - output: `[N, out_channels, H, W]`
+    pub(super) fn predict(&self, z: Tensor<B, 4>, timestep: f64, prompt: Prompt) -> Tensor<B, 4> {
+        let prompt = match prompt {
+            Prompt::Positive => &self.positive,
+            Prompt::Negative => &self.negative,
+        };
+        let conditioning = self.unet.condition(timestep, prompt.val().unsqueeze());
+        self.unet.forward(z, &conditioning)
+    }
+
+    /// What a model is made of.
+    pub(super) fn weights(&self) -> Weights<B> {
+        Weights {
+            unet: self.unet.clone(),
+            positive: self.positive.val(),
+            negative: self.negative.val(),
+        }
+    }
+}
