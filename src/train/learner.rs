@@ -91,18 +91,29 @@ where
     /// Goes on from what [`save`](Self::save) wrote.
     pub(super) fn load(&mut self, folder: &Path, name: &str, device: &B::Device) -> Result<()> {
         let recorder = BinFileRecorder::<FullPrecisionSettings>::new();
-        let [model, average, optimizer] = files(folder, name);
+        let [model, _, optimizer] = files(folder, name);
         let record =
             Recorder::<B>::load(&recorder, model.clone(), device).map_err(failed(&model))?;
         self.model = self.model.clone().load_record(record);
-        let record = Recorder::<B::InnerBackend>::load(&recorder, average.clone(), device)
-            .map_err(failed(&average))?;
-        self.average = self.average.clone().load_record(record);
+        self.average = load_average(self.average.clone(), folder, name, device)?;
         let record = Recorder::<B>::load(&recorder, optimizer.clone(), device)
             .map_err(failed(&optimizer))?;
         self.optimizer = self.optimizer.clone().load_record(record);
         Ok(())
     }
+}
+
+/// The averaged weights alone, in the place of those of `empty`.
+pub(super) fn load_average<B: Backend, M: Module<B>>(
+    empty: M,
+    folder: &Path,
+    name: &str,
+    device: &B::Device,
+) -> Result<M> {
+    let recorder = BinFileRecorder::<FullPrecisionSettings>::new();
+    let [_, average, _] = files(folder, name);
+    let record = Recorder::<B>::load(&recorder, average.clone(), device);
+    Ok(empty.load_record(record.map_err(failed(&average))?))
 }
 
 fn files(folder: &Path, name: &str) -> [PathBuf; 3] {

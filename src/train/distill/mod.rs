@@ -9,6 +9,8 @@
 //!
 //! Each is run by a [`Trainer`], whose averaged weights are what the next one learns from.
 
+mod config;
+mod run;
 mod stage;
 mod stage1;
 mod stage2;
@@ -18,6 +20,8 @@ mod tests;
 mod trainer;
 mod vae;
 
+pub use config::{DistillConfig, Stage2Run, VaeRun};
+pub use run::{Pass, distill};
 pub use stage::{Examined, Negative, Pair, Samples, Stage, Term};
 pub use stage1::Stage1;
 pub use stage2::{Perceptual, Stage2, Stage2Losses};

@@ -21,7 +21,7 @@ use std::path::Path;
 use std::sync::mpsc::Receiver;
 
 /// Names of the student's and the heads' files in a checkpoint.
-const STUDENT: &str = "student";
+pub(super) const STUDENT: &str = "student";
 const HEADS: &str = "heads";
 /// Name of the discriminator's accuracy among the means.
 const ACCURACY: &str = "accuracy";
@@ -38,6 +38,32 @@ pub struct TrainerConfig {
     pub accumulate: u64,
     /// The adversary, if any.
     pub adversary: Option<AdversaryConfig>,
+}
+
+impl TrainerConfig {
+    /// Checks all but the pictures, for a stage whose discriminator's eyes are a UNet of `unet`, if it may have one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] with the first field that cannot be used.
+    pub fn validate(&self, unet: Option<&UNetConfig>) -> Result<()> {
+        let fail = |field, reason: &str| {
+            let reason = reason.to_owned();
+            Err(Error::Config { field, reason })
+        };
+        self.learner.schedule.validate()?;
+        if self.accumulate == 0 {
+            return fail("accumulate", "is zero");
+        }
+        match (&self.adversary, unet) {
+            (None, _) => Ok(()),
+            (Some(_), None) => fail("adversary", "this stage has no discriminator"),
+            (Some(adversary), Some(unet)) => {
+                adversary.learner.schedule.validate()?;
+                adversary.discriminator.validate(unet)
+            }
+        }
+    }
 }
 
 /// The discriminator's part in a training.
@@ -111,15 +137,11 @@ where
         folder: &Path,
         device: &B::Device,
     ) -> Result<Self> {
-        config.learner.schedule.validate()?;
-        if config.accumulate == 0 {
-            let (field, reason) = ("accumulate", "is zero".to_owned());
-            return Err(Error::Config { field, reason });
-        }
+        let unet = eyes.as_ref().map(|(_, unet)| *unet);
+        config.validate(unet)?;
         let source = config.data.open()?;
         let adversary = match (&config.adversary, eyes) {
             (Some(adversary), Some((eyes, unet))) => {
-                adversary.learner.schedule.validate()?;
                 let heads = adversary.discriminator.init(unet, device)?;
                 Some(Adversary {
                     weight: adversary.weight,
@@ -127,12 +149,7 @@ where
                     heads: Learner::new(heads, adversary.learner.clone()),
                 })
             }
-            (None, _) => None,
-            (Some(_), None) => {
-                let reason = "this stage has no discriminator".to_owned();
-                let field = "adversary";
-                return Err(Error::Config { field, reason });
-            }
+            _ => None,
         };
         let mut trainer = Self {
             student: Learner::new(student, config.learner.clone()),
@@ -158,6 +175,11 @@ where
     /// Steps done.
     pub fn steps_done(&self) -> u64 {
         self.step
+    }
+
+    /// Whether all steps are done.
+    pub fn finished(&self) -> bool {
+        self.step >= self.config.learner.schedule.steps
     }
 
     /// The averaged weights so far.

@@ -1,0 +1,171 @@
+//! One stage after the other, each from the folder that the one before left.
+
+use super::config::DistillConfig;
+use super::stage::Stage;
+use super::stage1::Stage1;
+use super::stage2::{Perceptual, Stage2, Stage2Losses};
+use super::teacher::TeacherStage;
+use super::trainer::{Report, Trainer, TrainerConfig};
+use super::vae::VaeStage;
+use crate::backend::Backend;
+use crate::error::{Error, Result};
+use crate::latent::Vae;
+use crate::pipeline::GenDrPix;
+use crate::train::checkpoint::Checkpoints;
+use crate::train::discriminator::Eyes;
+use crate::train::learner::load_average;
+use crate::train::losses::PerceptualLoss;
+use crate::train::student::Student;
+use crate::unet::UNetConfig;
+use burn::module::AutodiffModule;
+use burn::module::Module;
+use burn::tensor::backend::AutodiffBackend;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// A stage of the distillation; each needs those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pass {
+    /// The VAE.
+    Vae,
+    /// GenDR.
+    Teacher,
+    /// GenDR-Adc.
+    Stage1,
+    /// GenDR-Pix.
+    Stage2,
+}
+
+impl Pass {
+    /// The folder of its checkpoints in that of the distillation.
+    pub fn folder(self) -> &'static str {
+        match self {
+            Self::Vae => "vae",
+            Self::Teacher => "teacher",
+            Self::Stage1 => "stage1",
+            Self::Stage2 => "stage2",
+        }
+    }
+}
+
+/// Trains one stage to its end, from its last checkpoint if there is one. `follow` is told of every step, and says
+/// whether a checkpoint is to be saved now; one is saved at the end in any case. Gives the model that stage 2 made.
+///
+/// # Errors
+///
+/// Those of [`DistillConfig::validate`], [`Trainer::new`], [`Trainer::step`] and [`Trainer::checkpoint`], and
+/// [`Error::Format`] when a stage before has left no checkpoint.
+pub fn distill<B: Backend + AutodiffBackend<InnerBackend: Backend>>(
+    config: &DistillConfig,
+    pass: Pass,
+    folder: &Path,
+    device: &B::Device,
+    mut follow: impl FnMut(&Report) -> bool,
+) -> Result<Option<GenDrPix<B::InnerBackend>>> {
+    config.validate()?;
+    let at = |pass: Pass| folder.join(pass.folder());
+    let vae = || -> Result<Vae<B::InnerBackend>> {
+        let empty = config.gendr.vae.init(device)?;
+        last_of(empty, &at(Pass::Vae), &config.vae.trainer, device)
+    };
+    let student = |unet: &UNetConfig| Student::<B>::new(unet, config.prompt_tokens, device);
+    let taught = |unet: &UNetConfig, pass, trainer| -> Result<Student<B::InnerBackend>> {
+        last_of(student(unet)?.valid(), &at(pass), trainer, device)
+    };
+    let eyes = |teacher: &Student<B::InnerBackend>, timestep, trainer: &TrainerConfig| {
+        trainer.adversary.as_ref().map(|adversary| {
+            let teacher = Student::<B>::from_inner(teacher.clone());
+            let prompt = teacher.positive.val();
+            Eyes::new(teacher.unet, timestep, prompt, &adversary.discriminator)
+        })
+    };
+    let own = at(pass);
+    match pass {
+        Pass::Vae => {
+            let run = &config.vae;
+            let stage = VaeStage {
+                config: run.loss.clone(),
+                perceptual: run.pyramid.init()?,
+            };
+            let pupil: Vae<B> = config.gendr.vae.init(device)?;
+            let trainer = Trainer::new(run.trainer.clone(), stage, pupil, None, &own, device)?;
+            train(trainer, &mut follow)?;
+        }
+        Pass::Teacher => {
+            let stage = TeacherStage::new(config.gendr.clone(), vae()?.encoder, config.negative)?;
+            let pupil = student(&config.gendr.unet)?;
+            let trainer = Trainer::new(config.teacher.clone(), stage, pupil, None, &own, device)?;
+            train(trainer, &mut follow)?;
+        }
+        Pass::Stage1 => {
+            let unet = &config.gendr.unet;
+            let teacher = taught(unet, Pass::Teacher, &config.teacher)?;
+            let eyes = eyes(&teacher, config.gendr.timestep, &config.stage1);
+            let teacher = (config.gendr.clone(), teacher, vae()?.encoder);
+            let stage = Stage1::new(config.adc.clone(), teacher, config.negative)?;
+            let pupil = student(&config.adc.unet)?;
+            let eyes = eyes.map(|eyes| (eyes, unet));
+            let trainer = Trainer::new(config.stage1.clone(), stage, pupil, eyes, &own, device)?;
+            train(trainer, &mut follow)?;
+        }
+        Pass::Stage2 => {
+            let (unet, run) = (&config.adc.unet, &config.stage2);
+            let teacher = taught(unet, Pass::Stage1, &config.stage1)?;
+            let eyes = eyes(&teacher, config.adc.timestep, &run.trainer);
+            let teacher = (config.adc.clone(), teacher, vae()?.decoder);
+            let crop = run.trainer.data.crop;
+            let losses = Stage2Losses {
+                l2: run.l2,
+                perceptual: match &run.vgg {
+                    Some(path) => Perceptual::Vgg(Box::new(PerceptualLoss::load(path, device)?)),
+                    None => Perceptual::Pyramid(run.pyramid.init()?),
+                },
+                l3: run.l3,
+                fourier: run.fourier.init(crop, crop, device)?,
+                rand_pad: run.rand_pad,
+            };
+            let stage = Stage2::new(config.pix.clone(), teacher, losses, config.negative)?;
+            let pupil = student(&config.pix.unet)?;
+            let eyes = eyes.map(|eyes| (eyes, unet));
+            let trainer = Trainer::new(run.trainer.clone(), stage, pupil, eyes, &own, device)?;
+            let weights = train(trainer, &mut follow)?.weights();
+            return GenDrPix::from_parts(config.pix.clone(), weights, device).map(Some);
+        }
+    }
+    Ok(None)
+}
+
+/// Trains to the end, and gives the averaged weights.
+fn train<B, S>(
+    mut trainer: Trainer<B, S>,
+    follow: &mut impl FnMut(&Report) -> bool,
+) -> Result<<S::Student as AutodiffModule<B>>::InnerModule>
+where
+    B: Backend + AutodiffBackend<InnerBackend: Backend>,
+    S: Stage<B>,
+{
+    while !trainer.finished() {
+        let report = trainer.step()?;
+        if follow(&report) || trainer.finished() {
+            trainer.checkpoint()?;
+        }
+    }
+    Ok(trainer.average().clone())
+}
+
+/// The averaged weights of the last checkpoint in `folder`, in the place of those of `empty`.
+fn last_of<B: Backend, M: Module<B>>(
+    empty: M,
+    folder: &Path,
+    config: &TrainerConfig,
+    device: &B::Device,
+) -> Result<M> {
+    let Some((_, checkpoint)) = Checkpoints::new(folder, config).latest()? else {
+        return Err(Error::Format {
+            path: folder.to_owned(),
+            reason: "has no checkpoint: train this stage first".to_owned(),
+        });
+    };
+    load_average(empty, &checkpoint, super::trainer::STUDENT, device)
+}
