@@ -45,8 +45,7 @@ pub struct NanoConfig {
     pub teacher_paddings: usize,
     /// Every so many steps the negative prompt is trained instead of the positive one.
     pub negative_every: u64,
-    /// Weight of those steps' loss. "Leave it as it is" is so much easier to learn than restoring that at full weight
-    /// the network learns nothing else.
+    /// Weight of those steps' loss, low so that restoring comes first; not tuned.
     pub negative_weight: f64,
 }
 
