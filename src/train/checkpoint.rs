@@ -156,6 +156,11 @@ fn differences(name: &str, found: &Value, expected: &Value, list: &mut Vec<Strin
                 differences(&name, &of(a), &of(b), list);
             }
         }
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            for (i, (a, b)) in a.iter().zip(b).enumerate() {
+                differences(&format!("{name}[{i}]"), a, b, list);
+            }
+        }
         _ if found != expected => list.push(format!("`{name}` is {found}, not {expected}")),
         _ => {}
     }

@@ -1,5 +1,6 @@
 //! A whole distillation in one file: the models, and how each stage is trained.
 
+use super::run::Pass;
 use super::stage::Negative;
 use super::trainer::{AdversaryConfig, TrainerConfig};
 use super::vae::VaeLossConfig;
@@ -16,6 +17,7 @@ use crate::train::pictures::Pictures;
 use crate::train::schedule::Schedule;
 use crate::unet::Feature;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use std::path::{Path, PathBuf};
 
 /// A distillation.
@@ -206,6 +208,25 @@ impl DistillConfig {
                 ..nano.stage2
             },
             ..nano
+        }
+    }
+
+    /// All that the training of `pass` depends on but for the weights of those before it: a checkpoint of anything else
+    /// is refused.
+    pub(super) fn identity(&self, pass: Pass) -> impl Serialize {
+        let Self {
+            prompt_tokens,
+            gendr,
+            adc,
+            pix,
+            negative,
+            ..
+        } = self;
+        match pass {
+            Pass::Vae => json!([gendr.vae, self.vae]),
+            Pass::Teacher => json!([prompt_tokens, negative, gendr, self.teacher]),
+            Pass::Stage1 => json!([prompt_tokens, negative, gendr, adc, self.stage1]),
+            Pass::Stage2 => json!([prompt_tokens, negative, adc, pix, self.stage2]),
         }
     }
 

@@ -5,7 +5,7 @@ use super::stage::Stage;
 use super::stage1::Stage1;
 use super::stage2::{Perceptual, Stage2, Stage2Losses};
 use super::teacher::TeacherStage;
-use super::trainer::{Report, Trainer, TrainerConfig};
+use super::trainer::{Report, STUDENT, Trainer, TrainerConfig};
 use super::vae::VaeStage;
 use crate::backend::Backend;
 use crate::error::{Error, Result};
@@ -17,8 +17,7 @@ use crate::train::learner::load_average;
 use crate::train::losses::PerceptualLoss;
 use crate::train::student::Student;
 use crate::unet::UNetConfig;
-use burn::module::AutodiffModule;
-use burn::module::Module;
+use burn::module::{AutodiffModule, Module};
 use burn::tensor::backend::AutodiffBackend;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -64,14 +63,13 @@ pub fn distill<B: Backend + AutodiffBackend<InnerBackend: Backend>>(
     mut follow: impl FnMut(&Report) -> bool,
 ) -> Result<Option<GenDrPix<B::InnerBackend>>> {
     config.validate()?;
-    let at = |pass: Pass| folder.join(pass.folder());
     let vae = || -> Result<Vae<B::InnerBackend>> {
         let empty = config.gendr.vae.init(device)?;
-        last_of(empty, &at(Pass::Vae), &config.vae.trainer, device)
+        last_of(empty, config, Pass::Vae, folder, device)
     };
     let student = |unet: &UNetConfig| Student::<B>::new(unet, config.prompt_tokens, device);
-    let taught = |unet: &UNetConfig, pass, trainer| -> Result<Student<B::InnerBackend>> {
-        last_of(student(unet)?.valid(), &at(pass), trainer, device)
+    let taught = |unet: &UNetConfig, pass| -> Result<Student<B::InnerBackend>> {
+        last_of(student(unet)?.valid(), config, pass, folder, device)
     };
     let eyes = |teacher: &Student<B::InnerBackend>, timestep, trainer: &TrainerConfig| {
         trainer.adversary.as_ref().map(|adversary| {
@@ -80,7 +78,8 @@ pub fn distill<B: Backend + AutodiffBackend<InnerBackend: Backend>>(
             Eyes::new(teacher.unet, timestep, prompt, &adversary.discriminator)
         })
     };
-    let own = at(pass);
+    let path = folder.join(pass.folder());
+    let own = (path.as_path(), &config.identity(pass));
     match pass {
         Pass::Vae => {
             let run = &config.vae;
@@ -89,29 +88,29 @@ pub fn distill<B: Backend + AutodiffBackend<InnerBackend: Backend>>(
                 perceptual: run.pyramid.init()?,
             };
             let pupil: Vae<B> = config.gendr.vae.init(device)?;
-            let trainer = Trainer::new(run.trainer.clone(), stage, pupil, None, &own, device)?;
+            let trainer = Trainer::new(run.trainer.clone(), stage, pupil, None, own, device)?;
             train(trainer, &mut follow)?;
         }
         Pass::Teacher => {
             let stage = TeacherStage::new(config.gendr.clone(), vae()?.encoder, config.negative)?;
             let pupil = student(&config.gendr.unet)?;
-            let trainer = Trainer::new(config.teacher.clone(), stage, pupil, None, &own, device)?;
+            let trainer = Trainer::new(config.teacher.clone(), stage, pupil, None, own, device)?;
             train(trainer, &mut follow)?;
         }
         Pass::Stage1 => {
             let unet = &config.gendr.unet;
-            let teacher = taught(unet, Pass::Teacher, &config.teacher)?;
+            let teacher = taught(unet, Pass::Teacher)?;
             let eyes = eyes(&teacher, config.gendr.timestep, &config.stage1);
             let teacher = (config.gendr.clone(), teacher, vae()?.encoder);
             let stage = Stage1::new(config.adc.clone(), teacher, config.negative)?;
             let pupil = student(&config.adc.unet)?;
             let eyes = eyes.map(|eyes| (eyes, unet));
-            let trainer = Trainer::new(config.stage1.clone(), stage, pupil, eyes, &own, device)?;
+            let trainer = Trainer::new(config.stage1.clone(), stage, pupil, eyes, own, device)?;
             train(trainer, &mut follow)?;
         }
         Pass::Stage2 => {
             let (unet, run) = (&config.adc.unet, &config.stage2);
-            let teacher = taught(unet, Pass::Stage1, &config.stage1)?;
+            let teacher = taught(unet, Pass::Stage1)?;
             let eyes = eyes(&teacher, config.adc.timestep, &run.trainer);
             let teacher = (config.adc.clone(), teacher, vae()?.decoder);
             let crop = run.trainer.data.crop;
@@ -128,7 +127,7 @@ pub fn distill<B: Backend + AutodiffBackend<InnerBackend: Backend>>(
             let stage = Stage2::new(config.pix.clone(), teacher, losses, config.negative)?;
             let pupil = student(&config.pix.unet)?;
             let eyes = eyes.map(|eyes| (eyes, unet));
-            let trainer = Trainer::new(run.trainer.clone(), stage, pupil, eyes, &own, device)?;
+            let trainer = Trainer::new(run.trainer.clone(), stage, pupil, eyes, own, device)?;
             let weights = train(trainer, &mut follow)?.weights();
             return GenDrPix::from_parts(config.pix.clone(), weights, device).map(Some);
         }
@@ -154,18 +153,20 @@ where
     Ok(trainer.average().clone())
 }
 
-/// The averaged weights of the last checkpoint in `folder`, in the place of those of `empty`.
+/// The averaged weights that `pass` left, in the place of those of `empty`.
 fn last_of<B: Backend, M: Module<B>>(
     empty: M,
+    config: &DistillConfig,
+    pass: Pass,
     folder: &Path,
-    config: &TrainerConfig,
     device: &B::Device,
 ) -> Result<M> {
-    let Some((_, checkpoint)) = Checkpoints::new(folder, config).latest()? else {
+    let folder = folder.join(pass.folder());
+    let Some((_, checkpoint)) = Checkpoints::new(&folder, &config.identity(pass)).latest()? else {
         return Err(Error::Format {
-            path: folder.to_owned(),
+            path: folder,
             reason: "has no checkpoint: train this stage first".to_owned(),
         });
     };
-    load_average(empty, &checkpoint, super::trainer::STUDENT, device)
+    load_average(empty, &checkpoint, STUDENT, device)
 }

@@ -156,13 +156,13 @@ impl Weights {
         let stage = Stage1::new(adc(), teacher, NEGATIVE)?;
         let eyes = eyes(&self.gendr, gendr().timestep);
         let pupil = Student::from_inner(self.adc.clone());
-        let unet = gendr().unet;
+        let (unet, identity) = (gendr().unet, config.clone());
         Trainer::new(
             config,
             stage,
             pupil,
             Some((eyes, &unet)),
-            folder,
+            (folder, &identity),
             &Default::default(),
         )
     }
@@ -179,13 +179,13 @@ impl Weights {
         let teacher = (adc(), self.adc.clone(), self.vae.decoder.clone());
         let stage = Stage2::new(pix(), teacher, losses, NEGATIVE)?;
         let eyes = eyes(&self.adc, adc().timestep);
-        let unet = adc().unet;
+        let (unet, identity) = (adc().unet, config.clone());
         Trainer::new(
             config,
             stage,
             self.pix.clone(),
             Some((eyes, &unet)),
-            folder,
+            (folder, &identity),
             &device,
         )
     }
@@ -209,7 +209,8 @@ fn a_vae_learns() {
     };
     let config = trainer_config(false);
     let device = Default::default();
-    let mut trainer = Trainer::new(config, stage, vae(), None, folder.path(), &device).unwrap();
+    let mut trainer =
+        Trainer::new(config, stage, vae(), None, (folder.path(), &()), &device).unwrap();
     let reports = run(&mut trainer, 60);
     assert_eq!(names(&reports[0]), ["L1", "L_P", "divergence"]);
     let mean = |reports: &[Report]| {
@@ -227,7 +228,8 @@ fn a_teacher_learns_from_the_originals_latents() {
     let pupil = student(&gendr().unet);
     let config = trainer_config(false);
     let device = Default::default();
-    let mut trainer = Trainer::new(config, stage, pupil, None, folder.path(), &device).unwrap();
+    let mut trainer =
+        Trainer::new(config, stage, pupil, None, (folder.path(), &()), &device).unwrap();
     let reports = run(&mut trainer, 2);
     assert_eq!(names(&reports[0]), ["latent L1"]);
     assert_eq!(reports[0].accuracy, None);
@@ -361,7 +363,7 @@ fn bad_settings_are_named() {
         stage,
         student(&gendr().unet),
         None,
-        folder.path(),
+        (folder.path(), &()),
         &Default::default(),
     );
     let error = error.err().unwrap().to_string();
@@ -418,6 +420,14 @@ fn from_nothing_to_a_model() {
     let model = run(Pass::Stage2, &mut steps).unwrap().unwrap();
     let picture = Tensor::random([1, 3, 16, 16], Distribution::Default, &device);
     let restored = model.restore(picture.clone(), &Default::default()).unwrap();
+    let mut other = small();
+    other.gendr.vae.block_out_channels[3] = 16;
+    let error = distill::<B>(&other, Pass::Teacher, folder.path(), &device, |_| false);
+    let error = error.err().unwrap().to_string();
+    assert!(
+        error.contains("another config") && error.contains("block_out_channels"),
+        "{error}"
+    );
     // Done is done: asked again, it gives the same model without a step.
     steps = 0;
     let again = run(Pass::Stage2, &mut steps).unwrap().unwrap();

@@ -122,8 +122,9 @@ where
     B: Backend + AutodiffBackend<InnerBackend: Backend>,
     S: Stage<B>,
 {
-    /// Starts `student` anew, or where the last checkpoint in `folder` left off. `eyes` is the adversary's frozen UNet
-    /// and its config, if there is an adversary.
+    /// Starts `student` anew, or where the last checkpoint in `folder` left off; one of another `identity`, which is
+    /// all that the training is of, is refused. `eyes` is the adversary's frozen UNet and its config, if there is an
+    /// adversary.
     ///
     /// # Errors
     ///
@@ -134,7 +135,7 @@ where
         stage: S,
         student: S::Student,
         eyes: Option<(Eyes<B>, &UNetConfig)>,
-        folder: &Path,
+        (folder, identity): (&Path, &impl Serialize),
         device: &B::Device,
     ) -> Result<Self> {
         let unet = eyes.as_ref().map(|(_, unet)| *unet);
@@ -153,7 +154,7 @@ where
         };
         let mut trainer = Self {
             student: Learner::new(student, config.learner.clone()),
-            checkpoints: Checkpoints::new(folder, &config),
+            checkpoints: Checkpoints::new(folder, identity),
             stage,
             adversary,
             source,
