@@ -45,7 +45,7 @@
 //! | `wgpu` | any GPU, by WebGPU's shading language |
 //! | `vulkan`, `metal` | `wgpu` with kernels compiled for Vulkan or Metal |
 //! | `latent` | the paper's latent baselines, which keep the VAE or half of it |
-//! | `train` | the training of the bundled model |
+//! | `train` | the training of the bundled model, and the paper's distillation; brings `latent` along |
 
 #![warn(missing_docs)]
 
