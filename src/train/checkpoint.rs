@@ -39,13 +39,17 @@ impl Checkpoints {
         }
     }
 
-    /// Saves a checkpoint after `step` steps, whose files `write` puts into a folder. It is renamed when whole, and
+    /// Saves a checkpoint after `step` steps, if there is none of that step, whose files `write` puts into a folder. It is renamed when whole, and
     /// only then are those before it removed.
     ///
     /// # Errors
     ///
     /// [`Error::Io`] when the folder cannot be written, and those of `write`; the checkpoints before it stay.
     pub(super) fn save(&self, step: u64, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+        if self.found()?.iter().any(|(found, _)| *found == step) {
+            // It holds the same; to replace it would leave a moment without any.
+            return Ok(());
+        }
         let unfinished = self.folder.join(UNFINISHED);
         let written = self.write(&unfinished, step, write);
         if written.is_err() {
@@ -77,9 +81,6 @@ impl Checkpoints {
         let path = unfinished.join(STATE);
         fs::write(&path, state).map_err(at(&path))?;
         let finished = self.folder.join(format!("{PREFIX}{step}"));
-        if finished.exists() {
-            fs::remove_dir_all(&finished).map_err(at(&finished))?;
-        }
         fs::rename(unfinished, &finished).map_err(at(&finished))
     }
 
@@ -185,11 +186,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let checkpoints = Checkpoints::new(&folder.path().join("new"), &json!({}));
         assert_eq!(read(&checkpoints), None);
-        for (step, name) in [(9, "nine"), (10, "ten"), (10, "ten again"), (200, "last")] {
+        for (step, name) in [(9, "nine"), (10, "ten"), (200, "last")] {
             checkpoints.save(step, put(name)).unwrap();
             assert_eq!(read(&checkpoints), Some((step, name.to_owned())));
         }
         assert_eq!(checkpoints.found().unwrap().len(), 1);
+        checkpoints
+            .save(200, |_| panic!("a step's checkpoint is written once"))
+            .unwrap();
+        assert_eq!(read(&checkpoints), Some((200, "last".to_owned())));
     }
 
     #[test]

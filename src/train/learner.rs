@@ -55,7 +55,7 @@ where
         }
     }
 
-    /// Replaces the weights by those that `model` became outside of training, such as at the start.
+    /// Starts the average anew, from what `model` has been set to.
     pub(super) fn restart(&mut self) {
         self.average = self.model.valid();
     }
