@@ -55,13 +55,7 @@ pub trait Stage<B: Backend + AutodiffBackend<InnerBackend: Backend>> {
 
     /// Lets the student and the teacher work on a pair. All that is random is drawn from `rng`, a function of the seed
     /// and the step.
-    fn examine(
-        &self,
-        student: &Self::Student,
-        pair: Pair<B>,
-        step: u64,
-        rng: &mut SmallRng,
-    ) -> Examined<B>;
+    fn examine(&self, student: &Self::Student, pair: Pair<B>, rng: &mut SmallRng) -> Examined<B>;
 }
 
 /// How often, and how much, the negative prompt is trained. With it, the student learns what to leave as it is.

@@ -104,7 +104,6 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> Stage<B> for Stage2<B>
         &self,
         student: &Student<B>,
         Pair { input, target }: Pair<B>,
-        _step: u64,
         rng: &mut SmallRng,
     ) -> Examined<B> {
         let factor = self.config.factor;

@@ -47,7 +47,6 @@ where
         &self,
         student: &Student<B>,
         Pair { input, target }: Pair<B>,
-        _step: u64,
         rng: &mut SmallRng,
     ) -> Examined<B> {
         let (prompt, weight) = self.negative.draw(rng);

@@ -206,8 +206,7 @@ where
             let pair = self.pair();
             let mut rng = stream(!self.config.data.seed, self.step * parts + part);
             let student = &self.student.model;
-            let Examined { mut terms, samples } =
-                self.stage.examine(student, pair, self.step, &mut rng);
+            let Examined { mut terms, samples } = self.stage.examine(student, pair, &mut rng);
             if let (Some(adversary), Some(samples)) = (&self.adversary, samples) {
                 let heads = &adversary.heads.model;
                 let judge = |sample| adversary.eyes.judge(heads, sample);

@@ -36,7 +36,6 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> Stage<B> for VaeStage 
         &self,
         student: &Vae<B>,
         Pair { target, .. }: Pair<B>,
-        _step: u64,
         rng: &mut SmallRng,
     ) -> Examined<B> {
         let latent = student.encoder.encode(target.clone(), None);
