@@ -38,6 +38,12 @@ struct Args {
     /// Training steps; the recipe's number when not given.
     #[arg(long)]
     steps: Option<u64>,
+    /// Train on the photos of this folder too, by the recipe's second part.
+    #[arg(long)]
+    photos: Option<PathBuf>,
+    /// Weights file to start from, when the folder has no checkpoint yet.
+    #[arg(long)]
+    from: Option<PathBuf>,
     /// Write the weights of the last checkpoint as they are, and stop.
     #[arg(long)]
     export: bool,
@@ -45,12 +51,20 @@ struct Args {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let args = Args::parse();
-    let mut config = NanoConfig::recipe(args.seed);
+    let mut config = match args.photos {
+        Some(photos) => NanoConfig::photos(photos, args.seed),
+        None => NanoConfig::recipe(args.seed),
+    };
     let steps = args.steps.unwrap_or(config.learner.schedule.steps);
     config.learner.schedule.steps = steps;
     fs::create_dir_all(&args.folder)?;
     let mut trainer =
         NanoTrainer::<Autodiff<backend::Default>>::new(config, &args.folder, &Default::default())?;
+    if let Some(from) = &args.from
+        && trainer.steps_done() == 0
+    {
+        trainer.start_from(from)?;
+    }
 
     if !args.export {
         let mut log = OpenOptions::new()

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 const SIDE: usize = 512;
 
 /// Where training pictures come from.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Pictures {
     /// Pictures that are computed, an endless sequence: see [`procedural`].
@@ -26,6 +26,13 @@ pub enum Pictures {
     /// Picture files of a folder and the folders in it, of the kinds that this crate reads (by their extensions; other
     /// files are passed over). Links to folders are not followed.
     Folder(PathBuf),
+    /// Both.
+    Mixed {
+        /// Folder of picture files, as with [`Folder`](Self::Folder).
+        folder: PathBuf,
+        /// Share of pictures that are computed, from 0 to 1.
+        procedural: f64,
+    },
 }
 
 impl Pictures {
@@ -36,18 +43,31 @@ impl Pictures {
     ///
     /// # Errors
     ///
-    /// - [`Error::Config`] when `smallest` is larger than procedural pictures are.
+    /// - [`Error::Config`] when `smallest` is larger than procedural pictures are, or a share is not from 0 to 1.
     /// - [`Error::Io`] when the folder, or one in it, is absent, is not a folder or cannot be listed.
     /// - [`Error::NoPictures`] when no file is left.
     pub fn open(&self, smallest: usize) -> Result<PictureSource> {
-        let Self::Folder(folder) = self else {
-            if smallest > SIDE {
-                let reason =
-                    format!("needs {smallest} pixels a side; procedural pictures have {SIDE}");
-                let field = "crop";
-                return Err(Error::Config { field, reason });
-            }
-            return Ok(PictureSource::default());
+        let (folder, procedural) = match self {
+            Self::Procedural => (None, 1.0),
+            Self::Folder(folder) => (Some(folder), 0.0),
+            Self::Mixed { folder, procedural } => (Some(folder), *procedural),
+        };
+        if !(0.0..=1.0).contains(&procedural) {
+            let (field, reason) = ("procedural", format!("{procedural} is not from 0 to 1"));
+            return Err(Error::Config { field, reason });
+        }
+        if procedural > 0.0 && smallest > SIDE {
+            let reason = format!("needs {smallest} pixels a side; procedural pictures have {SIDE}");
+            let field = "crop";
+            return Err(Error::Config { field, reason });
+        }
+        let mut source = PictureSource {
+            procedural,
+            smallest,
+            ..PictureSource::default()
+        };
+        let Some(folder) = folder else {
+            return Ok(source);
         };
         let mut files = Vec::new();
         list(folder, &mut files)?;
@@ -61,10 +81,6 @@ impl Pictures {
                 Err(reason) => Err(Skipped { path, reason }),
             })
             .collect();
-        let mut source = PictureSource {
-            smallest,
-            ..PictureSource::default()
-        };
         for file in checked {
             match file {
                 Ok(path) => source.files.push(path),
@@ -91,7 +107,9 @@ impl Pictures {
 /// Pictures ready to be drawn. Made by [`Pictures::open`].
 #[derive(Clone, Debug, Default)]
 pub struct PictureSource {
-    /// Files to draw from, sorted; none for procedural pictures.
+    /// Share of procedural pictures.
+    procedural: f64,
+    /// Files to draw from, sorted; none when all pictures are procedural.
     files: Vec<PathBuf>,
     skipped: Vec<Skipped>,
     /// Least side of a file's picture.
@@ -127,7 +145,7 @@ pub enum SkipReason {
 }
 
 impl PictureSource {
-    /// Number of files that are drawn from; 0 for procedural pictures.
+    /// Number of files that are drawn from; 0 when all pictures are procedural.
     pub fn files(&self) -> usize {
         self.files.len()
     }
@@ -146,7 +164,14 @@ impl PictureSource {
     ///
     /// When no file of the folder can be read any more.
     pub(super) fn picture(&self, seed: u64, index: u64) -> Planes {
-        if self.files.is_empty() {
+        let mut rng = stream(!seed, index);
+        // No number is drawn where there is no choice.
+        let computed = match self.procedural {
+            0.0 => false,
+            1.0 => true,
+            share => rng.random_bool(share),
+        };
+        if computed {
             return procedural::picture(seed.wrapping_add(index), SIDE, SIDE);
         }
         let count = self.files.len() as u64;
@@ -156,7 +181,6 @@ impl PictureSource {
         let picture = (first..first + self.files.len())
             .find_map(|i| read_picture(&self.files[order[i % order.len()]]).ok())
             .unwrap_or_else(|| panic!("none of {count} pictures can be read any more"));
-        let mut rng = stream(!seed, index);
         let side = SIDE.max(self.smallest);
         let [width, height] = [picture.width, picture.height].map(|n| n.min(side));
         let x = rng.random_range(0..=picture.width - width);
@@ -310,6 +334,29 @@ mod tests {
         // The same again, and otherwise for another seed.
         assert_eq!(source.picture(7, 3), source.picture(7, 3));
         assert!((0..5).any(|i| source.picture(7, i).data[0] != source.picture(8, i).data[0]));
+    }
+
+    #[test]
+    fn files_and_computed_pictures_are_mixed_by_their_share() {
+        let folder = tempfile::tempdir().unwrap();
+        save(&folder, "red.png", 40, 40, 255);
+        let mixed = |procedural| {
+            let folder = folder.path().to_owned();
+            Pictures::Mixed { folder, procedural }.open(16)
+        };
+        let source = mixed(0.5).unwrap();
+        let computed = |source: &PictureSource| {
+            let of = |index| source.picture(3, index);
+            (0..24).filter(|&i| of(i).width == SIDE).count()
+        };
+        assert!((6..=18).contains(&computed(&source)));
+        assert_eq!(computed(&mixed(0.0).unwrap()), 0);
+        assert_eq!(computed(&mixed(1.0).unwrap()), 24);
+        assert_eq!(source.picture(3, 0), source.picture(3, 0));
+        for share in [-0.1, 1.1, f64::NAN] {
+            let error = mixed(share).unwrap_err().to_string();
+            assert!(error.contains("config `procedural`"), "{error}");
+        }
     }
 
     #[test]

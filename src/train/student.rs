@@ -31,6 +31,16 @@ impl<B: Backend> Student<B> {
         })
     }
 
+    /// With the weights and prompts of a model.
+    pub(super) fn from_weights(weights: Weights<B>) -> Self {
+        let prompt = |embedding: Tensor<B, 2>| Param::from_tensor(embedding);
+        Self {
+            unet: weights.unet,
+            positive: prompt(weights.positive),
+            negative: prompt(weights.negative),
+        }
+    }
+
     /// The UNet's prediction, by way of a conditioning that gradients pass through.
     ///
     /// # Shapes
