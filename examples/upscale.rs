@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
-use gendr_pix::{Backend, GenDrPix, Upscale, backend};
+use gendr_pix::{Backend, GenDrPix, Tiling, Upscale, backend};
 use image::codecs::{jpeg::JpegEncoder, png::PngEncoder, tiff::TiffEncoder, webp::WebPEncoder};
 use image::{ColorType, DynamicImage, ImageDecoder, ImageEncoder, ImageError, ImageFormat};
 use image::{ImageReader, ImageResult, Limits, Rgba, RgbaImage, imageops};
@@ -52,6 +52,9 @@ struct Args {
     /// Weights file or folder, in place of the bundled weights.
     #[arg(long, value_name = "FILE_OR_FOLDER")]
     weights: Option<PathBuf>,
+    /// Restore in tiles of so many pixels of the output a side (512, say), for pictures that memory does not hold at once.
+    #[arg(long)]
+    tile: Option<usize>,
     /// What to compute on; all but `flex` need the cargo feature of the same name.
     #[arg(long, value_parser = ["flex", "ndarray", "wgpu", "cuda"], default_value = "flex")]
     backend: String,
@@ -167,6 +170,11 @@ fn upscale_all<B: Backend>(args: &Args, jobs: &[Job]) -> Result<ExitCode> {
     let mut options = Upscale::new().scale(args.scale);
     if let Some(guidance) = args.guidance {
         options = options.guidance(guidance);
+    }
+    if let Some(side) = args.tile {
+        let cells = side / 8;
+        let tiling = Tiling::new(cells, cells / 4).map_err(|error| error.to_string())?;
+        options = options.tiling(tiling);
     }
 
     // Drawn on stderr, and only if that is a terminal.

@@ -24,7 +24,7 @@ impl Padding {
     pub const CENTRED: Self = Self { top: 4, left: 4 };
 
     /// A padding of `top` and `left` pixels.
-    pub fn new(top: usize, left: usize) -> Self {
+    pub const fn new(top: usize, left: usize) -> Self {
         Self { top, left }
     }
 

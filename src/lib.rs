@@ -71,6 +71,7 @@ mod precision;
 mod prompted;
 mod resize;
 pub mod shuffle;
+mod tiling;
 #[cfg(feature = "train")]
 pub mod train;
 pub mod unet;
@@ -84,4 +85,5 @@ pub use onestep::{OneStep, Prediction};
 pub use options::Upscale;
 pub use padding::Edge;
 pub use pipeline::GenDrPix;
+pub use tiling::Tiling;
 pub use weights::{Storage, Weights};

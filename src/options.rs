@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::guidance::Padding;
 use crate::padding::Edge;
+use crate::tiling::Tiling;
 
 /// Options of [`GenDrPix::upscale_with`](crate::GenDrPix::upscale_with).
 ///
@@ -21,6 +22,7 @@ pub struct Upscale {
     pub(crate) guidance: Option<f64>,
     pub(crate) ensemble: Option<Vec<Padding>>,
     pub(crate) edge: Edge,
+    pub(crate) tiling: Option<Tiling>,
     pub(crate) max_output_pixels: u64,
 }
 
@@ -31,6 +33,7 @@ impl Default for Upscale {
             guidance: None,
             ensemble: None,
             edge: Edge::default(),
+            tiling: None,
             max_output_pixels: 1 << 27,
         }
     }
@@ -65,6 +68,14 @@ impl Upscale {
     /// What is beyond the picture's edges where it is padded. Default: [`Edge::Reflect`].
     pub fn edge(mut self, edge: Edge) -> Self {
         self.edge = edge;
+        self
+    }
+
+    /// Restores tile by tile, so that memory beyond the picture itself grows with the tile only. Pictures no larger than
+    /// a tile are not cut. A tile does not see the rest of the picture: the result is another one than the whole's, by
+    /// little, but everywhere. Default: the whole picture at once.
+    pub fn tiling(mut self, tiling: Tiling) -> Self {
+        self.tiling = Some(tiling);
         self
     }
 

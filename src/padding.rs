@@ -31,6 +31,9 @@ impl Edge {
     }
 }
 
+/// No padding but what fills up the last cells.
+pub(crate) const NONE: Padding = Padding::new(0, 0);
+
 /// Side of a picture's side `n` in cells of `factor` pixels with one cell more, for a padding that moves the cells.
 pub(crate) fn one_cell_more(n: usize, factor: usize) -> usize {
     n.next_multiple_of(factor) + factor

@@ -11,6 +11,7 @@ use crate::options::Upscale;
 use crate::padding::{Edge, crop, one_cell_more, pad};
 use crate::prompted::{PromptedUNet, random_weights};
 use crate::shuffle::{pixel_shuffle, pixel_unshuffle};
+use crate::tiling::in_tiles;
 use crate::weights::{self, Source, Storage, Weights};
 use burn::tensor::Tensor;
 use image::DynamicImage;
@@ -166,9 +167,11 @@ impl<B: Backend> GenDrPix<B> {
         check_shape(&x)?;
         let guidance = options.guidance.unwrap_or(self.config.guidance);
         let ensemble = options.ensemble.as_ref().unwrap_or(&self.config.ensemble);
-        let passes = passes(guidance, ensemble, self.config.factor).into_iter();
-        Ok(blend(passes.map(|pass| (pass, pass.weight)), |pass| {
-            self.pass(x.clone(), pass, options.edge)
+        let passes = passes(guidance, ensemble, self.config.factor);
+        let &Upscale { edge, tiling, .. } = options;
+        Ok(in_tiles(x, tiling, self.config.factor, edge, |x| {
+            let weighted = passes.iter().map(|&pass| (pass, pass.weight));
+            blend(weighted, |pass| self.pass(x.clone(), pass, edge))
         }))
     }
 

@@ -3,8 +3,9 @@
 #![cfg(all(feature = "flex", feature = "latent"))]
 
 use burn::tensor::{Distribution, Tensor};
+use gendr_pix::Tiling;
 use gendr_pix::backend::Flex;
-use gendr_pix::latent::{GenDr, GenDrAdc, LatentConfig, Tiling, VaeConfig};
+use gendr_pix::latent::{GenDr, GenDrAdc, LatentConfig, VaeConfig};
 use gendr_pix::unet::UNetConfig;
 use gendr_pix::{Edge, Error, OneStep, Padding, Prediction, Result, Upscale, Weights};
 use image::{DynamicImage, GenericImageView, Rgb, RgbImage};

@@ -5,7 +5,7 @@
 use burn::tensor::{Distribution, Tensor};
 use gendr_pix::backend::Flex;
 use gendr_pix::unet::UNetConfig;
-use gendr_pix::{Edge, GenDrPix, GenDrPixConfig, Padding, Upscale};
+use gendr_pix::{Edge, GenDrPix, GenDrPixConfig, Padding, Tiling, Upscale};
 use image::{DynamicImage, GenericImageView, Rgb, RgbImage};
 use proptest::prelude::*;
 use std::sync::OnceLock;
@@ -230,5 +230,70 @@ proptest! {
         let options = Upscale::new().guidance(1.2).ensemble(vec![Padding::new(top, left)]);
         let out = model().restore(picture(h, w), &options).unwrap();
         prop_assert_eq!(out.dims(), [2, 3, h, w]);
+    }
+}
+
+#[test]
+fn a_picture_no_larger_than_a_tile_is_not_cut() {
+    let x = picture(23, 16);
+    let restore = |options: Upscale| model().restore(x.clone(), &options).unwrap();
+    let tiling = Tiling::new(3, 1).unwrap();
+    let difference = largest_difference(
+        restore(Upscale::new()),
+        restore(Upscale::new().tiling(tiling)),
+    );
+    assert_eq!(difference, 0.0);
+}
+
+#[test]
+fn tiles_cover_any_size() {
+    let tiling = Tiling::new(3, 1).unwrap();
+    for (height, width) in [(25, 17), (24, 64), (1, 41), (57, 9)] {
+        let x = picture(height, width);
+        let out = model()
+            .restore(x.clone(), &Upscale::new().tiling(tiling))
+            .unwrap();
+        assert_eq!(out.dims(), x.dims());
+    }
+}
+
+/// A tile is not quite what the whole picture is at its place, but where it fades into the next the change is spread:
+/// on smooth pictures, no two neighbouring pixels show a step of one in 255 that the whole picture has not.
+#[cfg(feature = "pretrained")]
+#[test]
+fn tiles_leave_no_seam_on_smooth_pictures() {
+    let model = GenDrPix::<B>::pretrained(&Default::default()).unwrap();
+    let smooth = |value: fn(f32, f32) -> [f32; 3]| {
+        image::Rgb32FImage::from_fn(160, 128, |x, y| {
+            Rgb(value(x as f32 / 159.0, y as f32 / 127.0))
+        })
+    };
+    let tiling = Tiling::default();
+    for (name, picture) in [
+        ("constant", smooth(|_, _| [0.5, 0.25, 0.75])),
+        ("horizontal", smooth(|x, _| [x; 3])),
+        ("slanted", smooth(|x, y| [(x + y) / 2.0, 0.5, 1.0 - y])),
+    ] {
+        let picture = picture.into();
+        let upscale = |options: Upscale| {
+            let options = options.ensemble(vec![Padding::new(4, 4)]);
+            let out = model.upscale_with(&picture, &options).unwrap();
+            out.into_rgb32f()
+        };
+        let whole = upscale(Upscale::new());
+        let tiled = upscale(Upscale::new().tiling(tiling));
+        let change = |x, y| {
+            let pair = [&tiled, &whole].map(|picture| picture.get_pixel(x, y).0);
+            [0, 1, 2].map(|channel| 255.0 * (pair[0][channel] - pair[1][channel]))
+        };
+        let mut step: f32 = 0.0;
+        for (x, y) in (1..tiled.width()).flat_map(|x| (1..tiled.height()).map(move |y| (x, y))) {
+            let here = change(x, y);
+            for there in [change(x - 1, y), change(x, y - 1)] {
+                let steps = here.iter().zip(there).map(|(a, b)| (a - b).abs());
+                step = steps.fold(step, f32::max);
+            }
+        }
+        assert!(step < 1.0, "{name}: a step of {step} in 255");
     }
 }

@@ -1,7 +1,6 @@
 //! GenDR-Adc: image -> tensor -> resize -> unshuffle -> UNet -> one step -> VAE decoder -> image.
 
 use super::model::{LatentConfig, LatentModel};
-use super::tiling::Tiling;
 use super::vae::VaeDecoder;
 use crate::backend::Backend;
 use crate::enlarge::enlarge;
@@ -11,6 +10,7 @@ use crate::error::Result;
 use crate::options::Upscale;
 use crate::prompted::random_weights;
 use crate::shuffle::pixel_unshuffle;
+use crate::tiling::Tiling;
 use crate::weights::{Weights, load_diffusers};
 use burn::tensor::Tensor;
 use image::DynamicImage;

@@ -1,7 +1,6 @@
 //! GenDR: image -> tensor -> resize -> VAE encoder -> UNet -> one step -> VAE decoder -> image.
 
 use super::model::{LatentConfig, LatentModel};
-use super::tiling::Tiling;
 use super::vae::{Vae, VaeEncoder};
 use crate::backend::Backend;
 use crate::enlarge::enlarge;
@@ -10,6 +9,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::options::Upscale;
 use crate::prompted::random_weights;
+use crate::tiling::Tiling;
 use crate::weights::{Weights, load_diffusers};
 use burn::tensor::Tensor;
 use image::DynamicImage;

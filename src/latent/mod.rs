@@ -16,7 +16,6 @@ mod macs;
 mod model;
 #[cfg(all(test, feature = "flex"))]
 mod parity;
-mod tiling;
 mod vae;
 
 pub use adc::GenDrAdc;
@@ -24,7 +23,6 @@ pub use config::VaeConfig;
 pub use gaussian::Gaussian;
 pub use gendr::GenDr;
 pub use model::LatentConfig;
-pub use tiling::Tiling;
 pub use vae::{Vae, VaeDecoder, VaeEncoder};
 
 /// Epsilon of every group norm of a VAE; diffusers has no config field for it.

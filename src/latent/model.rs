@@ -1,7 +1,6 @@
 //! What GenDR and GenDR-Adc share: all but the way from the picture to the UNet.
 
 use super::config::VaeConfig;
-use super::tiling::Tiling;
 use super::vae::VaeDecoder;
 use crate::backend::Backend;
 use crate::config::{cell_channels, validate_channels, validate_run};
@@ -12,6 +11,7 @@ use crate::onestep::{OneStep, Prediction};
 use crate::options::Upscale;
 use crate::padding::{crop, pad};
 use crate::prompted::PromptedUNet;
+use crate::tiling::{Tiling, in_tiles};
 use crate::unet::UNetConfig;
 use crate::weights::Weights;
 use burn::tensor::Tensor;
@@ -177,18 +177,21 @@ impl<B: Backend> LatentModel<B> {
         check_shape(&x)?;
         let guidance = options.guidance.unwrap_or(self.config.guidance);
         let ensemble = options.ensemble.as_ref().unwrap_or(&self.config.ensemble);
-        let [_, _, h, w] = x.dims();
         let share = 1.0 / ensemble.len() as f64;
-        let paddings = ensemble.iter().map(|&padding| (padding, share));
-        Ok(blend(paddings, |padding| {
+        let pass = |x: Tensor<B, 4>, padding: Padding| {
+            let [_, _, h, w] = x.dims();
             // Without a padding, whole cells are left as they are: there are no seams of cells to move.
             let padded = [h + padding.top, w + padding.left].map(|n| n.next_multiple_of(factor));
-            let z = enter(pad(x.clone(), padding, options.edge, padded));
+            let z = enter(pad(x, padding, options.edge, padded));
             let x0 = blend(prompts(guidance), |prompt| {
                 let prediction = self.unet.predict(z.clone(), prompt);
                 self.config.onestep.x0(z.clone(), prediction)
             });
             crop(self.decoder.to_picture(x0, self.tiling), padding, [h, w])
+        };
+        Ok(in_tiles(x, options.tiling, factor, options.edge, |x| {
+            let paddings = ensemble.iter().map(|&padding| (padding, share));
+            blend(paddings, |padding| pass(x.clone(), padding))
         }))
     }
 }

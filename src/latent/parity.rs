@@ -1,8 +1,8 @@
 //! Golden tensors of single layers, and tiles against the whole.
 
-use super::tiling::{Tiling, Units, tiled};
 use super::{Vae, VaeConfig};
 use crate::golden::{B, Golden, fixtures};
+use crate::tiling::{Tiling, Units, tiled};
 use crate::unet::conv::{Convolution, conv3x3};
 use burn::tensor::module::interpolate;
 use burn::tensor::ops::{InterpolateMode, InterpolateOptions};

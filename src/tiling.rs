@@ -1,4 +1,4 @@
-//! A VAE over one tile at a time: memory grows with the tile, not with the picture.
+//! A model, or a VAE, over one tile at a time: memory grows with the tile, not with the picture.
 //!
 //! Neighbouring tiles overlap, and in the overlap one fades into the other: their weights, `sin^2` of a quarter turn
 //! over its width, add up to one, and are next to nothing at a tile's own border, where its convolutions met zeros
@@ -9,11 +9,12 @@
 
 use crate::backend::Backend;
 use crate::error::{Error, Result};
+use crate::padding::{Edge, NONE, crop, pad};
 use burn::tensor::{Tensor, TensorData};
 use std::f64::consts::FRAC_PI_2;
 use std::ops::Range;
 
-/// Size and least overlap of tiles.
+/// Size and least overlap of tiles, in cells: 8 pixels of the picture a side, a pixel of the latent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tiling {
     side: usize,
@@ -21,7 +22,7 @@ pub struct Tiling {
 }
 
 impl Default for Tiling {
-    /// 64 and 16 pixels of the latent, as in diffusers: 512 and 128 of the picture at a factor of 8.
+    /// 64 and 16 cells, as in diffusers: 512 and 128 pixels of the picture.
     fn default() -> Self {
         Self {
             side: 64,
@@ -31,7 +32,7 @@ impl Default for Tiling {
 }
 
 impl Tiling {
-    /// Tiles of `side` x `side` pixels of the latent, of which neighbours share `overlap` or more.
+    /// Tiles of `side` x `side` cells, of which neighbours share `overlap` or more.
     ///
     /// # Errors
     ///
@@ -44,6 +45,11 @@ impl Tiling {
             });
         }
         Ok(Self { side, overlap })
+    }
+
+    /// Whether one tile holds a picture of `size`, in cells of `factor` pixels.
+    fn holds(self, size: [usize; 2], factor: usize) -> bool {
+        size.iter().all(|n| n.div_ceil(factor) <= self.side)
     }
 
     /// The tiles of an axis of `n` pixels: evenly spread, all of one length.
@@ -60,9 +66,35 @@ impl Tiling {
 
 /// Pixels of input and output for a pixel of the latent.
 #[derive(Clone, Copy)]
-pub(super) struct Units {
-    pub(super) input: usize,
-    pub(super) output: usize,
+pub(crate) struct Units {
+    pub(crate) input: usize,
+    pub(crate) output: usize,
+}
+
+/// `run`, from pictures to pictures of the same size, over the tiles of `x`; tiles begin and end with cells of `factor`
+/// pixels, so that the last ones see `edge` beyond the picture.
+///
+/// # Shapes
+///
+/// - x and output: `[N, 3, H, W]`
+pub(crate) fn in_tiles<B: Backend>(
+    x: Tensor<B, 4>,
+    tiling: Option<Tiling>,
+    factor: usize,
+    edge: Edge,
+    run: impl Fn(Tensor<B, 4>) -> Tensor<B, 4>,
+) -> Tensor<B, 4> {
+    let [_, _, h, w] = x.dims();
+    if tiling.is_none_or(|tiling| tiling.holds([h, w], factor)) {
+        return run(x);
+    }
+    let cells = [h, w].map(|n| n.next_multiple_of(factor));
+    let units = Units {
+        input: factor,
+        output: factor,
+    };
+    let whole = tiled(pad(x, NONE, edge, cells), tiling, units, run);
+    crop(whole, NONE, [h, w])
 }
 
 /// `run` over the tiles of `x`, blended; over all of `x` at once where it is no larger than a tile or there is no tiling.
@@ -71,7 +103,7 @@ pub(super) struct Units {
 ///
 /// - x: `[N, C, H, W]`; what is beyond whole units belongs to the last tile
 /// - output: `[N, C', H / units.input * units.output, W / units.input * units.output]`, rounded down
-pub(super) fn tiled<B: Backend>(
+pub(crate) fn tiled<B: Backend>(
     x: Tensor<B, 4>,
     tiling: Option<Tiling>,
     units: Units,
