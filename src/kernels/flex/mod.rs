@@ -1,6 +1,7 @@
 //! Kernels for the CPU, in f32; other precisions take the plain way.
 
 mod convolution;
+mod matrix;
 mod norm;
 mod simd;
 #[cfg(test)]
