@@ -73,6 +73,23 @@ pub trait Backend: burn::tensor::backend::Backend {
         plain::group_norm_backward(x, weight, bias, gradient, options)
     }
 
+    /// Attention, `softmax(query key^T / sqrt(D)) value` for each head; the heads lie side by side in the channels, `D`
+    /// of them each.
+    ///
+    /// # Shapes
+    ///
+    /// - query: `[N, T, C]`
+    /// - key, value: `[N, T', C]`, or `[1, T', C]` for all
+    /// - output: `[N, T, C]`
+    fn multi_head_attention(
+        query: Tensor<Self, 3>,
+        key: Tensor<Self, 3>,
+        value: Tensor<Self, 3>,
+        heads: usize,
+    ) -> Tensor<Self, 3> {
+        plain::multi_head_attention(query, key, value, heads)
+    }
+
     /// The exact GELU, `x * P(X <= x)` of a standard normal `X`.
     ///
     /// # Shapes

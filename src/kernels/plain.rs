@@ -3,7 +3,7 @@
 use crate::backend::{Backend, GroupNormOptions};
 use crate::precision::{narrow, widen};
 use burn::tensor::activation::sigmoid;
-use burn::tensor::module::conv2d;
+use burn::tensor::module::{attention, conv2d};
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Tensor, TensorPrimitive};
 use std::f64::consts::{FRAC_1_SQRT_2, PI};
@@ -143,6 +143,43 @@ pub(crate) fn group_norm_backward<B: Backend>(
     let mean_gx = group_mean(g.clone() * normed.clone(), options.groups);
     let dx = (g - mean_g - normed * mean_gx) / deviation;
     (narrow(dx, dtype), weight_gradient, bias_gradient)
+}
+
+pub(crate) fn multi_head_attention<B: Backend>(
+    query: Tensor<B, 3>,
+    key: Tensor<B, 3>,
+    value: Tensor<B, 3>,
+    heads: usize,
+) -> Tensor<B, 3> {
+    let shape @ [n, tokens, channels] = query.dims();
+    let split = |x: Tensor<B, 3>| split_heads(for_batch(x, n), heads);
+    // burn's GPU kernel is used only with the default scale and without bias: leave the options alone.
+    let output = attention(
+        split(query),
+        split(key),
+        split(value),
+        None,
+        None,
+        Default::default(),
+    );
+    debug_assert_eq!(output.dims(), [n, heads, tokens, channels / heads]);
+    output.swap_dims(1, 2).reshape(shape)
+}
+
+/// `[N or 1, T, C]` -> `[N, T, C]`
+fn for_batch<B: Backend>(x: Tensor<B, 3>, n: usize) -> Tensor<B, 3> {
+    if x.dims()[0] == n {
+        x
+    } else {
+        x.repeat_dim(0, n)
+    }
+}
+
+/// `[N, T, C]` -> `[N, heads, T, C / heads]`
+fn split_heads<B: Backend>(x: Tensor<B, 3>, heads: usize) -> Tensor<B, 4> {
+    let [n, tokens, channels] = x.dims();
+    x.reshape([n, tokens, heads, channels / heads])
+        .swap_dims(1, 2)
 }
 
 /// `dy * (P(X <= x) + x p(x))`, with the normal distribution's density `p`.

@@ -31,6 +31,10 @@ impl<'a> Matrix<'a> {
         }
     }
 
+    pub(super) fn row_count(&self) -> usize {
+        self.rows
+    }
+
     pub(super) fn transposed(self) -> Self {
         Self {
             rows: self.columns,

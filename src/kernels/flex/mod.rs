@@ -1,5 +1,6 @@
 //! Kernels for the CPU, in f32; other precisions take the plain way.
 
+mod attention;
 mod convolution;
 mod matrix;
 mod norm;
@@ -9,6 +10,7 @@ mod tests;
 
 use crate::backend::{Backend, Flex, GroupNormOptions};
 use crate::kernels::plain;
+use attention::Attention;
 use burn::tensor::ops::ActivationOps;
 use burn::tensor::{DType, Tensor, TensorData, TensorPrimitive};
 use burn_flex::FlexTensor;
@@ -98,6 +100,21 @@ impl Backend for Flex {
             tensor(dw, [shape[1]]),
             tensor(db, [shape[1]]),
         )
+    }
+
+    fn multi_head_attention(
+        query: Tensor<Self, 3>,
+        key: Tensor<Self, 3>,
+        value: Tensor<Self, 3>,
+        heads: usize,
+    ) -> Tensor<Self, 3> {
+        if query.dtype() != DType::F32 {
+            return plain::multi_head_attention(query, key, value, heads);
+        }
+        let shape = query.dims();
+        let of = Attention::new(shape, key.dims(), heads);
+        let [query, key, value] = [values(query), values(key), values(value)];
+        tensor(of.forward(slice(&query), slice(&key), slice(&value)), shape)
     }
 
     /// burn's own: exact here, and in one pass.
