@@ -2,7 +2,6 @@
 
 use crate::kernels::plain;
 use burn::tensor::Tensor;
-use burn::tensor::activation::gelu;
 
 /// A burn backend and the model's own operations on it.
 ///
@@ -90,21 +89,20 @@ pub trait Backend: burn::tensor::backend::Backend {
         plain::multi_head_attention(query, key, value, heads)
     }
 
-    /// The exact GELU, `x * P(X <= x)` of a standard normal `X`.
+    /// GEGLU, `value * gelu(gate)` with `[value | gate] = x` and the exact GELU, `gelu(x) = x * P(X <= x)` of a standard
+    /// normal `X`.
     ///
     /// # Shapes
     ///
-    /// - x and output: any
-    fn exact_gelu<const D: usize>(x: Tensor<Self, D>) -> Tensor<Self, D> {
-        gelu(x)
+    /// - x: `[N, T, 2 C]`
+    /// - output: `[N, T, C]`
+    fn geglu(x: Tensor<Self, 3>) -> Tensor<Self, 3> {
+        plain::geglu(x)
     }
 
-    /// Gradient of [`exact_gelu`](Self::exact_gelu) for its input, from the gradient of its output.
-    fn exact_gelu_backward<const D: usize>(
-        x: Tensor<Self, D>,
-        gradient: Tensor<Self, D>,
-    ) -> Tensor<Self, D> {
-        plain::gelu_backward(x, gradient)
+    /// Gradient of [`geglu`](Self::geglu) for its input, from the gradient of its output.
+    fn geglu_backward(x: Tensor<Self, 3>, gradient: Tensor<Self, 3>) -> Tensor<Self, 3> {
+        plain::geglu_backward(x, gradient)
     }
 }
 

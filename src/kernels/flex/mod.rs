@@ -2,6 +2,7 @@
 
 mod attention;
 mod convolution;
+mod geglu;
 mod matrix;
 mod norm;
 mod simd;
@@ -11,7 +12,6 @@ mod tests;
 use crate::backend::{Backend, Flex, GroupNormOptions};
 use crate::kernels::plain;
 use attention::Attention;
-use burn::tensor::ops::ActivationOps;
 use burn::tensor::{DType, Tensor, TensorData, TensorPrimitive};
 use burn_flex::FlexTensor;
 use convolution::Convolution;
@@ -117,14 +117,26 @@ impl Backend for Flex {
         tensor(of.forward(slice(&query), slice(&key), slice(&value)), shape)
     }
 
-    /// burn's own: exact here, and in one pass.
-    fn exact_gelu_backward<const D: usize>(
-        x: Tensor<Self, D>,
-        gradient: Tensor<Self, D>,
-    ) -> Tensor<Self, D> {
-        let [x, gradient] = [x, gradient].map(|tensor| tensor.into_primitive().tensor());
-        let dx = <Self as ActivationOps<Self>>::gelu_backward(x, gradient);
-        Tensor::from_primitive(TensorPrimitive::Float(dx))
+    fn geglu(x: Tensor<Self, 3>) -> Tensor<Self, 3> {
+        if x.dtype() != DType::F32 {
+            return plain::geglu(x);
+        }
+        let [n, tokens, double] = x.dims();
+        let x = values(x);
+        tensor(
+            geglu::forward(slice(&x), double / 2),
+            [n, tokens, double / 2],
+        )
+    }
+
+    fn geglu_backward(x: Tensor<Self, 3>, gradient: Tensor<Self, 3>) -> Tensor<Self, 3> {
+        if x.dtype() != DType::F32 {
+            return plain::geglu_backward(x, gradient);
+        }
+        let shape = x.dims();
+        let [x, gradient] = [values(x), values(gradient)];
+        let dx = geglu::backward(slice(&x), slice(&gradient), shape[2] / 2);
+        tensor(dx, shape)
     }
 }
 

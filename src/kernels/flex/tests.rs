@@ -102,6 +102,20 @@ fn attention_shows_what_is_not_a_number() {
 }
 
 #[test]
+fn geglu_and_its_gradient_are_the_plain_ones() {
+    for [n, tokens, width] in [[1, 1, 1], [2, 3, 5], [1, 7, 64], [3, 50, 112]] {
+        // Gates far out on both sides, too.
+        let x = random([n, tokens, 2 * width]) * 3.0;
+        let gradient = random([n, tokens, width]);
+        assert_close(Flex::geglu(x.clone()), plain::geglu(x.clone()));
+        assert_close(
+            Flex::geglu_backward(x.clone(), gradient.clone()),
+            plain::geglu_backward(x, gradient),
+        );
+    }
+}
+
+#[test]
 fn group_norm_and_its_gradients_are_the_plain_ones() {
     for silu in [false, true] {
         for (shape, groups) in [
