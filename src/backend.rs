@@ -72,6 +72,21 @@ pub trait Backend: burn::tensor::backend::Backend {
         plain::group_norm_backward(x, weight, bias, gradient, options)
     }
 
+    /// Layer norm: `(x - mean) / sqrt(var + epsilon) * weight + bias`, mean and variance over each token's channels.
+    ///
+    /// # Shapes
+    ///
+    /// - x and output: `[N, T, C]`
+    /// - weight and bias: `[C]`
+    fn token_norm(
+        x: Tensor<Self, 3>,
+        weight: Tensor<Self, 1>,
+        bias: Tensor<Self, 1>,
+        epsilon: f64,
+    ) -> Tensor<Self, 3> {
+        plain::token_norm(x, weight, bias, epsilon)
+    }
+
     /// Attention, `softmax(query key^T / sqrt(D)) value` for each head; the heads lie side by side in the channels, `D`
     /// of them each.
     ///

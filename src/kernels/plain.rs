@@ -145,6 +145,24 @@ pub(crate) fn group_norm_backward<B: Backend>(
     (narrow(dx, dtype), weight_gradient, bias_gradient)
 }
 
+/// Not burn's own, which on flex takes the variance as the difference of two large numbers.
+pub(crate) fn token_norm<B: Backend>(
+    x: Tensor<B, 3>,
+    weight: Tensor<B, 1>,
+    bias: Tensor<B, 1>,
+    epsilon: f64,
+) -> Tensor<B, 3> {
+    let dtype = x.dtype();
+    let x = widen(x);
+    let centred = x.clone() - x.mean_dim(2);
+    let variance = (centred.clone() * centred.clone()).mean_dim(2);
+    let normed = centred / (variance + epsilon).sqrt();
+    narrow(
+        normed * widen(weight).unsqueeze() + widen(bias).unsqueeze(),
+        dtype,
+    )
+}
+
 pub(crate) fn multi_head_attention<B: Backend>(
     query: Tensor<B, 3>,
     key: Tensor<B, 3>,

@@ -135,7 +135,12 @@ impl Attention {
             let rows = rows.zip(output.chunks_exact_mut(size)).zip(&mut softmax);
             vectorised(
                 #[inline(always)]
-                || rows.for_each(|((scores, output), softmax)| softmax.weigh(scores, output)),
+                || {
+                    // Not `for_each`, which is compiled apart and not vectorised for this CPU.
+                    for ((scores, output), softmax) in rows {
+                        softmax.weigh(scores, output);
+                    }
+                },
             );
             multiply(
                 Matrix::rows(scores, queries, count),

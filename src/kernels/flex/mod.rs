@@ -15,7 +15,7 @@ use attention::Attention;
 use burn::tensor::{DType, Tensor, TensorData, TensorPrimitive};
 use burn_flex::FlexTensor;
 use convolution::Convolution;
-use norm::GroupNorm;
+use norm::{GroupNorm, token_norm};
 
 impl Backend for Flex {
     fn convolution(
@@ -100,6 +100,21 @@ impl Backend for Flex {
             tensor(dw, [shape[1]]),
             tensor(db, [shape[1]]),
         )
+    }
+
+    fn token_norm(
+        x: Tensor<Self, 3>,
+        weight: Tensor<Self, 1>,
+        bias: Tensor<Self, 1>,
+        epsilon: f64,
+    ) -> Tensor<Self, 3> {
+        if x.dtype() != DType::F32 {
+            return plain::token_norm(x, weight, bias, epsilon);
+        }
+        let shape = x.dims();
+        let [x, weight, bias] = [values(x), values(weight), values(bias)];
+        let output = token_norm(slice(&x), slice(&weight), slice(&bias), epsilon);
+        tensor(output, shape)
     }
 
     fn multi_head_attention(

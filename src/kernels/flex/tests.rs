@@ -102,6 +102,19 @@ fn attention_shows_what_is_not_a_number() {
 }
 
 #[test]
+fn token_norm_is_the_plain_one() {
+    for shape @ [.., channels] in [[1, 1, 1], [2, 3, 5], [1, 9, 1100], [3, 50, 96]] {
+        // A mean far from zero, beside which the variance must not be lost.
+        let x = random(shape) + 100.0;
+        let [weight, bias] = [(); 2].map(|()| random([channels]));
+        assert_close(
+            Flex::token_norm(x.clone(), weight.clone(), bias.clone(), 1e-5),
+            plain::token_norm(x, weight, bias, 1e-5),
+        );
+    }
+}
+
+#[test]
 fn geglu_and_its_gradient_are_the_plain_ones() {
     for [n, tokens, width] in [[1, 1, 1], [2, 3, 5], [1, 7, 64], [3, 50, 112]] {
         // Gates far out on both sides, too.
