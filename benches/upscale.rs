@@ -1,4 +1,5 @@
-//! `cargo bench`: the shuffles, one UNet pass, and a whole picture to 1080p, on the default CPU backend.
+//! `cargo bench`: the shuffles, attention and GEGLU at the full-size model's shapes of 512x512, one UNet pass, and a whole
+//! picture to 1080p, on the default CPU backend.
 //!
 //! `GENDR_PIX_BENCH_SD21=1 cargo bench` adds a 512x512 pass of the full-size model (random weights, 3.5 GB).
 
@@ -6,7 +7,7 @@ use burn::tensor::{Distribution, Tensor};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use gendr_pix::backend::Default as B;
 use gendr_pix::shuffle::{pixel_shuffle, pixel_unshuffle};
-use gendr_pix::{GenDrPix, GenDrPixConfig, Padding, Upscale};
+use gendr_pix::{Backend, GenDrPix, GenDrPixConfig, Padding, Upscale};
 use image::DynamicImage;
 use std::hint::black_box;
 use std::time::Duration;
@@ -22,6 +23,40 @@ fn shuffles(c: &mut Criterion) {
     group.bench_function("pixel_shuffle", |b| {
         b.iter(|| black_box(pixel_shuffle(folded.clone(), 8)));
     });
+}
+
+/// The throughput is multiply-accumulates.
+fn attention(c: &mut Criterion) {
+    let device = std::default::Default::default();
+    let random = |shape| Tensor::<B, 3>::random(shape, Distribution::Default, &device);
+    let mut group = c.benchmark_group("attention, heads of 64");
+    group.sample_size(10);
+    for (queries, keys, heads) in [
+        (4096, 4096, 5),
+        (1024, 1024, 10),
+        (256, 256, 20),
+        (64, 64, 20),
+        (4096, 77, 5),
+    ] {
+        let channels = 64 * heads;
+        let query = random([1, queries, channels]);
+        let [key, value] = [(); 2].map(|()| random([1, keys, channels]));
+        let macs = 2 * queries * keys * channels;
+        group.throughput(Throughput::Elements(macs as u64));
+        group.bench_function(format!("{queries} by {keys} tokens, {heads} heads"), |b| {
+            b.iter(|| B::multi_head_attention(query.clone(), key.clone(), value.clone(), heads));
+        });
+    }
+}
+
+fn geglu(c: &mut Criterion) {
+    let x = Tensor::<B, 3>::random(
+        [1, 4096, 2560],
+        Distribution::Default,
+        &std::default::Default::default(),
+    );
+    let mut group = c.benchmark_group("4096 tokens");
+    group.bench_function("geglu", |b| b.iter(|| B::geglu(x.clone())));
 }
 
 /// One pass without guidance; the throughput is multiply-accumulates.
@@ -59,5 +94,5 @@ fn pictures(c: &mut Criterion) {
     group.bench_function("nano", |b| b.iter(|| model.upscale(&picture).unwrap()));
 }
 
-criterion_group!(benches, shuffles, passes, pictures);
+criterion_group!(benches, shuffles, attention, geglu, passes, pictures);
 criterion_main!(benches);

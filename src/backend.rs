@@ -2,7 +2,6 @@
 
 use crate::kernels::plain;
 use burn::tensor::Tensor;
-use burn::tensor::activation::gelu;
 
 /// A burn backend and the model's own operations on it.
 ///
@@ -73,21 +72,52 @@ pub trait Backend: burn::tensor::backend::Backend {
         plain::group_norm_backward(x, weight, bias, gradient, options)
     }
 
-    /// The exact GELU, `x * P(X <= x)` of a standard normal `X`.
+    /// Layer norm: `(x - mean) / sqrt(var + epsilon) * weight + bias`, mean and variance over each token's channels.
     ///
     /// # Shapes
     ///
-    /// - x and output: any
-    fn exact_gelu<const D: usize>(x: Tensor<Self, D>) -> Tensor<Self, D> {
-        gelu(x)
+    /// - x and output: `[N, T, C]`
+    /// - weight and bias: `[C]`
+    fn token_norm(
+        x: Tensor<Self, 3>,
+        weight: Tensor<Self, 1>,
+        bias: Tensor<Self, 1>,
+        epsilon: f64,
+    ) -> Tensor<Self, 3> {
+        plain::token_norm(x, weight, bias, epsilon)
     }
 
-    /// Gradient of [`exact_gelu`](Self::exact_gelu) for its input, from the gradient of its output.
-    fn exact_gelu_backward<const D: usize>(
-        x: Tensor<Self, D>,
-        gradient: Tensor<Self, D>,
-    ) -> Tensor<Self, D> {
-        plain::gelu_backward(x, gradient)
+    /// Attention, `softmax(query key^T / sqrt(D)) value` for each head; the heads lie side by side in the channels, `D`
+    /// of them each.
+    ///
+    /// # Shapes
+    ///
+    /// - query: `[N, T, C]`
+    /// - key, value: `[N, T', C]`, or `[1, T', C]` for all
+    /// - output: `[N, T, C]`
+    fn multi_head_attention(
+        query: Tensor<Self, 3>,
+        key: Tensor<Self, 3>,
+        value: Tensor<Self, 3>,
+        heads: usize,
+    ) -> Tensor<Self, 3> {
+        plain::multi_head_attention(query, key, value, heads)
+    }
+
+    /// GEGLU, `value * gelu(gate)` with `[value | gate] = x` and the exact GELU, `gelu(x) = x * P(X <= x)` of a standard
+    /// normal `X`.
+    ///
+    /// # Shapes
+    ///
+    /// - x: `[N, T, 2 C]`
+    /// - output: `[N, T, C]`
+    fn geglu(x: Tensor<Self, 3>) -> Tensor<Self, 3> {
+        plain::geglu(x)
+    }
+
+    /// Gradient of [`geglu`](Self::geglu) for its input, from the gradient of its output.
+    fn geglu_backward(x: Tensor<Self, 3>, gradient: Tensor<Self, 3>) -> Tensor<Self, 3> {
+        plain::geglu_backward(x, gradient)
     }
 }
 

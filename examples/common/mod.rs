@@ -11,6 +11,7 @@ pub fn size(text: &str) -> Result<(u32, u32), String> {
 }
 
 /// A picture to work on: its content does not matter, but that it has some.
+#[allow(dead_code, reason = "not every example measures whole pictures")]
 pub fn picture(width: u32, height: u32) -> DynamicImage {
     DynamicImage::ImageRgb8(RgbImage::from_fn(width, height, |x, y| {
         image::Rgb([
@@ -37,6 +38,7 @@ pub fn median_seconds<E>(
 }
 
 /// The process's largest resident size in bytes, where the system tells (Linux).
+#[allow(dead_code, reason = "not every example measures whole pictures")]
 pub fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status

@@ -67,17 +67,17 @@ impl<B: Backend> Backward<B, 3> for GroupNorm {
 }
 
 #[derive(Debug)]
-struct Gelu<const D: usize>;
+struct Geglu;
 
-impl<B: Backend, const D: usize> Backward<B, 1> for Gelu<D> {
+impl<B: Backend> Backward<B, 1> for Geglu {
     /// The input.
     type State = FloatTensor<B>;
 
     fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let gradient: Tensor<B, D> = wrap(grads.consume::<B>(&ops.node));
+        let gradient = wrap(grads.consume::<B>(&ops.node));
         let [node] = ops.parents;
         if let Some(node) = node {
-            let dx = B::exact_gelu_backward(wrap(ops.state), gradient);
+            let dx = B::geglu_backward(wrap(ops.state), gradient);
             grads.register::<B>(node.id, unwrap(dx));
         }
     }
@@ -131,10 +131,10 @@ impl<B: Backend, C: CheckpointStrategy> Backend for Autodiff<B, C> {
         )
     }
 
-    fn exact_gelu<const D: usize>(x: Tensor<Self, D>) -> Tensor<Self, D> {
+    fn geglu(x: Tensor<Self, 3>) -> Tensor<Self, 3> {
         let x = unwrap(x);
-        let output = unwrap(B::exact_gelu::<D>(wrap(x.primitive.clone())));
-        let node = Gelu::<D>.prepare::<C>([x.node.clone()]);
+        let output = unwrap(B::geglu(wrap(x.primitive.clone())));
+        let node = Geglu.prepare::<C>([x.node.clone()]);
         wrap(match node.compute_bound().stateful() {
             OpsKind::Tracked(step) => step.finish(x.primitive, output),
             OpsKind::UnTracked(step) => step.finish(output),

@@ -2,8 +2,8 @@
 
 use crate::backend::{Backend, GroupNormOptions};
 use crate::precision::{narrow, widen};
-use burn::tensor::activation::sigmoid;
-use burn::tensor::module::conv2d;
+use burn::tensor::activation::{gelu, sigmoid};
+use burn::tensor::module::{attention, conv2d};
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Tensor, TensorPrimitive};
 use std::f64::consts::{FRAC_1_SQRT_2, PI};
@@ -145,18 +145,84 @@ pub(crate) fn group_norm_backward<B: Backend>(
     (narrow(dx, dtype), weight_gradient, bias_gradient)
 }
 
-/// `dy * (P(X <= x) + x p(x))`, with the normal distribution's density `p`.
+/// Not burn's own, which on flex takes the variance as the difference of two large numbers.
+pub(crate) fn token_norm<B: Backend>(
+    x: Tensor<B, 3>,
+    weight: Tensor<B, 1>,
+    bias: Tensor<B, 1>,
+    epsilon: f64,
+) -> Tensor<B, 3> {
+    let dtype = x.dtype();
+    let x = widen(x);
+    let centred = x.clone() - x.mean_dim(2);
+    let variance = (centred.clone() * centred.clone()).mean_dim(2);
+    let normed = centred / (variance + epsilon).sqrt();
+    narrow(
+        normed * widen(weight).unsqueeze() + widen(bias).unsqueeze(),
+        dtype,
+    )
+}
+
+pub(crate) fn multi_head_attention<B: Backend>(
+    query: Tensor<B, 3>,
+    key: Tensor<B, 3>,
+    value: Tensor<B, 3>,
+    heads: usize,
+) -> Tensor<B, 3> {
+    let shape @ [n, tokens, channels] = query.dims();
+    let split = |x: Tensor<B, 3>| split_heads(for_batch(x, n), heads);
+    // burn's GPU kernel is used only with the default scale and without bias: leave the options alone.
+    let output = attention(
+        split(query),
+        split(key),
+        split(value),
+        None,
+        None,
+        Default::default(),
+    );
+    debug_assert_eq!(output.dims(), [n, heads, tokens, channels / heads]);
+    output.swap_dims(1, 2).reshape(shape)
+}
+
+/// `[N or 1, T, C]` -> `[N, T, C]`
+fn for_batch<B: Backend>(x: Tensor<B, 3>, n: usize) -> Tensor<B, 3> {
+    if x.dims()[0] == n {
+        x
+    } else {
+        x.repeat_dim(0, n)
+    }
+}
+
+/// `[N, T, C]` -> `[N, heads, T, C / heads]`
+fn split_heads<B: Backend>(x: Tensor<B, 3>, heads: usize) -> Tensor<B, 4> {
+    let [n, tokens, channels] = x.dims();
+    x.reshape([n, tokens, heads, channels / heads])
+        .swap_dims(1, 2)
+}
+
+/// `[N, T, 2 C]` -> two of `[N, T, C]`
+fn halves<B: Backend>(x: Tensor<B, 3>) -> [Tensor<B, 3>; 2] {
+    let width = x.dims()[2] / 2;
+    [x.clone().narrow(2, 0, width), x.narrow(2, width, width)]
+}
+
+pub(crate) fn geglu<B: Backend>(x: Tensor<B, 3>) -> Tensor<B, 3> {
+    let [value, gate] = halves(x);
+    value * gelu(gate)
+}
+
+/// `dvalue = dy gelu(gate)` and `dgate = dy value gelu'(gate)`, where `gelu'(x) = P(X <= x) + x p(x)` with the normal
+/// distribution's density `p`.
 ///
 /// burn 0.21's own takes the derivative of the approximation by tanh, good to three digits, on most backends.
-pub(crate) fn gelu_backward<B: Backend, const D: usize>(
-    x: Tensor<B, D>,
-    gradient: Tensor<B, D>,
-) -> Tensor<B, D> {
+pub(crate) fn geglu_backward<B: Backend>(x: Tensor<B, 3>, gradient: Tensor<B, 3>) -> Tensor<B, 3> {
     let dtype = x.dtype();
-    let (x, gradient) = (widen(x), widen(gradient));
+    let ([value, x], gradient) = (halves(widen(x)), widen(gradient));
     let below = ((x.clone() * FRAC_1_SQRT_2).erf() + 1.0) * 0.5;
     let density = (x.clone() * x.clone() * -0.5).exp() * (2.0 * PI).sqrt().recip();
-    narrow(gradient * (below + x * density), dtype)
+    let value_gradient = gradient.clone() * x.clone() * below.clone();
+    let gate_gradient = gradient * value * (below + x * density);
+    narrow(Tensor::cat(vec![value_gradient, gate_gradient], 2), dtype)
 }
 
 /// `[C]` -> `[1, C, 1, 1]`, in f32 at least.

@@ -2,7 +2,6 @@
 
 use super::NORM_EPSILON;
 use crate::backend::Backend;
-use crate::unet::attention::attend;
 use crate::unet::norm::GroupNorm;
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
@@ -37,9 +36,9 @@ impl<B: Backend> SpatialAttention<B> {
     pub fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
         let [n, c, h, w] = x.dims();
         let tokens = self.tokens(x.clone());
-        let head = |linear: &Linear<B>| linear.forward(tokens.clone()).unsqueeze_dim(1);
-        let out = attend(head(&self.to_q), head(&self.to_k), head(&self.to_v)); // [N, 1, H * W, C]
-        let out = self.to_out[0].forward(out.squeeze_dim::<3>(1)); // [N, H * W, C]
+        let [query, key, value] =
+            [&self.to_q, &self.to_k, &self.to_v].map(|linear| linear.forward(tokens.clone()));
+        let out = self.to_out[0].forward(B::multi_head_attention(query, key, value, 1)); // [N, H * W, C]
         x + out.swap_dims(1, 2).reshape([n, c, h, w])
     }
 

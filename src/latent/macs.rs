@@ -4,6 +4,22 @@ use super::config::VaeConfig;
 use crate::config::PICTURE_CHANNELS;
 use crate::unet::Macs;
 
+impl Macs {
+    /// Adds a convolution of kernel side `side` with `pixels` outputs.
+    fn conv(&mut self, pixels: usize, [input, output]: [usize; 2], side: usize) {
+        self.layers += (pixels * input * output * side * side) as u64;
+    }
+
+    /// Adds a ResNet block's convolutions.
+    fn resnet(&mut self, pixels: usize, [input, output]: [usize; 2]) {
+        self.conv(pixels, [input, output], 3);
+        self.conv(pixels, [output, output], 3);
+        if input != output {
+            self.conv(pixels, [input, output], 1);
+        }
+    }
+}
+
 impl VaeConfig {
     /// Counts the encoding of a picture of `height` x `width`, untiled.
     pub fn encoder_macs(&self, height: usize, width: usize) -> Macs {

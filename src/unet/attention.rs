@@ -4,7 +4,6 @@ use crate::backend::Backend;
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::Tensor;
-use burn::tensor::module::attention;
 
 /// `softmax(q k^T / sqrt(head size)) v` for each head, with linear maps before and after.
 ///
@@ -19,11 +18,11 @@ pub struct Attention<B: Backend> {
     heads: usize,
 }
 
-/// Keys and values of an attention, `[N, heads, T, head size]` each.
+/// Keys and values of an attention, `[N, T, C]` each.
 #[derive(Clone, Debug)]
 pub struct KeyValue<B: Backend> {
-    key: Tensor<B, 4>,
-    value: Tensor<B, 4>,
+    key: Tensor<B, 3>,
+    value: Tensor<B, 3>,
 }
 
 impl<B: Backend> Attention<B> {
@@ -46,8 +45,8 @@ impl<B: Backend> Attention<B> {
     /// Keys and values of what is attended to, `[N, T, context]`.
     pub fn key_value(&self, context: Tensor<B, 3>) -> KeyValue<B> {
         KeyValue {
-            key: self.split_heads(self.to_k.forward(context.clone())),
-            value: self.split_heads(self.to_v.forward(context)),
+            key: self.to_k.forward(context.clone()),
+            value: self.to_v.forward(context),
         }
     }
 
@@ -56,37 +55,8 @@ impl<B: Backend> Attention<B> {
     /// - input and output: `[N, T, C]`
     /// - keys and values: of `N` or of one batch entry, which then serves all
     pub fn forward(&self, x: Tensor<B, 3>, context: KeyValue<B>) -> Tensor<B, 3> {
-        let [n, tokens, channels] = x.dims();
-        let query = self.split_heads(self.to_q.forward(x));
-        let KeyValue { mut key, mut value } = context;
-        if key.dims()[0] != n {
-            key = key.repeat_dim(0, n);
-            value = value.repeat_dim(0, n);
-        }
-        let out = attend(query, key, value); // [N, heads, T, head size]
-        self.to_out[0].forward(out.swap_dims(1, 2).reshape([n, tokens, channels]))
+        let query = self.to_q.forward(x);
+        let KeyValue { key, value } = context;
+        self.to_out[0].forward(B::multi_head_attention(query, key, value, self.heads))
     }
-
-    /// `[N, T, C]` -> `[N, heads, T, C / heads]`
-    fn split_heads(&self, x: Tensor<B, 3>) -> Tensor<B, 4> {
-        let [n, tokens, channels] = x.dims();
-        x.reshape([n, tokens, self.heads, channels / self.heads])
-            .swap_dims(1, 2)
-    }
-}
-
-/// `softmax(q k^T / sqrt(D)) v`.
-///
-/// # Shapes
-///
-/// - query: `[N, heads, T, D]`
-/// - key, value: `[N, heads, T', D]`
-/// - output: `[N, heads, T, D]`
-pub fn attend<B: Backend>(
-    query: Tensor<B, 4>,
-    key: Tensor<B, 4>,
-    value: Tensor<B, 4>,
-) -> Tensor<B, 4> {
-    // burn's GPU kernel is used only with the default scale and without bias: leave the options alone.
-    attention(query, key, value, None, None, Default::default())
 }

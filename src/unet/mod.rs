@@ -13,6 +13,7 @@ mod features;
 mod gradients;
 mod macs;
 pub(crate) mod norm;
+mod operations;
 #[cfg(all(test, feature = "flex"))]
 mod parity;
 pub(crate) mod resnet;
@@ -23,6 +24,7 @@ pub use config::UNetConfig;
 #[cfg(feature = "train")]
 pub use features::Feature;
 pub use macs::Macs;
+pub use operations::Operation;
 
 use crate::backend::Backend;
 use crate::error::Result;

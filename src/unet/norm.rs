@@ -1,7 +1,6 @@
 //! Group norm and layer norm, with statistics in f32 whatever the precision of the activations.
 
 use crate::backend::{Backend, GroupNormOptions};
-use crate::precision::{narrow, widen};
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
@@ -73,14 +72,7 @@ impl<B: Backend> LayerNorm<B> {
     ///
     /// - input and output: `[N, T, C]`
     pub fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
-        let dtype = x.dtype();
-        let x = widen(x);
-        let centred = x.clone() - x.mean_dim(2);
-        let variance = (centred.clone() * centred.clone()).mean_dim(2);
-        let normed = centred / (variance + self.epsilon).sqrt();
-        let weight = widen(self.weight.val()).unsqueeze();
-        let bias = widen(self.bias.val()).unsqueeze();
-        narrow(normed * weight + bias, dtype)
+        B::token_norm(x, self.weight.val(), self.bias.val(), self.epsilon)
     }
 }
 

@@ -98,7 +98,7 @@ impl<B: Backend> TransformerBlock<B> {
     }
 }
 
-/// `out(value * B::exact_gelu(gate))` with `[value | gate] = proj(x)` (GEGLU; Shazeer, arXiv 2002.05202).
+/// `out(geglu(proj(x)))` (Shazeer, "GLU Variants Improve Transformer", arXiv 2002.05202).
 #[derive(Module, Debug)]
 pub struct FeedForward<B: Backend> {
     proj: Linear<B>,
@@ -115,9 +115,6 @@ impl<B: Backend> FeedForward<B> {
     }
 
     fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
-        let mut halves = self.proj.forward(x).chunk(2, 2).into_iter();
-        let (value, gate) = (halves.next(), halves.next());
-        let (value, gate) = value.zip(gate).expect("chunk(2) gives two halves");
-        self.out.forward(value * B::exact_gelu(gate))
+        self.out.forward(B::geglu(self.proj.forward(x)))
     }
 }

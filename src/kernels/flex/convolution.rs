@@ -1,6 +1,7 @@
 //! Convolution as matrix products over tiles of pixels: each pixel's neighbourhood is gathered into a column, and
 //! the weight matrix is multiplied with the columns (im2col, a cache-sized part at a time).
 
+use super::matrix::{Matrix, multiply};
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -296,72 +297,5 @@ fn copy_padded(line: &[f32], start: isize, stride: usize, values: &mut [f32]) {
                 .copied()
                 .unwrap_or(0.0);
         }
-    }
-}
-
-/// A view of values as a matrix.
-struct Matrix<'a> {
-    values: &'a [f32],
-    rows: usize,
-    columns: usize,
-    row_stride: usize,
-    column_stride: usize,
-}
-
-impl<'a> Matrix<'a> {
-    fn rows(values: &'a [f32], rows: usize, columns: usize) -> Self {
-        assert_eq!(
-            values.len(),
-            rows * columns,
-            "not a {rows}x{columns} matrix"
-        );
-        Self {
-            values,
-            rows,
-            columns,
-            row_stride: columns,
-            column_stride: 1,
-        }
-    }
-
-    fn transposed(self) -> Self {
-        Self {
-            rows: self.columns,
-            columns: self.rows,
-            row_stride: self.column_stride,
-            column_stride: self.row_stride,
-            ..self
-        }
-    }
-}
-
-/// `output = a b`, or `output += a b`, row after row, on this thread.
-fn multiply(a: Matrix, b: Matrix, output: &mut [f32], add: bool) {
-    assert_eq!(a.columns, b.rows, "shapes disagree");
-    assert_eq!(output.len(), a.rows * b.columns, "shapes disagree");
-    // SAFETY: the pointers are of live slices; `Matrix` and the asserts above keep every element that the shapes and
-    // strides reach inside them, and `output`, borrowed mutably, overlaps neither.
-    unsafe {
-        gemm::gemm(
-            a.rows,
-            b.columns,
-            a.columns,
-            output.as_mut_ptr(),
-            1,
-            b.columns as isize,
-            add,
-            a.values.as_ptr(),
-            a.column_stride as isize,
-            a.row_stride as isize,
-            b.values.as_ptr(),
-            b.column_stride as isize,
-            b.row_stride as isize,
-            1.0f32,
-            1.0f32,
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
     }
 }

@@ -1,6 +1,9 @@
 //! Kernels for the CPU, in f32; other precisions take the plain way.
 
+mod attention;
 mod convolution;
+mod geglu;
+mod matrix;
 mod norm;
 mod simd;
 #[cfg(test)]
@@ -8,11 +11,11 @@ mod tests;
 
 use crate::backend::{Backend, Flex, GroupNormOptions};
 use crate::kernels::plain;
-use burn::tensor::ops::ActivationOps;
+use attention::Attention;
 use burn::tensor::{DType, Tensor, TensorData, TensorPrimitive};
 use burn_flex::FlexTensor;
 use convolution::Convolution;
-use norm::GroupNorm;
+use norm::{GroupNorm, token_norm};
 
 impl Backend for Flex {
     fn convolution(
@@ -99,14 +102,56 @@ impl Backend for Flex {
         )
     }
 
-    /// burn's own: exact here, and in one pass.
-    fn exact_gelu_backward<const D: usize>(
-        x: Tensor<Self, D>,
-        gradient: Tensor<Self, D>,
-    ) -> Tensor<Self, D> {
-        let [x, gradient] = [x, gradient].map(|tensor| tensor.into_primitive().tensor());
-        let dx = <Self as ActivationOps<Self>>::gelu_backward(x, gradient);
-        Tensor::from_primitive(TensorPrimitive::Float(dx))
+    fn token_norm(
+        x: Tensor<Self, 3>,
+        weight: Tensor<Self, 1>,
+        bias: Tensor<Self, 1>,
+        epsilon: f64,
+    ) -> Tensor<Self, 3> {
+        if x.dtype() != DType::F32 {
+            return plain::token_norm(x, weight, bias, epsilon);
+        }
+        let shape = x.dims();
+        let [x, weight, bias] = [values(x), values(weight), values(bias)];
+        let output = token_norm(slice(&x), slice(&weight), slice(&bias), epsilon);
+        tensor(output, shape)
+    }
+
+    fn multi_head_attention(
+        query: Tensor<Self, 3>,
+        key: Tensor<Self, 3>,
+        value: Tensor<Self, 3>,
+        heads: usize,
+    ) -> Tensor<Self, 3> {
+        if query.dtype() != DType::F32 {
+            return plain::multi_head_attention(query, key, value, heads);
+        }
+        let shape = query.dims();
+        let of = Attention::new(shape, key.dims(), heads);
+        let [query, key, value] = [values(query), values(key), values(value)];
+        tensor(of.forward(slice(&query), slice(&key), slice(&value)), shape)
+    }
+
+    fn geglu(x: Tensor<Self, 3>) -> Tensor<Self, 3> {
+        if x.dtype() != DType::F32 {
+            return plain::geglu(x);
+        }
+        let [n, tokens, double] = x.dims();
+        let x = values(x);
+        tensor(
+            geglu::forward(slice(&x), double / 2),
+            [n, tokens, double / 2],
+        )
+    }
+
+    fn geglu_backward(x: Tensor<Self, 3>, gradient: Tensor<Self, 3>) -> Tensor<Self, 3> {
+        if x.dtype() != DType::F32 {
+            return plain::geglu_backward(x, gradient);
+        }
+        let shape = x.dims();
+        let [x, gradient] = [values(x), values(gradient)];
+        let dx = geglu::backward(slice(&x), slice(&gradient), shape[2] / 2);
+        tensor(dx, shape)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Group norm and SiLU in two passes over a group instead of a dozen over the picture.
+//! Group norm with SiLU, and layer norm, in two passes over a group or token instead of a dozen over the picture.
 
 use super::simd::{sigmoid, sums, vectorised};
 use crate::backend::GroupNormOptions;
@@ -147,6 +147,25 @@ impl<'a> GroupNorm<'a> {
         }
         of_channels
     }
+}
+
+/// Layer norm of tokens, `[.., C]`, that share a weight and a bias, `[C]`.
+pub(super) fn token_norm(x: &[f32], weight: &[f32], bias: &[f32], epsilon: f64) -> Vec<f32> {
+    let channels = weight.len();
+    let mut output = vec![0.0; x.len()];
+    let tokens = output.par_chunks_mut(channels).zip(x.par_chunks(channels));
+    tokens.for_each(|(y, x)| {
+        vectorised(
+            #[inline(always)]
+            || {
+                let Statistics { mean, inverse } = statistics(x, epsilon);
+                for ((y, x), (weight, bias)) in y.iter_mut().zip(x).zip(weight.iter().zip(bias)) {
+                    *y = (x - mean) * inverse * weight + bias;
+                }
+            },
+        );
+    });
+    output
 }
 
 struct Statistics {

@@ -68,6 +68,66 @@ fn views_are_read_in_their_own_order() {
     );
 }
 
+/// Shapes of query and key, and the heads: tokens over, at and below a tile, one token, several pictures with a context
+/// each and with one for all.
+const ATTENTIONS: [([usize; 3], [usize; 3], usize); 8] = [
+    ([1, 1, 6], [1, 1, 6], 2),
+    ([2, 3, 56], [2, 5, 56], 2),
+    ([1, 128, 64], [1, 512, 64], 1),
+    ([1, 129, 64], [1, 513, 64], 1),
+    ([3, 300, 96], [1, 77, 96], 3),
+    ([3, 130, 35], [3, 1, 35], 5),
+    ([2, 37, 24], [2, 1050, 24], 3),
+    ([1, 9, 512], [1, 9, 512], 1),
+];
+
+#[test]
+fn attention_is_the_plain_one() {
+    for (query, key, heads) in ATTENTIONS {
+        // Some scores far apart, so that the maximum moves from tile to tile.
+        let (query, key, value) = (random(query) * 3.0, random(key), random(key));
+        assert_close(
+            Flex::multi_head_attention(query.clone(), key.clone(), value.clone(), heads),
+            plain::multi_head_attention(query, key, value, heads),
+        );
+    }
+}
+
+#[test]
+fn attention_shows_what_is_not_a_number() {
+    let [query, value] = [(); 2].map(|()| random([1, 4, 8]));
+    let key = random::<3>([1, 4, 8]).slice_fill([0..1, 2..3], f32::NAN);
+    let found = Flex::multi_head_attention(query, key, value, 2);
+    assert!(found.is_nan().all().into_scalar());
+}
+
+#[test]
+fn token_norm_is_the_plain_one() {
+    for shape @ [.., channels] in [[1, 1, 1], [2, 3, 5], [1, 9, 1100], [3, 50, 96]] {
+        // A mean far from zero, beside which the variance must not be lost.
+        let x = random(shape) + 100.0;
+        let [weight, bias] = [(); 2].map(|()| random([channels]));
+        assert_close(
+            Flex::token_norm(x.clone(), weight.clone(), bias.clone(), 1e-5),
+            plain::token_norm(x, weight, bias, 1e-5),
+        );
+    }
+}
+
+#[test]
+fn geglu_and_its_gradient_are_the_plain_ones() {
+    for [n, tokens, width] in [[1, 1, 1], [2, 3, 5], [1, 7, 64], [3, 50, 112]] {
+        // Gates far out on both sides, too.
+        let x = random([n, tokens, 2 * width]) * 3.0;
+        let gradient = random([n, tokens, width]);
+        assert_close(Flex::geglu(x.clone()), plain::geglu(x.clone()));
+        assert_close(
+            Flex::geglu_backward(x.clone(), gradient.clone()),
+            plain::geglu_backward(x, gradient),
+        );
+    }
+}
+
 #[test]
 fn group_norm_and_its_gradients_are_the_plain_ones() {
     for silu in [false, true] {

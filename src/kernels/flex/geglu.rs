@@ -1,0 +1,65 @@
+//! GEGLU and its gradient in one pass: see the trait's and the plain body for the formulas.
+
+use super::simd::{erf, exp, vectorised};
+use rayon::prelude::*;
+use std::f32::consts::{FRAC_1_SQRT_2, PI};
+
+/// # Shapes
+///
+/// - x: `[.., 2 width]`
+/// - output: `[.., width]`
+pub(super) fn forward(x: &[f32], width: usize) -> Vec<f32> {
+    let mut output = vec![0.0; x.len() / 2];
+    let tokens = output.par_chunks_mut(width).zip(x.par_chunks(2 * width));
+    tokens.for_each(|(output, x)| {
+        let (value, gate) = x.split_at(width);
+        vectorised(
+            #[inline(always)]
+            || {
+                for ((output, value), gate) in output.iter_mut().zip(value).zip(gate) {
+                    *output = value * gate * below(*gate);
+                }
+            },
+        );
+    });
+    output
+}
+
+/// # Shapes
+///
+/// - x and output: `[.., 2 width]`
+/// - gradient: `[.., width]`
+pub(super) fn backward(x: &[f32], gradient: &[f32], width: usize) -> Vec<f32> {
+    let mut dx = vec![0.0; x.len()];
+    let tokens = dx.par_chunks_mut(2 * width).zip(x.par_chunks(2 * width));
+    let tokens = tokens.zip(gradient.par_chunks(width));
+    tokens.for_each(|((dx, x), gradient)| {
+        let (value, gate) = x.split_at(width);
+        let (dvalue, dgate) = dx.split_at_mut(width);
+        let inputs = value.iter().zip(gate).zip(gradient);
+        let outputs = dvalue.iter_mut().zip(dgate);
+        vectorised(
+            #[inline(always)]
+            || {
+                for ((dvalue, dgate), ((value, gate), dy)) in outputs.zip(inputs) {
+                    let below = below(*gate);
+                    *dvalue = dy * gate * below;
+                    *dgate = dy * value * (below + gate * density(*gate));
+                }
+            },
+        );
+    });
+    dx
+}
+
+/// `P(X <= x)` of a standard normal `X`.
+#[inline(always)]
+fn below(x: f32) -> f32 {
+    0.5 + 0.5 * erf(x * FRAC_1_SQRT_2)
+}
+
+/// The standard normal distribution's density.
+#[inline(always)]
+fn density(x: f32) -> f32 {
+    exp(-0.5 * x * x) / (2.0 * PI).sqrt()
+}

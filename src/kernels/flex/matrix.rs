@@ -1,0 +1,78 @@
+//! Matrix products on this thread, by the `gemm` crate.
+
+/// A view of values as a matrix.
+#[derive(Clone, Copy)]
+pub(super) struct Matrix<'a> {
+    values: &'a [f32],
+    rows: usize,
+    columns: usize,
+    row_stride: usize,
+    column_stride: usize,
+}
+
+impl<'a> Matrix<'a> {
+    /// Row after row.
+    pub(super) fn rows(values: &'a [f32], rows: usize, columns: usize) -> Self {
+        Self::strided(values, rows, columns, columns)
+    }
+
+    /// Rows that start `stride` values apart.
+    pub(super) fn strided(values: &'a [f32], rows: usize, columns: usize, stride: usize) -> Self {
+        assert!(
+            rows > 0 && columns > 0 && (rows - 1) * stride + columns <= values.len(),
+            "not a {rows}x{columns} matrix"
+        );
+        Self {
+            values,
+            rows,
+            columns,
+            row_stride: stride,
+            column_stride: 1,
+        }
+    }
+
+    pub(super) fn row_count(&self) -> usize {
+        self.rows
+    }
+
+    pub(super) fn transposed(self) -> Self {
+        Self {
+            rows: self.columns,
+            columns: self.rows,
+            row_stride: self.column_stride,
+            column_stride: self.row_stride,
+            ..self
+        }
+    }
+}
+
+/// `output = a b`, or `output += a b`, row after row.
+pub(super) fn multiply(a: Matrix, b: Matrix, output: &mut [f32], add: bool) {
+    assert_eq!(a.columns, b.rows, "shapes disagree");
+    assert_eq!(output.len(), a.rows * b.columns, "shapes disagree");
+    // SAFETY: the pointers are of live slices; `Matrix` and the asserts above keep every element that the shapes and
+    // strides reach inside them, and `output`, borrowed mutably, overlaps neither.
+    unsafe {
+        gemm::gemm(
+            a.rows,
+            b.columns,
+            a.columns,
+            output.as_mut_ptr(),
+            1,
+            b.columns as isize,
+            add,
+            a.values.as_ptr(),
+            a.column_stride as isize,
+            a.row_stride as isize,
+            b.values.as_ptr(),
+            b.column_stride as isize,
+            b.row_stride as isize,
+            1.0f32,
+            1.0f32,
+            false,
+            false,
+            false,
+            gemm::Parallelism::None,
+        );
+    }
+}

@@ -1,0 +1,237 @@
+//! The operations of a pass with their shapes, from the config alone.
+
+use super::config::UNetConfig;
+use super::transformer::FEED_FORWARD_RATIO;
+
+/// An operation of a pass over one picture. Concatenations, residual additions and enlargements are left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// [`Backend::convolution`](crate::Backend::convolution).
+    Convolution {
+        /// Channels of input and output.
+        channels: [usize; 2],
+        /// Height and width of the input.
+        size: [usize; 2],
+        /// Side of the kernel.
+        kernel: usize,
+        /// Step between the pixels that are kept.
+        stride: usize,
+    },
+    /// A linear map of tokens.
+    Linear {
+        /// Tokens.
+        tokens: usize,
+        /// Channels of input and output.
+        channels: [usize; 2],
+        /// Whether a bias is added.
+        bias: bool,
+    },
+    /// [`Backend::multi_head_attention`](crate::Backend::multi_head_attention).
+    Attention {
+        /// Tokens of the query.
+        queries: usize,
+        /// Tokens of key and value.
+        keys: usize,
+        /// Channels of a token.
+        channels: usize,
+        /// Heads side by side in them.
+        heads: usize,
+    },
+    /// [`Backend::group_norm`](crate::Backend::group_norm).
+    GroupNorm {
+        /// Channels.
+        channels: usize,
+        /// Height and width.
+        size: [usize; 2],
+        /// Whether SiLU follows.
+        silu: bool,
+    },
+    /// [`Backend::token_norm`](crate::Backend::token_norm).
+    TokenNorm {
+        /// Tokens.
+        tokens: usize,
+        /// Channels of a token.
+        channels: usize,
+    },
+    /// [`Backend::geglu`](crate::Backend::geglu).
+    Geglu {
+        /// Tokens.
+        tokens: usize,
+        /// Channels of the output, half of the input's.
+        channels: usize,
+    },
+}
+
+impl Operation {
+    /// Multiply-accumulates; none for norms and activations.
+    pub fn macs(self) -> u64 {
+        let macs = match self {
+            Self::Convolution {
+                channels: [input, output],
+                size: [h, w],
+                kernel,
+                stride,
+            } => h.div_ceil(stride) * w.div_ceil(stride) * input * output * kernel * kernel,
+            Self::Linear {
+                tokens,
+                channels: [input, output],
+                ..
+            } => tokens * input * output,
+            Self::Attention {
+                queries,
+                keys,
+                channels,
+                ..
+            } => 2 * queries * keys * channels,
+            Self::GroupNorm { .. } | Self::TokenNorm { .. } | Self::Geglu { .. } => 0,
+        };
+        macs as u64
+    }
+}
+
+/// A pass in order, and what comes before it.
+pub(super) struct Walk<'a> {
+    config: &'a UNetConfig,
+    /// Tokens of the prompt.
+    prompt: usize,
+    pub(super) operations: Vec<Operation>,
+    /// Multiply-accumulates of the layers whose input is the timestep or the prompt.
+    pub(super) folded: u64,
+}
+
+impl UNetConfig {
+    /// The operations of a pass over a sample of `height` x `width` (the picture's sides over 8) with a prompt of
+    /// `tokens` tokens, in order.
+    pub fn operations(&self, height: usize, width: usize, tokens: usize) -> Vec<Operation> {
+        Walk::new(self, [height, width], tokens).operations
+    }
+}
+
+impl<'a> Walk<'a> {
+    pub(super) fn new(config: &'a UNetConfig, [height, width]: [usize; 2], prompt: usize) -> Self {
+        let mut walk = Self {
+            config,
+            prompt,
+            operations: Vec::new(),
+            folded: 0,
+        };
+        let stages = config.stages();
+        let widest = config.block_out_channels[0];
+        // Of each stage: sides are halved, rounded up.
+        let size = |stage: usize| [height.div_ceil(1 << stage), width.div_ceil(1 << stage)];
+
+        let time = config.time_embed_dim;
+        walk.folded += (widest * time + time * time) as u64;
+        walk.convolution([config.in_channels, widest], size(0), 3, 1);
+        for stage in 0..stages {
+            let channels = config.block_out_channels[stage];
+            for widths in config.down_resnets(stage) {
+                walk.resnet(widths, size(stage));
+                if config.down_attention[stage] {
+                    walk.transformer(stage, size(stage));
+                }
+            }
+            if stage + 1 < stages {
+                walk.convolution([channels; 2], size(stage), 3, 2);
+            }
+        }
+        let last = stages - 1;
+        let deepest = config.block_out_channels[last];
+        walk.resnet([deepest; 2], size(last));
+        walk.transformer(last, size(last));
+        walk.resnet([deepest; 2], size(last));
+        for stage in (0..stages).rev() {
+            let channels = config.block_out_channels[stage];
+            for widths in config.up_resnets(stage) {
+                walk.resnet(widths, size(stage));
+                if config.has_up_attention(stage) {
+                    walk.transformer(stage, size(stage));
+                }
+            }
+            if stage > 0 {
+                walk.convolution([channels; 2], size(stage - 1), 3, 1);
+            }
+        }
+        walk.group_norm(widest, size(0), true);
+        walk.convolution([widest, config.out_channels], size(0), 3, 1);
+        walk
+    }
+
+    fn convolution(
+        &mut self,
+        channels: [usize; 2],
+        size: [usize; 2],
+        kernel: usize,
+        stride: usize,
+    ) {
+        self.operations.push(Operation::Convolution {
+            channels,
+            size,
+            kernel,
+            stride,
+        });
+    }
+
+    fn group_norm(&mut self, channels: usize, size: [usize; 2], silu: bool) {
+        self.operations.push(Operation::GroupNorm {
+            channels,
+            size,
+            silu,
+        });
+    }
+
+    fn resnet(&mut self, [input, output]: [usize; 2], size: [usize; 2]) {
+        self.folded += (self.config.time_embed_dim * output) as u64;
+        self.group_norm(input, size, true);
+        self.convolution([input, output], size, 3, 1);
+        self.group_norm(output, size, true);
+        self.convolution([output, output], size, 3, 1);
+        if input != output {
+            self.convolution([input, output], size, 1, 1);
+        }
+    }
+
+    fn transformer(&mut self, stage: usize, size: [usize; 2]) {
+        let channels = self.config.block_out_channels[stage];
+        let heads = self.config.num_heads[stage];
+        let tokens = size[0] * size[1];
+        let hidden = FEED_FORWARD_RATIO * channels;
+        let linear = |channels, bias| Operation::Linear {
+            tokens,
+            channels,
+            bias,
+        };
+        let attention = |keys| Operation::Attention {
+            queries: tokens,
+            keys,
+            channels,
+            heads,
+        };
+        let norm = Operation::TokenNorm { tokens, channels };
+        let square = [channels; 2];
+        let prompt = 2 * self.prompt * self.config.cross_attention_dim; // attn2: k, v
+        self.folded += (prompt * channels) as u64;
+        self.group_norm(channels, size, false);
+        self.operations.extend([
+            linear(square, true), // proj_in
+            norm,
+            linear(square, false), // attn1: q, k, v
+            linear(square, false),
+            linear(square, false),
+            attention(tokens),
+            linear(square, true),
+            norm,
+            linear(square, false), // attn2: q; its k and v are folded
+            attention(self.prompt),
+            linear(square, true),
+            norm,
+            linear([channels, 2 * hidden], true), // feed-forward
+            Operation::Geglu {
+                tokens,
+                channels: hidden,
+            },
+            linear([hidden, channels], true),
+            linear(square, true), // proj_out
+        ]);
+    }
+}
