@@ -46,6 +46,16 @@ pub trait Backend: burn::tensor::backend::Backend {
         plain::convolution_weight_backward(x, weight, gradient, stride)
     }
 
+    /// What [`pixel_unshuffle`](crate::shuffle::pixel_unshuffle) does, of checked shapes.
+    fn fold_cells(picture: Tensor<Self, 4>, factor: usize) -> Tensor<Self, 4> {
+        plain::fold_cells(picture, factor)
+    }
+
+    /// What [`pixel_shuffle`](crate::shuffle::pixel_shuffle) does, of checked shapes.
+    fn unfold_cells(features: Tensor<Self, 4>, factor: usize) -> Tensor<Self, 4> {
+        plain::unfold_cells(features, factor)
+    }
+
     /// Group norm, then what [`GroupNormOptions::silu`] says.
     ///
     /// # Shapes

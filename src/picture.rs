@@ -12,6 +12,7 @@
 
 use image::metadata::Cicp;
 use image::{ColorType, DynamicImage, ImageBuffer, Pixel, Primitive};
+use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::planes::Planes;
@@ -115,7 +116,7 @@ impl Picture {
 }
 
 /// A sample of a pixel: an integer that spans `0.0..=1.0`, or a float.
-trait Sample: Primitive {
+trait Sample: Primitive + Send {
     fn to_unit(self) -> f32;
     /// To nearest; `value` is in `0.0..=1.0`.
     fn from_unit(value: f32) -> Self;
@@ -190,12 +191,19 @@ where
     if let Some(alpha) = alpha {
         assert_eq!((alpha.width, alpha.height), (color.width, color.height));
     }
-    let mut samples = Vec::with_capacity(planes.len() * color.width * color.height);
-    for pixel in 0..color.width * color.height {
-        for plane in &planes {
-            samples.push(P::Subpixel::from_unit(plane[pixel].clamp(0.0, 1.0)));
+    let zero = P::Subpixel::from_unit(0.0);
+    let mut samples = vec![zero; planes.len() * color.width * color.height];
+    let rows = samples.par_chunks_mut(planes.len() * color.width);
+    rows.enumerate().for_each(|(y, row)| {
+        let start = y * color.width;
+        for (channel, plane) in planes.iter().enumerate() {
+            let values = &plane[start..start + color.width];
+            let places = row[channel..].iter_mut().step_by(planes.len());
+            for (place, value) in places.zip(values) {
+                *place = P::Subpixel::from_unit(value.clamp(0.0, 1.0));
+            }
         }
-    }
+    });
     let side = |n: usize| u32::try_from(n).expect("a picture's sides fit in 32 bits");
     ImageBuffer::from_raw(side(color.width), side(color.height), samples)
         .expect("as many samples as the sides ask for")

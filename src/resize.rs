@@ -9,6 +9,7 @@
 use fast_image_resize::images::TypedImage;
 use fast_image_resize::pixels::F32;
 use fast_image_resize::{Filter, FilterType, ResizeAlg, ResizeOptions, Resizer};
+use rayon::prelude::*;
 
 use crate::planes::Planes;
 
@@ -157,7 +158,7 @@ fn convolve<'a>(
     options: &ResizeOptions,
     width: usize,
     height: usize,
-    source: impl Fn(&'a [f32]) -> TypedImage<'static, F32>,
+    source: impl Fn(&'a [f32]) -> TypedImage<'static, F32> + Sync,
 ) -> Planes {
     assert!(
         picture.width > 0 && picture.height > 0 && width > 0 && height > 0,
@@ -165,15 +166,17 @@ fn convolve<'a>(
         picture.width,
         picture.height
     );
-    let mut resizer = Resizer::new();
-    let mut data = Vec::with_capacity(picture.channels * width * height);
-    let mut target = TypedImage::<F32>::new(width as u32, height as u32);
-    for channel in 0..picture.channels {
-        resizer
+    let mut data = vec![0.0; picture.channels * width * height];
+    let planes = data.par_chunks_mut(width * height).enumerate();
+    planes.for_each(|(channel, plane)| {
+        let mut target = TypedImage::<F32>::new(width as u32, height as u32);
+        Resizer::new()
             .resize_typed(&source(picture.plane(channel)), &mut target, options)
             .expect("the crop box lies within the source");
-        data.extend(target.pixels().iter().map(|pixel| pixel.0));
-    }
+        for (value, pixel) in plane.iter_mut().zip(target.pixels()) {
+            *value = pixel.0;
+        }
+    });
     Planes::new(picture.channels, width, height, data)
 }
 

@@ -16,15 +16,12 @@ use burn::tensor::Tensor;
 ///
 /// When a side is not a multiple of `factor`.
 pub fn pixel_unshuffle<B: Backend>(picture: Tensor<B, 4>, factor: usize) -> Tensor<B, 4> {
-    let [n, c, h, w] = picture.dims();
+    let [_, _, h, w] = picture.dims();
     assert!(
         h % factor == 0 && w % factor == 0,
         "pixel_unshuffle: {h}x{w} is not a multiple of {factor}"
     );
-    picture
-        .reshape([n, c, h / factor, factor, w / factor, factor]) // [N, C, y, i, x, j]
-        .permute([0, 1, 3, 5, 2, 4]) // [N, C, i, j, y, x]
-        .reshape([n, c * factor * factor, h / factor, w / factor])
+    B::fold_cells(picture, factor)
 }
 
 /// The inverse of [`pixel_unshuffle`].
@@ -38,14 +35,11 @@ pub fn pixel_unshuffle<B: Backend>(picture: Tensor<B, 4>, factor: usize) -> Tens
 ///
 /// When the channels are not a multiple of `factor * factor`.
 pub fn pixel_shuffle<B: Backend>(features: Tensor<B, 4>, factor: usize) -> Tensor<B, 4> {
-    let [n, c, h, w] = features.dims();
+    let [_, c, _, _] = features.dims();
     let cell = factor * factor;
     assert!(
         c % cell == 0,
         "pixel_shuffle: {c} channels are not a multiple of {cell}"
     );
-    features
-        .reshape([n, c / cell, factor, factor, h, w]) // [N, C, i, j, y, x]
-        .permute([0, 1, 4, 2, 5, 3]) // [N, C, y, i, x, j]
-        .reshape([n, c / cell, h * factor, w * factor])
+    B::unfold_cells(features, factor)
 }

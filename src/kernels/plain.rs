@@ -92,6 +92,23 @@ fn group_mean<B: Backend>(x: Tensor<B, 4>, groups: usize) -> Tensor<B, 4> {
         .reshape([n, c, 1, 1])
 }
 
+pub(crate) fn fold_cells<B: Backend>(picture: Tensor<B, 4>, factor: usize) -> Tensor<B, 4> {
+    let [n, c, h, w] = picture.dims();
+    picture
+        .reshape([n, c, h / factor, factor, w / factor, factor]) // [N, C, y, i, x, j]
+        .permute([0, 1, 3, 5, 2, 4]) // [N, C, i, j, y, x]
+        .reshape([n, c * factor * factor, h / factor, w / factor])
+}
+
+pub(crate) fn unfold_cells<B: Backend>(features: Tensor<B, 4>, factor: usize) -> Tensor<B, 4> {
+    let [n, c, h, w] = features.dims();
+    let channels = c / (factor * factor);
+    features
+        .reshape([n, channels, factor, factor, h, w]) // [N, C, i, j, y, x]
+        .permute([0, 1, 4, 2, 5, 3]) // [N, C, y, i, x, j]
+        .reshape([n, channels, h * factor, w * factor])
+}
+
 pub(crate) fn group_norm<B: Backend>(
     x: Tensor<B, 4>,
     weight: Tensor<B, 1>,

@@ -5,6 +5,7 @@ mod convolution;
 mod geglu;
 mod matrix;
 mod norm;
+mod shuffle;
 mod simd;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ use burn::tensor::{DType, Tensor, TensorData, TensorPrimitive};
 use burn_flex::FlexTensor;
 use convolution::Convolution;
 use norm::{GroupNorm, token_norm};
+use shuffle::Cells;
 
 impl Backend for Flex {
     fn convolution(
@@ -63,6 +65,26 @@ impl Backend for Flex {
         let [x, gradient] = [values(x), values(gradient)];
         let (weight, bias) = of.weight_backward(slice(&x), slice(&gradient));
         (tensor(weight, shape), tensor(bias, [shape[0]]))
+    }
+
+    fn fold_cells(picture: Tensor<Self, 4>, factor: usize) -> Tensor<Self, 4> {
+        if picture.dtype() != DType::F32 {
+            return plain::fold_cells(picture, factor);
+        }
+        let [n, c, h, w] = picture.dims();
+        let shape = [n, c * factor * factor, h / factor, w / factor];
+        let of = Cells::new([h, w], factor);
+        tensor(of.fold(slice(&values(picture))), shape)
+    }
+
+    fn unfold_cells(features: Tensor<Self, 4>, factor: usize) -> Tensor<Self, 4> {
+        if features.dtype() != DType::F32 {
+            return plain::unfold_cells(features, factor);
+        }
+        let [n, c, h, w] = features.dims();
+        let shape = [n, c / (factor * factor), h * factor, w * factor];
+        let of = Cells::new([h * factor, w * factor], factor);
+        tensor(of.unfold(slice(&values(features))), shape)
     }
 
     fn group_norm(

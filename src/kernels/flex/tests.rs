@@ -162,3 +162,17 @@ fn group_norm_and_its_gradients_are_the_plain_ones() {
         }
     }
 }
+
+#[test]
+fn cells_are_the_plain_ones() {
+    for (shape, factor) in [([1, 3, 16, 24], 8), ([2, 5, 6, 9], 3), ([3, 1, 4, 7], 1)] {
+        let picture = random(shape);
+        let cells = Flex::fold_cells(picture.clone(), factor);
+        let expected = plain::fold_cells(picture.clone(), factor);
+        cells.to_data().assert_eq(&expected.to_data(), true);
+        let back = Flex::unfold_cells(cells.clone(), factor);
+        let expected = plain::unfold_cells(cells, factor);
+        back.to_data().assert_eq(&expected.to_data(), true);
+        back.to_data().assert_eq(&picture.to_data(), true);
+    }
+}
