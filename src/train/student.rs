@@ -1,8 +1,10 @@
 //! A UNet in training, with the two prompts that it learns.
 
 use crate::backend::Backend;
+use crate::config::GenDrPixConfig;
 use crate::error::Result;
 use crate::guidance::Prompt;
+use crate::shuffle::{pixel_shuffle, pixel_unshuffle};
 use crate::unet::{UNet, UNetConfig};
 use crate::weights::Weights;
 use burn::module::{Module, Param};
@@ -54,6 +56,22 @@ impl<B: Backend> Student<B> {
         };
         let conditioning = self.unet.condition(timestep, prompt.val().unsqueeze());
         self.unet.forward(z, &conditioning)
+    }
+
+    /// One pass of the pixel model of `config`, without padding.
+    ///
+    /// # Shapes
+    ///
+    /// - x and output: `[N, 3, H, W]`, whole cells
+    pub(super) fn restore(
+        &self,
+        config: &GenDrPixConfig,
+        x: Tensor<B, 4>,
+        prompt: Prompt,
+    ) -> Tensor<B, 4> {
+        let z = pixel_unshuffle(x, config.factor); // [N, 3 * factor^2, h, w]
+        let prediction = self.predict(z.clone(), config.timestep, prompt);
+        pixel_shuffle(config.onestep.x0(z, prediction), config.factor)
     }
 
     /// What a model is made of.

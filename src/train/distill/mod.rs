@@ -10,6 +10,8 @@
 //! Each is run by a [`Trainer`], whose averaged weights are what the next one learns from.
 
 mod config;
+mod feed;
+mod means;
 mod run;
 mod stage;
 mod stage1;
@@ -22,7 +24,7 @@ mod vae;
 
 pub use config::{DistillConfig, Stage2Run, VaeRun};
 pub use run::{Pass, distill};
-pub use stage::{Examined, Negative, Pair, Samples, Stage, Term};
+pub use stage::{Examined, Negative, Pair, Pupil, Samples, Stage, Term};
 pub use stage1::Stage1;
 pub use stage2::{Perceptual, Stage2, Stage2Losses};
 pub use teacher::TeacherStage;

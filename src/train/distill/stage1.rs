@@ -1,6 +1,6 @@
 //! Stage 1, the encoder dropped: GenDR-Adc learns from GenDR.
 
-use super::stage::{Examined, Negative, Pair, Samples, Stage, Term};
+use super::stage::{Examined, Negative, Pair, Pupil, Samples, Stage, Term};
 use crate::backend::Backend;
 #[cfg(doc)]
 use crate::error::Error;
@@ -62,7 +62,7 @@ where
 
     fn examine(
         &self,
-        student: &Student<B>,
+        pupil: Pupil<'_, B, Student<B>>,
         Pair { input, target }: Pair<B>,
         rng: &mut SmallRng,
     ) -> Examined<B> {
@@ -72,7 +72,7 @@ where
         let prediction = self.teacher.predict(z.clone(), prompt);
         let z_tea = Tensor::from_inner(self.teacher_config.onestep.x0(z, prediction));
         let z = pixel_unshuffle(input, self.config.vae.factor());
-        let prediction = student.predict(z.clone(), self.config.timestep, prompt);
+        let prediction = pupil.model.predict(z.clone(), self.config.timestep, prompt);
         let z_stu = self.config.onestep.x0(z, prediction);
         Examined {
             terms: vec![Term {

@@ -1,13 +1,13 @@
 //! Stage 2, the decoder dropped too: GenDR-Pix learns from GenDR-Adc.
 
-use super::stage::{Examined, Negative, Pair, Samples, Stage, Term};
+use super::stage::{Examined, Negative, Pair, Pupil, Samples, Stage, Term};
 use crate::backend::Backend;
 use crate::config::GenDrPixConfig;
 use crate::error::{Error, Result};
 use crate::guidance::Prompt;
 use crate::latent::{LatentConfig, VaeDecoder};
 use crate::prompted::PromptedUNet;
-use crate::shuffle::{pixel_shuffle, pixel_unshuffle};
+use crate::shuffle::pixel_unshuffle;
 use crate::train::discriminator::RandPad;
 use crate::train::losses::{MaskedFourierLoss, PerceptualLoss, PyramidLoss, l1};
 use crate::train::student::Student;
@@ -102,16 +102,13 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> Stage<B> for Stage2<B>
 
     fn examine(
         &self,
-        student: &Student<B>,
+        pupil: Pupil<'_, B, Student<B>>,
         Pair { input, target }: Pair<B>,
         rng: &mut SmallRng,
     ) -> Examined<B> {
-        let factor = self.config.factor;
         let (prompt, weight) = self.negative.draw(rng);
         let y_tea = Tensor::from_inner(self.teach(input.clone().inner(), prompt));
-        let z = pixel_unshuffle(input, factor);
-        let prediction = student.predict(z.clone(), self.config.timestep, prompt);
-        let y_stu = pixel_shuffle(self.config.onestep.x0(z, prediction), factor);
+        let y_stu = pupil.model.restore(&self.config, input, prompt);
         let Stage2Losses {
             l2,
             perceptual,
@@ -138,6 +135,7 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> Stage<B> for Stage2<B>
                 value: fourier.forward(y_stu.clone(), y_tea),
             });
         }
+        let factor = self.config.factor;
         let padding = RandPad::draw(factor, rng);
         let cells = |picture| {
             let padded = if *rand_pad {

@@ -1,6 +1,6 @@
 //! The teacher of all: a latent GenDR, taught by the originals' latents.
 
-use super::stage::{Examined, Negative, Pair, Stage, Term};
+use super::stage::{Examined, Negative, Pair, Pupil, Stage, Term};
 use crate::backend::Backend;
 use crate::error::Result;
 use crate::guidance::Prompt;
@@ -45,7 +45,7 @@ where
 
     fn examine(
         &self,
-        student: &Student<B>,
+        pupil: Pupil<'_, B, Student<B>>,
         Pair { input, target }: Pair<B>,
         rng: &mut SmallRng,
     ) -> Examined<B> {
@@ -58,7 +58,7 @@ where
             Prompt::Positive => encode(target),
             Prompt::Negative => z.clone(),
         };
-        let prediction = student.predict(z.clone(), self.config.timestep, prompt);
+        let prediction = pupil.model.predict(z.clone(), self.config.timestep, prompt);
         let x0 = self.config.onestep.x0(z, prediction);
         Examined {
             terms: vec![Term {
