@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Stopped at any moment, the same command goes on from the stage's last checkpoint. A stage's folder holds `log.jsonl`
-//! with a line for every hundred steps; stage 2 leaves `model.safetensors`.
+//! with a line for every hundred steps, and the sample pictures that its config asks for; stage 2 leaves `model.safetensors`.
 
 #[path = "common/training.rs"]
 mod training;

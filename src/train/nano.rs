@@ -42,6 +42,8 @@ pub struct NanoConfig {
     pub negative_every: u64,
     /// Weight of those steps' loss, low so that restoring comes first; not tuned.
     pub negative_weight: f64,
+    /// See [`TrainerConfig::samples_every`].
+    pub samples_every: u64,
 }
 
 impl NanoConfig {
@@ -75,6 +77,7 @@ impl NanoConfig {
             teacher_paddings: 2,
             negative_every: 10,
             negative_weight: 0.1,
+            samples_every: 0,
         }
     }
 
@@ -146,6 +149,7 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> NanoTrainer<B> {
             learner: config.learner.clone(),
             accumulate: 1,
             adversary: None,
+            samples_every: config.samples_every,
         };
         Ok(Self {
             trainer: Trainer::new(trainer, stage, student, None, (folder, &config), device)?,
@@ -285,6 +289,14 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> Stage<B> for NanoStage
             terms,
             samples: None,
         }
+    }
+
+    fn sample(
+        &self,
+        average: &Student<B::InnerBackend>,
+        pair: Pair<B::InnerBackend>,
+    ) -> Tensor<B::InnerBackend, 4> {
+        average.restore(&self.config.model, pair.input, Prompt::Positive)
     }
 }
 

@@ -4,6 +4,7 @@ use crate::backend::Backend;
 use crate::config::GenDrPixConfig;
 use crate::error::Result;
 use crate::guidance::Prompt;
+use crate::onestep::OneStep;
 use crate::shuffle::{pixel_shuffle, pixel_unshuffle};
 use crate::unet::{UNet, UNetConfig};
 use crate::weights::Weights;
@@ -43,19 +44,26 @@ impl<B: Backend> Student<B> {
         }
     }
 
-    /// The UNet's prediction, by way of a conditioning that gradients pass through.
+    /// The UNet's one step, by way of a conditioning that gradients pass through.
     ///
     /// # Shapes
     ///
     /// - z: `[N, in_channels, H, W]`
     /// - output: `[N, out_channels, H, W]`
-    pub(super) fn predict(&self, z: Tensor<B, 4>, timestep: f64, prompt: Prompt) -> Tensor<B, 4> {
+    pub(super) fn one_step(
+        &self,
+        z: Tensor<B, 4>,
+        timestep: f64,
+        onestep: OneStep,
+        prompt: Prompt,
+    ) -> Tensor<B, 4> {
         let prompt = match prompt {
             Prompt::Positive => &self.positive,
             Prompt::Negative => &self.negative,
         };
         let conditioning = self.unet.condition(timestep, prompt.val().unsqueeze());
-        self.unet.forward(z, &conditioning)
+        let prediction = self.unet.forward(z.clone(), &conditioning);
+        onestep.x0(z, prediction)
     }
 
     /// One pass of the pixel model of `config`, without padding.
@@ -70,8 +78,8 @@ impl<B: Backend> Student<B> {
         prompt: Prompt,
     ) -> Tensor<B, 4> {
         let z = pixel_unshuffle(x, config.factor); // [N, 3 * factor^2, h, w]
-        let prediction = self.predict(z.clone(), config.timestep, prompt);
-        pixel_shuffle(config.onestep.x0(z, prediction), config.factor)
+        let x0 = self.one_step(z, config.timestep, config.onestep, prompt);
+        pixel_shuffle(x0, config.factor)
     }
 
     /// What a model is made of.

@@ -106,6 +106,7 @@ impl DistillConfig {
             learner: learner(steps, learning_rate),
             accumulate: 1,
             adversary: None,
+            samples_every: 0,
         };
         let adversarial = |steps, learning_rate| TrainerConfig {
             adversary: Some(AdversaryConfig {
@@ -187,6 +188,7 @@ impl DistillConfig {
                     learner: learner(adversary.learner),
                     ..adversary
                 }),
+                samples_every: trainer.samples_every,
             }
         };
         Self {

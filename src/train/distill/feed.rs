@@ -58,6 +58,17 @@ impl<B: Backend> Feed<B> {
         })
     }
 
+    /// `count` pairs that stay apart: of the same pictures, if these are files, but other draws.
+    pub(super) fn others(&self, count: usize) -> Pair<B> {
+        let config = DataConfig {
+            seed: !self.config.seed,
+            batch: count,
+            window: 4 * count,
+            ..self.config.clone()
+        };
+        Self::new(config, self.source.clone(), 0, &self.device).next()
+    }
+
     fn receive(&mut self) -> Pair<B> {
         let batches = self
             .batches

@@ -11,8 +11,10 @@
 
 mod config;
 mod feed;
+mod frozen;
 mod means;
 mod run;
+mod sheet;
 mod stage;
 mod stage1;
 mod stage2;

@@ -92,7 +92,7 @@ pub fn distill<B: Backend + AutodiffBackend<InnerBackend: Backend>>(
             train(trainer, &mut follow)?;
         }
         Pass::Teacher => {
-            let stage = TeacherStage::new(config.gendr.clone(), vae()?.encoder, config.negative)?;
+            let stage = TeacherStage::new(config.gendr.clone(), vae()?, config.negative)?;
             let pupil = student(&config.gendr.unet)?;
             let trainer = Trainer::new(config.teacher.clone(), stage, pupil, None, own, device)?;
             train(trainer, &mut follow)?;
@@ -101,7 +101,7 @@ pub fn distill<B: Backend + AutodiffBackend<InnerBackend: Backend>>(
             let unet = &config.gendr.unet;
             let teacher = taught(unet, Pass::Teacher)?;
             let eyes = eyes(&teacher, config.gendr.timestep, &config.stage1);
-            let teacher = (config.gendr.clone(), teacher, vae()?.encoder);
+            let teacher = (config.gendr.clone(), teacher, vae()?);
             let stage = Stage1::new(config.adc.clone(), teacher, config.negative)?;
             let pupil = student(&config.adc.unet)?;
             let eyes = eyes.map(|eyes| (eyes, unet));

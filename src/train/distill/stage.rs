@@ -88,6 +88,13 @@ pub trait Stage<B: Backend + AutodiffBackend<InnerBackend: Backend>> {
         pair: Pair<B>,
         rng: &mut SmallRng,
     ) -> Examined<B>;
+
+    /// The picture that the averaged student makes of a pair, to be looked at.
+    fn sample(
+        &self,
+        average: &<Self::Student as AutodiffModule<B>>::InnerModule,
+        pair: Pair<B::InnerBackend>,
+    ) -> Tensor<B::InnerBackend, 4>;
 }
 
 /// How often, and how much, the negative prompt is trained. With it, the student learns what to leave as it is.

@@ -1,12 +1,12 @@
 //! Stage 2, the decoder dropped too: GenDR-Pix learns from GenDR-Adc.
 
+use super::frozen::Frozen;
 use super::stage::{Examined, Negative, Pair, Pupil, Samples, Stage, Term};
 use crate::backend::Backend;
 use crate::config::GenDrPixConfig;
 use crate::error::{Error, Result};
 use crate::guidance::Prompt;
 use crate::latent::{LatentConfig, VaeDecoder};
-use crate::prompted::PromptedUNet;
 use crate::shuffle::pixel_unshuffle;
 use crate::train::discriminator::RandPad;
 use crate::train::losses::{MaskedFourierLoss, PerceptualLoss, PyramidLoss, l1};
@@ -19,8 +19,7 @@ use rand::rngs::SmallRng;
 ///
 /// The discriminator's frozen UNet is stage 1's, which reads pixel-unshuffled pictures, padded by RandPad.
 pub struct Stage2<B: Backend + AutodiffBackend<InnerBackend: Backend>> {
-    teacher: PromptedUNet<B::InnerBackend>,
-    teacher_config: LatentConfig,
+    teacher: Frozen<B::InnerBackend>,
     decoder: VaeDecoder<B::InnerBackend>,
     config: GenDrPixConfig,
     losses: Stage2Losses<B>,
@@ -68,10 +67,8 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> Stage2<B> {
             let field = "factor";
             return Err(Error::Config { field, reason });
         }
-        let LatentConfig { unet, timestep, .. } = &teacher_config;
         Ok(Self {
-            teacher: PromptedUNet::new(unet, *timestep, teacher.weights())?,
-            teacher_config,
+            teacher: Frozen::new(teacher_config, &teacher)?,
             decoder,
             config,
             losses,
@@ -153,14 +150,20 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> Stage<B> for Stage2<B>
             }),
         }
     }
+    fn sample(
+        &self,
+        average: &Student<B::InnerBackend>,
+        pair: Pair<B::InnerBackend>,
+    ) -> Tensor<B::InnerBackend, 4> {
+        average.restore(&self.config, pair.input, Prompt::Positive)
+    }
 }
 
 impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> Stage2<B> {
     /// The previous pipeline's picture, `y_tea`: GenDR-Adc's.
     fn teach(&self, x: Tensor<B::InnerBackend, 4>, prompt: Prompt) -> Tensor<B::InnerBackend, 4> {
         let z = pixel_unshuffle(x, self.config.factor);
-        let prediction = self.teacher.predict(z.clone(), prompt);
-        let x0 = self.teacher_config.onestep.x0(z, prediction);
-        self.decoder.to_picture(x0, None)
+        self.decoder
+            .to_picture(self.teacher.latent(z, prompt), None)
     }
 }

@@ -2,7 +2,8 @@
 
 use super::feed::Feed;
 use super::means::{Means, scalar};
-use super::stage::{Examined, Pupil, Stage, Term};
+use super::sheet;
+use super::stage::{Examined, Pair, Pupil, Stage, Term};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::train::checkpoint::Checkpoints;
@@ -17,11 +18,13 @@ use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::backend::AutodiffBackend;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Names of the student's and the heads' files in a checkpoint.
 pub(super) const STUDENT: &str = "student";
 const HEADS: &str = "heads";
+/// Pairs of a sample picture.
+const SHOWN: usize = 4;
 /// Name of the discriminator's accuracy among the means.
 const ACCURACY: &str = "accuracy";
 
@@ -37,6 +40,10 @@ pub struct TrainerConfig {
     pub accumulate: u64,
     /// The adversary, if any.
     pub adversary: Option<AdversaryConfig>,
+    /// Every so many steps, a picture of what the averaged student makes of four pairs, `samples/step-N.png` in the run's
+    /// folder: the input, the student's and the original side by side. Default: 0, none.
+    #[serde(default)]
+    pub samples_every: u64,
 }
 
 impl TrainerConfig {
@@ -113,6 +120,9 @@ where
     feed: Feed<B>,
     checkpoints: Checkpoints,
     step: u64,
+    /// Of the sample pictures, drawn with the first one.
+    shown: Option<Pair<B::InnerBackend>>,
+    folder: PathBuf,
 }
 
 impl<B, S> Trainer<B, S>
@@ -153,10 +163,10 @@ where
         let mut student = Learner::new(student, config.learner.clone());
         let checkpoints = Checkpoints::new(folder, identity);
         let last = checkpoints.latest()?;
-        if let Some((_, folder)) = &last {
-            student.load(folder, STUDENT, device)?;
+        if let Some((_, checkpoint)) = &last {
+            student.load(checkpoint, STUDENT, device)?;
             if let Some(adversary) = &mut adversary {
-                adversary.heads.load(folder, HEADS, device)?;
+                adversary.heads.load(checkpoint, HEADS, device)?;
             }
         }
         let new = last.is_none();
@@ -171,6 +181,8 @@ where
             new,
             checkpoints,
             step,
+            shown: None,
+            folder: folder.to_owned(),
         })
     }
 
@@ -202,7 +214,7 @@ where
     /// # Errors
     ///
     /// [`Error::Diverged`] when a term of the loss is not finite: all weights are those of the step before; and those of
-    /// [`Stage::start`] in the first step.
+    /// [`Stage::start`] in the first step. [`Error::Io`] when a sample picture cannot be written: the step has been taken.
     pub fn step(&mut self) -> Result<Report> {
         if self.new {
             let mut pairs = self.feed.look_ahead();
@@ -264,7 +276,30 @@ where
             terms,
         };
         self.step += 1;
+        self.sample()?;
         Ok(report)
+    }
+
+    /// Writes a sample picture, where one is due.
+    fn sample(&mut self) -> Result<()> {
+        let every = self.config.samples_every;
+        if every == 0 || !self.step.is_multiple_of(every) {
+            return Ok(());
+        }
+        let pair = self.shown.get_or_insert_with(|| {
+            let Pair { input, target } = self.feed.others(SHOWN);
+            Pair {
+                input: input.inner(),
+                target: target.inner(),
+            }
+        });
+        let output = self.stage.sample(&self.student.average, pair.clone());
+        sheet::write(
+            &self.folder.join("samples"),
+            self.step,
+            pair.clone(),
+            output,
+        )
     }
 
     /// Saves all that [`new`](Self::new) needs to go on from here, whole or not at all.

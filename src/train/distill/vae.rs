@@ -67,4 +67,13 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> Stage<B> for VaeStage 
             samples: None,
         }
     }
+    /// Of the original, which is what it learns to keep.
+    fn sample(
+        &self,
+        average: &Vae<B::InnerBackend>,
+        Pair { target, .. }: Pair<B::InnerBackend>,
+    ) -> Tensor<B::InnerBackend, 4> {
+        let latent = average.encoder.encode(target, None);
+        average.decoder.decode(latent.mode(), None)
+    }
 }
