@@ -120,7 +120,7 @@ fn train(pass: Pass, config: &DistillConfig, folder: PathBuf) -> Result<(), Box<
     let trainer = match pass {
         Pass::Vae => &config.vae.trainer,
         Pass::Teacher => &config.teacher,
-        Pass::Stage1 => &config.stage1,
+        Pass::Stage1 => &config.stage1.trainer,
         Pass::Stage2 => &config.stage2.trainer,
     };
     let bar = ProgressBar::new(trainer.learner.schedule.steps)

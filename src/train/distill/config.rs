@@ -2,6 +2,7 @@
 
 use super::run::Pass;
 use super::stage::Negative;
+use super::start::{Fit, Start};
 use super::trainer::{AdversaryConfig, TrainerConfig};
 use super::vae::VaeLossConfig;
 use crate::config::GenDrPixConfig;
@@ -39,7 +40,7 @@ pub struct DistillConfig {
     /// The teacher's training.
     pub teacher: TrainerConfig,
     /// Stage 1.
-    pub stage1: TrainerConfig,
+    pub stage1: Stage1Run,
     /// Stage 2.
     pub stage2: Stage2Run,
 }
@@ -56,12 +57,24 @@ pub struct VaeRun {
     pub pyramid: PyramidConfig,
 }
 
+/// How stage 1 is trained.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stage1Run {
+    /// The loop.
+    pub trainer: TrainerConfig,
+    /// What the student starts from.
+    pub start: Start,
+}
+
 /// How stage 2 is trained.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Stage2Run {
     /// The loop.
     pub trainer: TrainerConfig,
+    /// What the student starts from.
+    pub start: Start,
     /// Weight of the perceptual loss.
     pub l2: f64,
     /// VGG16's weights for the perceptual loss, torchvision's names; the stand-in when not given.
@@ -119,6 +132,10 @@ impl DistillConfig {
             }),
             ..trainer(steps, learning_rate)
         };
+        let start = Start::Fitted(Fit {
+            batches: 16,
+            ridge: 1e-4,
+        });
         Self {
             prompt_tokens: 4,
             gendr: LatentConfig {
@@ -140,9 +157,13 @@ impl DistillConfig {
                 pyramid: PyramidConfig::default(),
             },
             teacher: trainer(5_000, 5e-4),
-            stage1: adversarial(5_000, 5e-4),
+            stage1: Stage1Run {
+                trainer: adversarial(5_000, 5e-4),
+                start,
+            },
             stage2: Stage2Run {
                 trainer: adversarial(10_000, 5e-4),
+                start,
                 l2: 1.0,
                 vgg: None,
                 pyramid: PyramidConfig::default(),
@@ -204,7 +225,10 @@ impl DistillConfig {
                 ..nano.vae
             },
             teacher: full(nano.teacher, 200_000),
-            stage1: full(nano.stage1, 200_000),
+            stage1: Stage1Run {
+                trainer: full(nano.stage1.trainer, 200_000),
+                ..nano.stage1
+            },
             stage2: Stage2Run {
                 trainer: full(nano.stage2.trainer, 200_000),
                 ..nano.stage2
@@ -265,11 +289,13 @@ impl DistillConfig {
         for (trainer, unet) in [
             (&self.vae.trainer, None),
             (&self.teacher, None),
-            (&self.stage1, Some(&self.gendr.unet)),
+            (&self.stage1.trainer, Some(&self.gendr.unet)),
             (&self.stage2.trainer, Some(&self.adc.unet)),
         ] {
             trainer.validate(unet)?;
         }
-        Ok(())
+        let (stage1, stage2) = (&self.stage1.start, &self.stage2.start);
+        stage1.validate(&self.adc.unet, &self.gendr.unet)?;
+        stage2.validate(&self.pix.unet, &self.adc.unet)
     }
 }

@@ -2,6 +2,7 @@
 
 use super::frozen::Frozen;
 use super::stage::{Examined, Negative, Pair, Pupil, Samples, Stage, Term};
+use super::start::{Aim, Start};
 use crate::backend::Backend;
 #[cfg(doc)]
 use crate::error::Error;
@@ -24,6 +25,7 @@ pub struct Stage1<B: Backend> {
     teacher: Frozen<B>,
     vae: Vae<B>,
     config: LatentConfig,
+    start: Start,
     negative: Negative,
 }
 
@@ -32,20 +34,23 @@ impl<B: Backend> Stage1<B> {
     ///
     /// # Errors
     ///
-    /// Those of [`LatentConfig::validate_adc`], [`LatentConfig::validate_gendr`] and [`Negative::validate`], and
-    /// [`Error::Shape`] when a prompt does not fit the teacher's config.
+    /// Those of [`LatentConfig::validate_adc`], [`LatentConfig::validate_gendr`], [`Start::validate`] and
+    /// [`Negative::validate`], and [`Error::Shape`] when a prompt does not fit the teacher's config.
     pub fn new(
         config: LatentConfig,
         (teacher_config, teacher, vae): (LatentConfig, Student<B>, Vae<B>),
+        start: Start,
         negative: Negative,
     ) -> Result<Self> {
         config.validate_adc()?;
         teacher_config.validate_gendr()?;
+        start.validate(&config.unet, &teacher_config.unet)?;
         negative.validate()?;
         Ok(Self {
             teacher: Frozen::new(teacher_config, &teacher)?,
             vae,
             config,
+            start,
             negative,
         })
     }
@@ -61,6 +66,27 @@ where
     B: Backend + AutodiffBackend<InnerBackend: Backend>,
 {
     type Student = Student<B>;
+
+    fn start(
+        &self,
+        student: &mut Student<B>,
+        pairs: &mut dyn Iterator<Item = Pair<B>>,
+    ) -> Result<()> {
+        let LatentConfig {
+            timestep, onestep, ..
+        } = self.config;
+        let teacher = &self.teacher.unet.weights;
+        self.start.set_up((student, timestep), teacher, pairs, |x| {
+            let latent = self.vae.encoder.to_latent(x.clone(), None);
+            let z = self.cells(x);
+            let z_tea = self.teacher.latent(latent.clone(), Prompt::Positive);
+            Aim {
+                first: Some(teacher.unet.first_layer(latent)),
+                prediction: onestep.prediction_of(z.clone(), z_tea),
+                z,
+            }
+        })
+    }
 
     fn examine(
         &self,

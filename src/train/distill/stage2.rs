@@ -2,6 +2,7 @@
 
 use super::frozen::Frozen;
 use super::stage::{Examined, Negative, Pair, Pupil, Samples, Stage, Term};
+use super::start::{Aim, Start};
 use crate::backend::Backend;
 use crate::config::GenDrPixConfig;
 use crate::error::{Error, Result};
@@ -22,6 +23,7 @@ pub struct Stage2<B: Backend + AutodiffBackend<InnerBackend: Backend>> {
     teacher: Frozen<B::InnerBackend>,
     decoder: VaeDecoder<B::InnerBackend>,
     config: GenDrPixConfig,
+    start: Start,
     losses: Stage2Losses<B>,
     negative: Negative,
 }
@@ -45,8 +47,8 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> Stage2<B> {
     ///
     /// # Errors
     ///
-    /// Those of [`GenDrPixConfig::validate`], [`LatentConfig::validate_adc`] and [`Negative::validate`];
-    /// [`Error::Shape`] when a prompt does not fit the teacher's config; [`Error::Config`] when the cells of student
+    /// Those of [`GenDrPixConfig::validate`], [`LatentConfig::validate_adc`], [`Start::validate`] and
+    /// [`Negative::validate`]; [`Error::Shape`] when a prompt does not fit the teacher's config; [`Error::Config`] when the cells of student
     /// and teacher differ.
     pub fn new(
         config: GenDrPixConfig,
@@ -55,6 +57,7 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> Stage2<B> {
             Student<B::InnerBackend>,
             VaeDecoder<B::InnerBackend>,
         ),
+        start: Start,
         losses: Stage2Losses<B>,
         negative: Negative,
     ) -> Result<Self> {
@@ -67,10 +70,12 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> Stage2<B> {
             let field = "factor";
             return Err(Error::Config { field, reason });
         }
+        start.validate(&config.unet, &teacher_config.unet)?;
         Ok(Self {
             teacher: Frozen::new(teacher_config, &teacher)?,
             decoder,
             config,
+            start,
             losses,
             negative,
         })
@@ -96,6 +101,29 @@ impl<B: Backend> Perceptual<B> {
 
 impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> Stage<B> for Stage2<B> {
     type Student = Student<B>;
+
+    fn start(
+        &self,
+        student: &mut Student<B>,
+        pairs: &mut dyn Iterator<Item = Pair<B>>,
+    ) -> Result<()> {
+        let GenDrPixConfig {
+            factor,
+            timestep,
+            onestep,
+            ..
+        } = self.config;
+        let teacher = &self.teacher.unet.weights;
+        self.start.set_up((student, timestep), teacher, pairs, |x| {
+            let z = pixel_unshuffle(x.clone(), factor);
+            let y_tea = self.teach(x, Prompt::Positive);
+            Aim {
+                first: None,
+                prediction: onestep.prediction_of(z.clone(), pixel_unshuffle(y_tea, factor)),
+                z,
+            }
+        })
+    }
 
     fn examine(
         &self,

@@ -1,6 +1,7 @@
 //! Each stage, small.
 
 mod samples;
+mod start;
 mod whole;
 
 use super::*;
@@ -142,6 +143,7 @@ struct Weights {
     gendr: Student<Flex>,
     adc: Student<B>,
     pix: Student<B>,
+    start: Start,
 }
 
 impl Weights {
@@ -152,6 +154,7 @@ impl Weights {
             gendr: student(&gendr().unet).valid().no_grad(),
             adc: student(&adc().unet),
             pix: student(&pix().unet),
+            start: Start::Random,
         }
     }
 
@@ -176,7 +179,7 @@ impl Weights {
 
     fn stage1_alone(&self) -> crate::Result<Stage1<Flex>> {
         let teacher = (gendr(), self.gendr.clone(), self.vae.clone());
-        Stage1::new(adc(), teacher, NEGATIVE)
+        Stage1::new(adc(), teacher, self.start, NEGATIVE)
     }
 
     fn stage2(&self, config: TrainerConfig, folder: &Path) -> crate::Result<Trainer<B, Stage2<B>>> {
@@ -190,7 +193,7 @@ impl Weights {
             rand_pad: true,
         };
         let teacher = (adc(), self.adc.valid(), self.vae.decoder.clone());
-        let stage = Stage2::new(pix(), teacher, losses, NEGATIVE)?;
+        let stage = Stage2::new(pix(), teacher, self.start, losses, NEGATIVE)?;
         let eyes = eyes(&self.adc.valid(), adc().timestep);
         let (unet, identity) = (adc().unet, config.clone());
         Trainer::new(

@@ -9,6 +9,10 @@ pub(super) fn small() -> DistillConfig {
         config.learner.schedule.steps = 2;
         config
     };
+    let start = Start::Fitted(Fit {
+        batches: 2,
+        ridge: 1e-2,
+    });
     let nano = DistillConfig::nano();
     DistillConfig {
         prompt_tokens: TOKENS,
@@ -20,9 +24,13 @@ pub(super) fn small() -> DistillConfig {
             ..nano.vae
         },
         teacher: trainer(false),
-        stage1: trainer(true),
+        stage1: Stage1Run {
+            trainer: trainer(true),
+            start,
+        },
         stage2: Stage2Run {
             trainer: trainer(true),
+            start,
             ..nano.stage2
         },
         ..nano
