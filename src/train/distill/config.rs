@@ -132,10 +132,6 @@ impl DistillConfig {
             }),
             ..trainer(steps, learning_rate)
         };
-        let start = Start::Fitted(Fit {
-            batches: 16,
-            ridge: 1e-4,
-        });
         Self {
             prompt_tokens: 4,
             gendr: LatentConfig {
@@ -159,11 +155,11 @@ impl DistillConfig {
             teacher: trainer(5_000, 5e-4),
             stage1: Stage1Run {
                 trainer: adversarial(5_000, 5e-4),
-                start,
+                start: Start::Teacher,
             },
             stage2: Stage2Run {
                 trainer: adversarial(10_000, 5e-4),
-                start,
+                start: Start::Teacher,
                 l2: 1.0,
                 vgg: None,
                 pyramid: PyramidConfig::default(),
@@ -178,6 +174,10 @@ impl DistillConfig {
     /// VAE16, Real-ESRGAN's degradation, pictures in the folder `pictures`. Batch, crop and steps are ours.
     pub fn sd21() -> Self {
         let nano = Self::nano();
+        let start = Start::Fitted(Fit {
+            batches: 16,
+            ridge: 1e-2,
+        });
         let full = |trainer: TrainerConfig, steps| {
             let learner = |learner: LearnerConfig| LearnerConfig {
                 schedule: Schedule {
@@ -227,10 +227,11 @@ impl DistillConfig {
             teacher: full(nano.teacher, 200_000),
             stage1: Stage1Run {
                 trainer: full(nano.stage1.trainer, 200_000),
-                ..nano.stage1
+                start,
             },
             stage2: Stage2Run {
                 trainer: full(nano.stage2.trainer, 200_000),
+                start,
                 ..nano.stage2
             },
             ..nano

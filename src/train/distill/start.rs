@@ -13,6 +13,12 @@ use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 /// What the student of a stage starts from.
+///
+/// Measured in stage 1 on tiny models (UNets of two stages, 32 wide; crops of 64; held-out procedural pictures): a fitted
+/// start is several times nearer to the teacher, latent L1 0.52 (ridge 0.01; 0.63 for 0.1) against 2.21 for
+/// [`Teacher`](Self::Teacher) and 2.24 for [`Random`](Self::Random). It wants a low learning rate: after 300 steps at 1e-3
+/// without a warm-up the lead is lost, 0.36 to 0.49 against 0.27 and 0.29; in another run, at 1e-4, it holds, 0.95 against
+/// 4.09 on one batch after 100 steps and 1.71 against 3.57 on one after 200 (1.36 against 4.84 at the start).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Start {

@@ -154,9 +154,9 @@ fn starts_that_cannot_be_are_named() {
     }
 }
 
-/// The figures in the docs of [`Start`].
+/// The first figures in the docs of [`Start`].
 #[test]
-#[ignore = "a measurement, of some minutes"]
+#[ignore = "a measurement, of half an hour on two cores"]
 fn starts_are_measured() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = whole::small();
