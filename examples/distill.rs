@@ -8,7 +8,10 @@
 //! ```
 //!
 //! Stopped at any moment, the same command goes on from the stage's last checkpoint. A stage's folder holds `log.jsonl`
-//! with a line for every hundred steps; stage 2 leaves `model.safetensors`.
+//! with a line for every hundred steps, and the sample pictures that its config asks for; stage 2 leaves `model.safetensors`.
+
+#[path = "common/training.rs"]
+mod training;
 
 use burn::backend::Autodiff;
 use clap::{Parser, Subcommand, ValueEnum};
@@ -16,15 +19,8 @@ use gendr_pix::train::distill::{DistillConfig, Pass, distill};
 use gendr_pix::{Storage, backend};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::error::Error;
-use std::fs::{self, OpenOptions};
-use std::io::Write;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
-
-/// Steps between two lines of the log.
-const LOG_EVERY: u64 = 100;
-/// Time between two checkpoints.
-const CHECKPOINT_EVERY: Duration = Duration::from_secs(180);
+use training::{LOG_EVERY, Log, STYLE, Saving};
 
 /// Distil a GenDR-Pix model.
 #[derive(Parser)]
@@ -120,21 +116,16 @@ fn check(config: &DistillConfig) -> Result<(), Box<dyn Error>> {
 
 fn train(pass: Pass, config: &DistillConfig, folder: PathBuf) -> Result<(), Box<dyn Error>> {
     let own = folder.join(pass.folder());
-    fs::create_dir_all(&own)?;
-    let mut log = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(own.join("log.jsonl"))?;
+    let mut log = Log::new(&own);
     let trainer = match pass {
         Pass::Vae => &config.vae.trainer,
         Pass::Teacher => &config.teacher,
-        Pass::Stage1 => &config.stage1,
+        Pass::Stage1 => &config.stage1.trainer,
         Pass::Stage2 => &config.stage2.trainer,
     };
-    let style = "{elapsed_precise} {wide_bar} {pos}/{len}, {eta} left, {msg}";
     let bar = ProgressBar::new(trainer.learner.schedule.steps)
-        .with_style(ProgressStyle::with_template(style)?);
-    let mut saved = Instant::now();
+        .with_style(ProgressStyle::with_template(STYLE)?);
+    let mut saving = Saving::start();
     let mut failed = None;
     let model = distill::<Autodiff<backend::Default>>(
         config,
@@ -147,14 +138,9 @@ fn train(pass: Pass, config: &DistillConfig, folder: PathBuf) -> Result<(), Box<
                 let terms = report.terms.iter();
                 let terms: Vec<_> = terms.map(|(name, x)| format!("{name} {x:.4}")).collect();
                 bar.set_message(terms.join(", "));
-                let line = serde_json::to_string(report).expect("a report is JSON");
-                failed = failed.take().or(writeln!(log, "{line}").err());
+                failed = failed.take().or(log.write(report).err());
             }
-            let save = saved.elapsed() > CHECKPOINT_EVERY;
-            if save {
-                saved = Instant::now();
-            }
-            save
+            saving.due()
         },
     )?;
     bar.finish();

@@ -7,21 +7,17 @@
 //! Stopped at any moment, the same command goes on from the last checkpoint. `log.jsonl` in the folder has a line for
 //! every hundred steps.
 
+#[path = "common/training.rs"]
+mod training;
+
 use burn::backend::Autodiff;
 use clap::Parser;
 use gendr_pix::train::{NanoConfig, NanoTrainer};
 use gendr_pix::{Storage, backend};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::error::Error;
-use std::fs::{self, OpenOptions};
-use std::io::Write;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
-
-/// Steps between two lines of the log.
-const LOG_EVERY: u64 = 100;
-/// Time between two checkpoints.
-const CHECKPOINT_EVERY: Duration = Duration::from_secs(180);
+use training::{LOG_EVERY, Log, STYLE, Saving};
 
 /// Train the bundled nano model.
 #[derive(Parser)]
@@ -57,7 +53,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let steps = args.steps.unwrap_or(config.learner.schedule.steps);
     config.learner.schedule.steps = steps;
-    fs::create_dir_all(&args.folder)?;
     let mut trainer =
         NanoTrainer::<Autodiff<backend::Default>>::new(config, &args.folder, &Default::default())?;
     if let Some(from) = &args.from
@@ -67,15 +62,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 
     if !args.export {
-        let mut log = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(args.folder.join("log.jsonl"))?;
-        let style = "{elapsed_precise} {wide_bar} {pos}/{len}, {eta} left, {msg}";
-        let bar = ProgressBar::new(steps).with_style(ProgressStyle::with_template(style)?);
+        let mut log = Log::new(&args.folder);
+        let bar = ProgressBar::new(steps).with_style(ProgressStyle::with_template(STYLE)?);
         bar.set_position(trainer.steps_done());
         bar.reset_eta();
-        let mut saved = Instant::now();
+        let mut saving = Saving::start();
         let (mut errors, mut fourier) = (Vec::new(), Vec::new());
         let mean = |values: &mut Vec<f64>| -> Option<f64> {
             let count = values.len();
@@ -91,11 +82,10 @@ fn main() -> Result<(), Box<dyn Error>> {
                     bar.set_message(format!("error {error:.4} of the plain resize's"));
                 }
                 let line = serde_json::json!({ "step": progress.step, "relative_l1": error, "fourier": fourier, "rate": progress.rate });
-                writeln!(log, "{line}")?;
+                log.write(&line)?;
             }
-            if saved.elapsed() > CHECKPOINT_EVERY {
+            if saving.due() {
                 trainer.checkpoint()?;
-                saved = Instant::now();
             }
             bar.inc(1);
         }

@@ -86,6 +86,20 @@ impl OneStep {
             Prediction::Sample => prediction,
         }
     }
+
+    /// The prediction by which [`x0`](Self::x0) is `x0`; not finite where `sigma` is zero and counts.
+    #[cfg(feature = "train")]
+    pub(crate) fn prediction_of<B: Backend>(
+        &self,
+        z: Tensor<B, 4>,
+        x0: Tensor<B, 4>,
+    ) -> Tensor<B, 4> {
+        match self.prediction {
+            Prediction::Noise => (z - x0 * self.alpha) / self.sigma,
+            Prediction::Velocity => (z * self.alpha - x0) / self.sigma,
+            Prediction::Sample => x0,
+        }
+    }
 }
 
 #[cfg(all(test, feature = "flex"))]
@@ -112,9 +126,15 @@ mod tests {
                 Prediction::Velocity => eps.clone() * step.alpha - x0.clone() * step.sigma,
                 Prediction::Sample => x0.clone(),
             };
-            let back = step.x0(z, predicted);
+            let back = step.x0(z.clone(), predicted.clone());
             let error: f32 = (back - x0.clone()).abs().max().into_scalar();
             assert!(error < 1e-6, "{step:?}: {error}");
+            #[cfg(feature = "train")]
+            {
+                let again = step.prediction_of(z, x0.clone());
+                let error: f32 = (again - predicted).abs().max().into_scalar();
+                assert!(error < 1e-5, "{step:?}: {error}");
+            }
         }
     }
 

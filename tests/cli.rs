@@ -1,10 +1,12 @@
 //! The example program `upscale`, run as a user would run it.
-//!
-//! `cargo test` builds the examples; `cargo test --test cli` alone does not, and finds the one of the last build.
 
+#[path = "common/program.rs"]
+mod program;
+
+use program::example;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
 use image::DynamicImage;
 use tempfile::TempDir;
@@ -46,16 +48,7 @@ impl Folder {
     }
 
     fn run(&self, arguments: &[&str]) -> Output {
-        let test = std::env::current_exe().unwrap();
-        let profile = test.parent().unwrap().parent().unwrap();
-        let program = profile
-            .join("examples/upscale")
-            .with_extension(std::env::consts::EXE_EXTENSION);
-        assert!(
-            program.exists(),
-            "run `cargo build --example upscale` first"
-        );
-        Command::new(program)
+        example("upscale")
             .args(arguments)
             .current_dir(self.0.path())
             .output()

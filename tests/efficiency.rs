@@ -1,23 +1,16 @@
 //! The example program `efficiency`, run as a user would run it.
-//!
-//! `cargo test` builds the examples; `cargo test --test efficiency` alone does not, and finds the one of the last build.
 
 #![cfg(all(feature = "flex", feature = "latent"))]
 
+#[path = "common/program.rs"]
+mod program;
+
+use program::example;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
 fn run(folder: &Path, arguments: &[&str]) -> Output {
-    let test = std::env::current_exe().unwrap();
-    let profile = test.parent().unwrap().parent().unwrap();
-    let program = profile
-        .join("examples/efficiency")
-        .with_extension(std::env::consts::EXE_EXTENSION);
-    assert!(
-        program.exists(),
-        "run `cargo build --features latent --example efficiency` first"
-    );
-    Command::new(program)
+    example("efficiency")
         .args(["--model", "nano", "--runs", "1"])
         .args(arguments)
         .current_dir(folder)

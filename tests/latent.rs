@@ -2,13 +2,16 @@
 
 #![cfg(all(feature = "flex", feature = "latent"))]
 
-use burn::tensor::{Distribution, Tensor};
-use gendr_pix::Tiling;
+#[path = "common/pictures.rs"]
+mod pictures;
+
+use burn::tensor::Tensor;
 use gendr_pix::backend::Flex;
 use gendr_pix::latent::{GenDr, GenDrAdc, LatentConfig, VaeConfig};
 use gendr_pix::unet::UNetConfig;
-use gendr_pix::{Edge, Error, OneStep, Padding, Prediction, Result, Upscale, Weights};
-use image::{DynamicImage, GenericImageView, Rgb, RgbImage};
+use gendr_pix::{Edge, Error, OneStep, Padding, Prediction, Result, Tiling, Upscale, Weights};
+use image::{DynamicImage, GenericImageView, RgbImage};
+use pictures::{gradient, largest_difference, picture};
 use std::sync::LazyLock;
 
 type B = Flex;
@@ -49,25 +52,6 @@ const MODELS: [(&str, Restore, Enlarge); 2] = [
         |picture, options| ADC.upscale_with(picture, options),
     ),
 ];
-
-fn gradient(width: u32, height: u32) -> DynamicImage {
-    RgbImage::from_fn(width, height, |x, y| {
-        Rgb([(x * 9) as u8, (y * 7) as u8, ((x + y) * 5) as u8])
-    })
-    .into()
-}
-
-fn picture(height: usize, width: usize) -> Tensor<B, 4> {
-    Tensor::random(
-        [2, 3, height, width],
-        Distribution::Uniform(-1.0, 1.0),
-        &Default::default(),
-    )
-}
-
-fn largest_difference(a: Tensor<B, 4>, b: Tensor<B, 4>) -> f32 {
-    (a - b).abs().max().into_scalar()
-}
 
 #[test]
 fn any_size_scale_and_kind() {

@@ -2,11 +2,14 @@
 
 #![cfg(feature = "flex")]
 
-use burn::tensor::{Distribution, Tensor};
+#[path = "common/pictures.rs"]
+mod pictures;
+
 use gendr_pix::backend::Flex;
 use gendr_pix::unet::UNetConfig;
 use gendr_pix::{Edge, GenDrPix, GenDrPixConfig, Padding, Tiling, Upscale};
 use image::{DynamicImage, GenericImageView, Rgb, RgbImage};
+use pictures::{gradient, largest_difference, picture};
 use proptest::prelude::*;
 use std::sync::OnceLock;
 
@@ -29,25 +32,6 @@ fn model() -> &'static GenDrPix<B> {
         };
         GenDrPix::new(config, 3, &Default::default()).unwrap()
     })
-}
-
-fn gradient(width: u32, height: u32) -> DynamicImage {
-    RgbImage::from_fn(width, height, |x, y| {
-        Rgb([(x * 9) as u8, (y * 7) as u8, ((x + y) * 5) as u8])
-    })
-    .into()
-}
-
-fn picture(height: usize, width: usize) -> Tensor<B, 4> {
-    Tensor::random(
-        [2, 3, height, width],
-        Distribution::Uniform(-1.0, 1.0),
-        &Default::default(),
-    )
-}
-
-fn largest_difference(a: Tensor<B, 4>, b: Tensor<B, 4>) -> f32 {
-    (a - b).abs().max().into_scalar()
 }
 
 #[test]

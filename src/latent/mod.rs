@@ -12,6 +12,8 @@ mod blocks;
 mod config;
 mod gaussian;
 mod gendr;
+#[cfg(all(test, feature = "flex", feature = "ndarray", feature = "train"))]
+mod gradients;
 mod macs;
 mod model;
 #[cfg(all(test, feature = "flex"))]

@@ -14,6 +14,9 @@ const PREFIX: &str = "checkpoint-";
 /// Name of a checkpoint that is being written.
 const UNFINISHED: &str = "checkpoint.unfinished";
 
+/// Fields that are no part of what has been: how long to go on, and how often to look.
+const FREE: [&str; 2] = ["steps", "samples_every"];
+
 /// The checkpoints of one training: the last one is kept.
 #[derive(Debug)]
 pub(super) struct Checkpoints {
@@ -30,8 +33,7 @@ struct State {
 }
 
 impl Checkpoints {
-    /// Of the training `config` in `folder`. The config's fields named `steps` may change between runs: how long to go
-    /// on is no part of what has been.
+    /// Of the training `config` in `folder`. The config's fields named in [`FREE`] may change between runs.
     pub(super) fn new(folder: &Path, config: &impl Serialize) -> Self {
         Self {
             folder: folder.to_owned(),
@@ -140,14 +142,14 @@ pub(super) fn at(path: &Path) -> impl Fn(io::Error) -> Error {
     }
 }
 
-/// Lists the fields in which two configs differ, but those named `steps`.
+/// Lists the fields in which two configs differ, but those of [`FREE`].
 fn differences(name: &str, found: &Value, expected: &Value, list: &mut Vec<String>) {
     match (found, expected) {
         (Value::Object(a), Value::Object(b)) => {
             let mut keys: Vec<_> = a.keys().chain(b.keys()).collect();
             keys.sort_unstable();
             keys.dedup();
-            for key in keys.into_iter().filter(|key| *key != "steps") {
+            for key in keys.into_iter().filter(|key| !FREE.contains(&key.as_str())) {
                 let name = if name.is_empty() {
                     key.clone()
                 } else {

@@ -8,6 +8,7 @@ mod discriminator;
 pub mod distill;
 mod init;
 mod learner;
+mod least_squares;
 pub mod losses;
 mod nano;
 mod pictures;

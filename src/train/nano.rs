@@ -1,33 +1,27 @@
 //! The bundled model's training: a one-step restoration model from procedural pictures.
 
-use super::checkpoint::Checkpoints;
-use super::data::{Batch, DataConfig, batches};
+use super::data::DataConfig;
 use super::degrade::Degradation;
+use super::distill::{Examined, Pair, Pupil, Stage, Term, Trainer, TrainerConfig};
 use super::init;
-use super::learner::{Learner, LearnerConfig};
+use super::learner::LearnerConfig;
 use super::losses::{MaskedFourierConfig, MaskedFourierLoss, l1};
-use super::pictures::{PictureSource, Pictures};
+use super::pictures::Pictures;
 use super::schedule::Schedule;
 use super::student::Student;
 use crate::backend::Backend;
-use crate::config::{GenDrPixConfig, PICTURE_CHANNELS};
+use crate::config::GenDrPixConfig;
 use crate::error::{Error, Result};
 use crate::guidance::{Padding, Prompt};
 use crate::options::Upscale;
 use crate::pipeline::GenDrPix;
-use crate::shuffle::{pixel_shuffle, pixel_unshuffle};
 use crate::weights::{Source, load_bundle};
-use burn::optim::GradientsParams;
+use burn::tensor::Tensor;
 use burn::tensor::backend::AutodiffBackend;
-use burn::tensor::{ElementConversion, Tensor, TensorData};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::Receiver;
-
-/// Name of the student's files in a checkpoint.
-const STUDENT: &str = "student";
 
 /// Settings of the bundled model's training.
 #[derive(Clone, Debug, Serialize)]
@@ -48,6 +42,8 @@ pub struct NanoConfig {
     pub negative_every: u64,
     /// Weight of those steps' loss, low so that restoring comes first; not tuned.
     pub negative_weight: f64,
+    /// See [`TrainerConfig::samples_every`].
+    pub samples_every: u64,
 }
 
 impl NanoConfig {
@@ -81,6 +77,7 @@ impl NanoConfig {
             teacher_paddings: 2,
             negative_every: 10,
             negative_weight: 0.1,
+            samples_every: 0,
         }
     }
 
@@ -114,18 +111,10 @@ pub struct Progress {
     pub rate: f64,
 }
 
-/// The training loop, a step at a time.
+/// The bundled model's training, a step at a time: a [`Trainer`] of one stage, whose student is its own teacher.
 pub struct NanoTrainer<B: Backend + AutodiffBackend<InnerBackend: Backend>> {
     config: NanoConfig,
-    student: Learner<B, Student<B>>,
-    checkpoints: Checkpoints,
-    fourier: MaskedFourierLoss<B>,
-    pictures: PictureSource,
-    /// Whether the weights are still random: the first batch sets them up.
-    untouched: bool,
-    /// Started with the first step.
-    batches: Option<Receiver<Batch>>,
-    step: u64,
+    trainer: Trainer<B, NanoStage<B>>,
     device: B::Device,
 }
 
@@ -134,45 +123,39 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> NanoTrainer<B> {
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] when the numbers contradict each other or the crop is not a multiple of the cell; those of
-    /// [`DataConfig::open`];
-    /// [`Error::Io`] or [`Error::Format`] when there is a checkpoint that cannot be read or is of another config.
+    /// [`Error::Config`] when the numbers contradict each other or the crop is not a multiple of the cell, and those of
+    /// [`Trainer::new`].
     pub fn new(config: NanoConfig, folder: &Path, device: &B::Device) -> Result<Self> {
         config.model.validate()?;
-        config.learner.schedule.validate()?;
+        let DataConfig { crop, seed, .. } = config.data;
         let factor = config.model.factor;
-        if !config.data.crop.is_multiple_of(factor) || config.data.crop < 4 * factor {
-            return Err(Error::Config {
-                field: "crop",
-                reason: format!(
-                    "{} is not a multiple of {factor}, four times it or more",
-                    config.data.crop
-                ),
-            });
+        if !crop.is_multiple_of(factor) || crop < 4 * factor {
+            let reason = format!("{crop} is not a multiple of {factor}, four times it or more");
+            let field = "crop";
+            return Err(Error::Config { field, reason });
         }
-        B::seed(device, config.data.seed);
+        B::seed(device, seed);
         let student = Student::new(&config.model.unet, config.prompt_tokens, device)?;
-        let mut trainer = Self {
-            student: Learner::new(student, config.learner.clone()),
-            checkpoints: Checkpoints::new(folder, &config),
-            fourier: MaskedFourierConfig {
-                factor,
-                ..MaskedFourierConfig::default()
-            }
-            .init(config.data.crop, config.data.crop, device)?,
-            pictures: config.data.open()?,
-            untouched: true,
-            batches: None,
-            step: 0,
-            device: device.clone(),
-            config,
+        let fourier = MaskedFourierConfig {
+            factor,
+            ..MaskedFourierConfig::default()
         };
-        if let Some((step, folder)) = trainer.checkpoints.latest()? {
-            trainer.student.load(&folder, STUDENT, device)?;
-            trainer.step = step;
-            trainer.untouched = false;
-        }
-        Ok(trainer)
+        let stage = NanoStage {
+            fourier: fourier.init(crop, crop, device)?,
+            config: config.clone(),
+        };
+        let trainer = TrainerConfig {
+            data: config.data.clone(),
+            learner: config.learner.clone(),
+            accumulate: 1,
+            adversary: None,
+            samples_every: config.samples_every,
+        };
+        Ok(Self {
+            trainer: Trainer::new(trainer, stage, student, None, (folder, &config), device)?,
+            config,
+            device: device.clone(),
+        })
     }
 
     /// Takes the weights and prompts of a bundle in place of random ones, to train them further.
@@ -195,18 +178,17 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> NanoTrainer<B> {
         if config.factor != own.factor || config.onestep != own.onestep {
             return fail("onestep", format!("{:?}", config.onestep));
         }
-        if weights.positive.dims() != self.student.model.positive.dims() {
-            return fail("prompt_tokens", format!("{:?}", weights.positive.dims()));
+        let [tokens, _] = weights.positive.dims();
+        if tokens != self.config.prompt_tokens {
+            return fail("prompt_tokens", tokens.to_string());
         }
-        self.student.model = Student::from_weights(weights);
-        self.student.restart();
-        self.untouched = false;
+        self.trainer.start_from(Student::from_weights(weights));
         Ok(())
     }
 
     /// Steps done.
     pub fn steps_done(&self) -> u64 {
-        self.step
+        self.trainer.steps_done()
     }
 
     /// The model of the averaged weights so far.
@@ -215,7 +197,7 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> NanoTrainer<B> {
     ///
     /// Those of [`GenDrPix::from_parts`].
     pub fn model(&self) -> Result<GenDrPix<B::InnerBackend>> {
-        let weights = self.student.average.weights();
+        let weights = self.trainer.average().weights();
         GenDrPix::from_parts(self.config.model.clone(), weights, &self.device)
     }
 
@@ -223,105 +205,120 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> NanoTrainer<B> {
     ///
     /// # Errors
     ///
-    /// [`Error::Diverged`] when a term of the loss is not finite: the weights are those of the step before.
+    /// Those of [`Trainer::step`].
     pub fn step(&mut self) -> Result<Progress> {
-        let batches = self.batches.get_or_insert_with(|| {
-            batches(self.config.data.clone(), self.pictures.clone(), self.step)
-        });
-        let batch = batches
-            .recv()
-            .expect("the data thread runs as long as the trainer");
-        let tensor = |values| to_tensor::<B>(values, &self.config.data, &self.device);
-        let (input, target) = (tensor(batch.input), tensor(batch.target));
-
-        if std::mem::take(&mut self.untouched) {
-            let factor = self.config.model.factor;
-            init::start(&mut self.student.model.unet, input.clone(), factor);
-            self.student.restart();
-        }
-        let student = &self.student.model;
-        let negative = (self.step + 1).is_multiple_of(self.config.negative_every);
-        let (prompt, target) = if negative {
-            // Bad quality: the degraded picture as it came.
-            (Prompt::Negative, input.clone())
-        } else {
-            (Prompt::Positive, target)
-        };
-        let z = pixel_unshuffle(input.clone(), self.config.model.factor);
-        let prediction = student.predict(z.clone(), self.config.model.timestep, prompt);
-        let output = pixel_shuffle(
-            self.config.model.onestep.x0(z, prediction),
-            self.config.model.factor,
-        );
-
-        let pixels = l1(output.clone(), target.clone());
-        let fourier = (self.config.learner.schedule.cooling(self.step) && !negative)
-            .then(|| self.fourier.forward(output, self.teacher(input.clone())));
-        let step = self.step + 1;
-        let scalar = |term, t: &Tensor<B, 1>| finite(step, term, t.clone().into_scalar().elem());
-        let error = scalar("L1", &pixels)?;
-        let plain = scalar("L1 of the plain resize", &l1(input, target))?;
-        let progress = Progress {
-            step,
-            relative_l1: (!negative).then(|| error / plain),
-            fourier: fourier.as_ref().map(|t| scalar("L_F", t)).transpose()?,
-            rate: self.config.learner.schedule.rate(self.step),
-        };
-        let loss = match fourier {
-            _ if negative => pixels * self.config.negative_weight,
-            Some(fourier) => pixels + fourier * self.config.fourier,
-            None => pixels,
-        };
-
-        let gradients = GradientsParams::from_grads(loss.backward(), student);
-        self.student.step(self.step, gradients);
-        self.step += 1;
-        Ok(progress)
-    }
-
-    /// The Fourier loss's teacher, `y_tea`: what the averaged weights make of `input`, averaged over paddings.
-    ///
-    /// Not the original: a restoration by L1 is weaker at high frequencies than that, and the loss, which sees the
-    /// lattice's frequencies alone, would fill up just these, with a pattern of 8x8 pixels. Over several paddings the
-    /// student's own picture is as strong as the student can make it, without the lattice.
-    fn teacher(&self, input: Tensor<B, 4>) -> Tensor<B, 4> {
-        let factor = self.config.model.factor;
-        let mut rng = SmallRng::seed_from_u64(self.config.data.seed ^ self.step);
-        let paddings = (0..self.config.teacher_paddings).map(|_| {
-            let [top, left] = [(); 2].map(|()| rng.random_range(0..factor));
-            Padding::new(top, left)
-        });
-        let options = Upscale::new().guidance(1.0).ensemble(paddings.collect());
-        let restored = self
-            .model()
-            .and_then(|model| model.restore(input.inner(), &options));
-        Tensor::from_inner(restored.expect("model and picture have the student's shapes"))
+        let report = self.trainer.step()?;
+        let term = |name| report.terms.get(name).copied();
+        Ok(Progress {
+            step: report.step,
+            relative_l1: term(PLAIN).and_then(|plain| Some(term(L1)? / plain)),
+            fourier: term(FOURIER),
+            rate: report.rate,
+        })
     }
 
     /// Saves all that [`new`](Self::new) needs to go on from here, whole or not at all.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] or [`Error::Format`] when the folder cannot be written; the checkpoint before stays.
+    /// Those of [`Trainer::checkpoint`].
     pub fn checkpoint(&self) -> Result<()> {
-        self.checkpoints
-            .save(self.step, |folder| self.student.save(folder, STUDENT))
+        self.trainer.checkpoint()
     }
 }
 
-/// `value`, if it is finite.
-fn finite(step: u64, term: &'static str, value: f64) -> Result<f64> {
-    if value.is_finite() {
-        Ok(value)
-    } else {
-        Err(Error::Diverged { step, term, value })
+/// Names of the loss's terms, and of the plain resize's error, which is only measured.
+const L1: &str = "L1";
+const FOURIER: &str = "L_F";
+const PLAIN: &str = "L1 of the plain resize";
+
+/// `| y - G(x) |_1`, and while the rate falls the masked Fourier space loss; for the negative prompt with `x` in the
+/// place of `y`.
+struct NanoStage<B: Backend> {
+    config: NanoConfig,
+    fourier: MaskedFourierLoss<B>,
+}
+
+impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> Stage<B> for NanoStage<B> {
+    type Student = Student<B>;
+
+    fn start(
+        &self,
+        student: &mut Student<B>,
+        pairs: &mut dyn Iterator<Item = Pair<B>>,
+    ) -> Result<()> {
+        for Pair { input, .. } in pairs.take(1) {
+            init::start(&mut student.unet, input, self.config.model.factor);
+        }
+        Ok(())
+    }
+
+    fn examine(
+        &self,
+        pupil: Pupil<'_, B, Student<B>>,
+        Pair { input, target }: Pair<B>,
+        _rng: &mut SmallRng,
+    ) -> Examined<B> {
+        let NanoConfig {
+            model,
+            negative_every,
+            negative_weight,
+            fourier,
+            ..
+        } = &self.config;
+        let term = |name, weight, value| Term {
+            name,
+            weight,
+            value,
+        };
+        let mut terms = Vec::new();
+        if (pupil.step + 1).is_multiple_of(*negative_every) {
+            // Bad quality: the degraded picture as it came.
+            let output = pupil.model.restore(model, input.clone(), Prompt::Negative);
+            terms.push(term(L1, *negative_weight, l1(output, input)));
+        } else {
+            let output = pupil.model.restore(model, input.clone(), Prompt::Positive);
+            terms.push(term(L1, 1.0, l1(output.clone(), target.clone())));
+            terms.push(term(PLAIN, 0.0, l1(input.clone(), target)));
+            if pupil.cooling {
+                let loss = self.fourier.forward(output, self.teach(&pupil, input));
+                terms.push(term(FOURIER, *fourier, loss));
+            }
+        }
+        Examined {
+            terms,
+            samples: None,
+        }
+    }
+
+    fn sample(
+        &self,
+        average: &Student<B::InnerBackend>,
+        pair: Pair<B::InnerBackend>,
+    ) -> Tensor<B::InnerBackend, 4> {
+        average.restore(&self.config.model, pair.input, Prompt::Positive)
     }
 }
 
-/// Values of a batch in 0..1 -> `[batch, 3, crop, crop]` in -1..1.
-fn to_tensor<B: Backend>(values: Vec<f32>, data: &DataConfig, device: &B::Device) -> Tensor<B, 4> {
-    let shape = [data.batch, PICTURE_CHANNELS, data.crop, data.crop];
-    Tensor::from_data(TensorData::new(values, shape), device) * 2.0 - 1.0
+impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> NanoStage<B> {
+    /// The Fourier loss's teacher, `y_tea`: what the averaged weights make of `input`, averaged over paddings.
+    ///
+    /// Not the original: a restoration by L1 is weaker at high frequencies than that, and the loss, which sees the
+    /// lattice's frequencies alone, would fill up just these, with a pattern of 8x8 pixels. Over several paddings the
+    /// student's own picture is as strong as the student can make it, without the lattice.
+    fn teach(&self, pupil: &Pupil<'_, B, Student<B>>, input: Tensor<B, 4>) -> Tensor<B, 4> {
+        let factor = self.config.model.factor;
+        let mut rng = SmallRng::seed_from_u64(self.config.data.seed ^ pupil.step);
+        let paddings = (0..self.config.teacher_paddings).map(|_| {
+            let [top, left] = [(); 2].map(|()| rng.random_range(0..factor));
+            Padding::new(top, left)
+        });
+        let options = Upscale::new().guidance(1.0).ensemble(paddings.collect());
+        let weights = pupil.average.weights();
+        let restored = GenDrPix::from_parts(self.config.model.clone(), weights, &input.device())
+            .and_then(|model| model.restore(input.inner(), &options));
+        Tensor::from_inner(restored.expect("model and picture have the student's shapes"))
+    }
 }
 
 #[cfg(all(test, feature = "flex"))]
@@ -376,8 +373,11 @@ mod tests {
         let mut trainer =
             NanoTrainer::<B>::new(small(), folder.path(), &Default::default()).unwrap();
         steps(&mut trainer, 1);
-        let spoilt = trainer.student.model.positive.val() * f32::NAN;
-        trainer.student.model.positive = Param::from_tensor(spoilt.detach());
+        let config = small();
+        let mut spoilt =
+            Student::new(&config.model.unet, config.prompt_tokens, &trainer.device).unwrap();
+        spoilt.positive = Param::from_tensor((spoilt.positive.val() * f32::NAN).detach());
+        trainer.trainer.start_from(spoilt);
         let error = trainer.step().unwrap_err();
         assert!(
             matches!(error, Error::Diverged { step: 2, term: "L1", value } if value.is_nan()),

@@ -1,8 +1,11 @@
 //! A UNet in training, with the two prompts that it learns.
 
 use crate::backend::Backend;
+use crate::config::GenDrPixConfig;
 use crate::error::Result;
 use crate::guidance::Prompt;
+use crate::onestep::OneStep;
+use crate::shuffle::{pixel_shuffle, pixel_unshuffle};
 use crate::unet::{UNet, UNetConfig};
 use crate::weights::Weights;
 use burn::module::{Module, Param};
@@ -41,19 +44,42 @@ impl<B: Backend> Student<B> {
         }
     }
 
-    /// The UNet's prediction, by way of a conditioning that gradients pass through.
+    /// The UNet's one step, by way of a conditioning that gradients pass through.
     ///
     /// # Shapes
     ///
     /// - z: `[N, in_channels, H, W]`
     /// - output: `[N, out_channels, H, W]`
-    pub(super) fn predict(&self, z: Tensor<B, 4>, timestep: f64, prompt: Prompt) -> Tensor<B, 4> {
+    pub(super) fn one_step(
+        &self,
+        z: Tensor<B, 4>,
+        timestep: f64,
+        onestep: OneStep,
+        prompt: Prompt,
+    ) -> Tensor<B, 4> {
         let prompt = match prompt {
             Prompt::Positive => &self.positive,
             Prompt::Negative => &self.negative,
         };
         let conditioning = self.unet.condition(timestep, prompt.val().unsqueeze());
-        self.unet.forward(z, &conditioning)
+        let prediction = self.unet.forward(z.clone(), &conditioning);
+        onestep.x0(z, prediction)
+    }
+
+    /// One pass of the pixel model of `config`, without padding.
+    ///
+    /// # Shapes
+    ///
+    /// - x and output: `[N, 3, H, W]`, whole cells
+    pub(super) fn restore(
+        &self,
+        config: &GenDrPixConfig,
+        x: Tensor<B, 4>,
+        prompt: Prompt,
+    ) -> Tensor<B, 4> {
+        let z = pixel_unshuffle(x, config.factor); // [N, 3 * factor^2, h, w]
+        let x0 = self.one_step(z, config.timestep, config.onestep, prompt);
+        pixel_shuffle(x0, config.factor)
     }
 
     /// What a model is made of.

@@ -8,6 +8,8 @@ mod config;
 pub(crate) mod conv;
 mod embed;
 #[cfg(feature = "train")]
+mod ends;
+#[cfg(feature = "train")]
 mod features;
 #[cfg(all(test, feature = "flex", feature = "ndarray", feature = "train"))]
 mod gradients;
@@ -31,8 +33,6 @@ use crate::error::Result;
 use crate::weights::parameter_count;
 use blocks::{BlockConditioning, DownBlock, MidBlock, UpBlock};
 use burn::module::Module;
-#[cfg(feature = "train")]
-use burn::module::Param;
 use burn::tensor::Tensor;
 use conv::{Convolution, conv3x3};
 use embed::{TimestepEmbedding, sinusoid};
@@ -129,6 +129,15 @@ impl<B: Backend> UNet<B> {
     /// - sample: `[N, in_channels, H, W]`, any `H` and `W` from 1
     /// - output: `[N, out_channels, H, W]`
     pub fn forward(&self, sample: Tensor<B, 4>, conditioning: &Conditioning<B>) -> Tensor<B, 4> {
+        self.conv_out.forward(self.hidden(sample, conditioning))
+    }
+
+    /// What the last convolution reads, `[N, widest, H, W]`.
+    pub(crate) fn hidden(
+        &self,
+        sample: Tensor<B, 4>,
+        conditioning: &Conditioning<B>,
+    ) -> Tensor<B, 4> {
         // 1. In.
         let mut x = self.conv_in.forward(sample);
         // 2. Down: each layer and downsampler leaves a skip.
@@ -142,45 +151,7 @@ impl<B: Backend> UNet<B> {
         for (block, conditioning) in self.up_blocks.iter().zip(&conditioning.up_blocks) {
             x = block.forward(x, conditioning, &mut skips);
         }
-        // 5. Out.
-        self.conv_out.forward(self.conv_norm_out.forward_silu(x))
+        // 5. Out, but for the convolution.
+        self.conv_norm_out.forward_silu(x)
     }
-}
-
-/// What training sets before its first step.
-#[cfg(feature = "train")]
-impl<B: Backend> UNet<B> {
-    /// Shape of the first convolution's weight.
-    pub(crate) fn first_layer_dims(&self) -> [usize; 4] {
-        self.conv_in.weight.dims()
-    }
-
-    /// The first convolution alone.
-    pub(crate) fn first_layer(&self, sample: Tensor<B, 4>) -> Tensor<B, 4> {
-        self.conv_in.forward(sample)
-    }
-
-    /// Replaces the first convolution's weight and bias.
-    pub(crate) fn set_first_layer(&mut self, weight: Tensor<B, 4>, bias: Tensor<B, 1>) {
-        self.conv_in.weight = trainable(&self.conv_in.weight, weight);
-        self.conv_in.bias = trainable(&self.conv_in.bias, bias);
-    }
-
-    /// Sets the last convolution to zero, so that the first prediction is zero.
-    pub(crate) fn zero_output(&mut self) {
-        fn zero<B: Backend, const D: usize>(param: &Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
-            trainable(param, param.val().zeros_like())
-        }
-        self.conv_out.weight = zero(&self.conv_out.weight);
-        self.conv_out.bias = zero(&self.conv_out.bias);
-    }
-}
-
-/// `param` with another value; one that is trained on only because it asks for a gradient anew.
-#[cfg(feature = "train")]
-fn trainable<B: Backend, const D: usize>(
-    param: &Param<Tensor<B, D>>,
-    value: Tensor<B, D>,
-) -> Param<Tensor<B, D>> {
-    param.clone().map(|_| value.detach().require_grad())
 }

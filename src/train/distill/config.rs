@@ -2,6 +2,7 @@
 
 use super::run::Pass;
 use super::stage::Negative;
+use super::start::{Fit, Start};
 use super::trainer::{AdversaryConfig, TrainerConfig};
 use super::vae::VaeLossConfig;
 use crate::config::GenDrPixConfig;
@@ -39,7 +40,7 @@ pub struct DistillConfig {
     /// The teacher's training.
     pub teacher: TrainerConfig,
     /// Stage 1.
-    pub stage1: TrainerConfig,
+    pub stage1: Stage1Run,
     /// Stage 2.
     pub stage2: Stage2Run,
 }
@@ -56,12 +57,24 @@ pub struct VaeRun {
     pub pyramid: PyramidConfig,
 }
 
+/// How stage 1 is trained.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stage1Run {
+    /// The loop.
+    pub trainer: TrainerConfig,
+    /// What the student starts from.
+    pub start: Start,
+}
+
 /// How stage 2 is trained.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Stage2Run {
     /// The loop.
     pub trainer: TrainerConfig,
+    /// What the student starts from.
+    pub start: Start,
     /// Weight of the perceptual loss.
     pub l2: f64,
     /// VGG16's weights for the perceptual loss, torchvision's names; the stand-in when not given.
@@ -106,6 +119,7 @@ impl DistillConfig {
             learner: learner(steps, learning_rate),
             accumulate: 1,
             adversary: None,
+            samples_every: 0,
         };
         let adversarial = |steps, learning_rate| TrainerConfig {
             adversary: Some(AdversaryConfig {
@@ -139,9 +153,13 @@ impl DistillConfig {
                 pyramid: PyramidConfig::default(),
             },
             teacher: trainer(5_000, 5e-4),
-            stage1: adversarial(5_000, 5e-4),
+            stage1: Stage1Run {
+                trainer: adversarial(5_000, 5e-4),
+                start: Start::Teacher,
+            },
             stage2: Stage2Run {
                 trainer: adversarial(10_000, 5e-4),
+                start: Start::Teacher,
                 l2: 1.0,
                 vgg: None,
                 pyramid: PyramidConfig::default(),
@@ -156,6 +174,10 @@ impl DistillConfig {
     /// VAE16, Real-ESRGAN's degradation, pictures in the folder `pictures`. Batch, crop and steps are ours.
     pub fn sd21() -> Self {
         let nano = Self::nano();
+        let start = Start::Fitted(Fit {
+            batches: 16,
+            ridge: 1e-2,
+        });
         let full = |trainer: TrainerConfig, steps| {
             let learner = |learner: LearnerConfig| LearnerConfig {
                 schedule: Schedule {
@@ -187,6 +209,7 @@ impl DistillConfig {
                     learner: learner(adversary.learner),
                     ..adversary
                 }),
+                samples_every: trainer.samples_every,
             }
         };
         Self {
@@ -202,9 +225,13 @@ impl DistillConfig {
                 ..nano.vae
             },
             teacher: full(nano.teacher, 200_000),
-            stage1: full(nano.stage1, 200_000),
+            stage1: Stage1Run {
+                trainer: full(nano.stage1.trainer, 200_000),
+                start,
+            },
             stage2: Stage2Run {
                 trainer: full(nano.stage2.trainer, 200_000),
+                start,
                 ..nano.stage2
             },
             ..nano
@@ -263,11 +290,13 @@ impl DistillConfig {
         for (trainer, unet) in [
             (&self.vae.trainer, None),
             (&self.teacher, None),
-            (&self.stage1, Some(&self.gendr.unet)),
+            (&self.stage1.trainer, Some(&self.gendr.unet)),
             (&self.stage2.trainer, Some(&self.adc.unet)),
         ] {
             trainer.validate(unet)?;
         }
-        Ok(())
+        let (stage1, stage2) = (&self.stage1.start, &self.stage2.start);
+        stage1.validate(&self.adc.unet, &self.gendr.unet)?;
+        stage2.validate(&self.pix.unet, &self.adc.unet)
     }
 }

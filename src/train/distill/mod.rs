@@ -10,21 +10,27 @@
 //! Each is run by a [`Trainer`], whose averaged weights are what the next one learns from.
 
 mod config;
+mod feed;
+mod frozen;
+mod means;
 mod run;
+mod sheet;
 mod stage;
 mod stage1;
 mod stage2;
+mod start;
 mod teacher;
 #[cfg(all(test, feature = "flex"))]
 mod tests;
 mod trainer;
 mod vae;
 
-pub use config::{DistillConfig, Stage2Run, VaeRun};
+pub use config::{DistillConfig, Stage1Run, Stage2Run, VaeRun};
 pub use run::{Pass, distill};
-pub use stage::{Examined, Negative, Pair, Samples, Stage, Term};
+pub use stage::{Examined, Negative, Pair, Pupil, Samples, Stage, Term};
 pub use stage1::Stage1;
 pub use stage2::{Perceptual, Stage2, Stage2Losses};
+pub use start::{Fit, Start};
 pub use teacher::TeacherStage;
 pub use trainer::{AdversaryConfig, Report, Trainer, TrainerConfig};
 pub use vae::{VaeLossConfig, VaeStage};

@@ -92,20 +92,20 @@ pub fn distill<B: Backend + AutodiffBackend<InnerBackend: Backend>>(
             train(trainer, &mut follow)?;
         }
         Pass::Teacher => {
-            let stage = TeacherStage::new(config.gendr.clone(), vae()?.encoder, config.negative)?;
+            let stage = TeacherStage::new(config.gendr.clone(), vae()?, config.negative)?;
             let pupil = student(&config.gendr.unet)?;
             let trainer = Trainer::new(config.teacher.clone(), stage, pupil, None, own, device)?;
             train(trainer, &mut follow)?;
         }
         Pass::Stage1 => {
-            let unet = &config.gendr.unet;
+            let (unet, run) = (&config.gendr.unet, &config.stage1);
             let teacher = taught(unet, Pass::Teacher)?;
-            let eyes = eyes(&teacher, config.gendr.timestep, &config.stage1);
-            let teacher = (config.gendr.clone(), teacher, vae()?.encoder);
-            let stage = Stage1::new(config.adc.clone(), teacher, config.negative)?;
+            let eyes = eyes(&teacher, config.gendr.timestep, &run.trainer);
+            let teacher = (config.gendr.clone(), teacher, vae()?);
+            let stage = Stage1::new(config.adc.clone(), teacher, run.start, config.negative)?;
             let pupil = student(&config.adc.unet)?;
             let eyes = eyes.map(|eyes| (eyes, unet));
-            let trainer = Trainer::new(config.stage1.clone(), stage, pupil, eyes, own, device)?;
+            let trainer = Trainer::new(run.trainer.clone(), stage, pupil, eyes, own, device)?;
             train(trainer, &mut follow)?;
         }
         Pass::Stage2 => {
@@ -124,7 +124,13 @@ pub fn distill<B: Backend + AutodiffBackend<InnerBackend: Backend>>(
                 fourier: run.fourier.init(crop, crop, device)?,
                 rand_pad: run.rand_pad,
             };
-            let stage = Stage2::new(config.pix.clone(), teacher, losses, config.negative)?;
+            let stage = Stage2::new(
+                config.pix.clone(),
+                teacher,
+                run.start,
+                losses,
+                config.negative,
+            )?;
             let pupil = student(&config.pix.unet)?;
             let eyes = eyes.map(|eyes| (eyes, unet));
             let trainer = Trainer::new(run.trainer.clone(), stage, pupil, eyes, own, device)?;

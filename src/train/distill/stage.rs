@@ -24,7 +24,7 @@ pub struct Pair<B: Backend> {
 pub struct Term<B: Backend> {
     /// Its name in logs and errors.
     pub name: &'static str,
-    /// Its weight in the sum.
+    /// Its weight in the sum; 0 for what is only measured.
     pub weight: f64,
     /// Its value, `[1]`.
     pub value: Tensor<B, 1>,
@@ -48,14 +48,53 @@ pub struct Examined<B: Backend> {
     pub samples: Option<Samples<B>>,
 }
 
+/// The student as a step finds it.
+#[derive(Clone, Copy, Debug)]
+pub struct Pupil<'a, B: AutodiffBackend, M: AutodiffModule<B>> {
+    /// With the weights that the step changes.
+    pub model: &'a M,
+    /// With the averaged weights so far.
+    pub average: &'a M::InnerModule,
+    /// Steps done.
+    pub step: u64,
+    /// Whether the learning rate falls.
+    pub cooling: bool,
+}
+
 /// One stage: a student, and how it is told from its teacher.
 pub trait Stage<B: Backend + AutodiffBackend<InnerBackend: Backend>> {
     /// What is trained.
     type Student: AutodiffModule<B>;
 
+    /// Sets up a new student before its first step; by default it is left as it is. `pairs` are those it will be trained
+    /// on, from the first on and without end.
+    ///
+    /// # Errors
+    ///
+    /// Each stage's own.
+    fn start(
+        &self,
+        _student: &mut Self::Student,
+        _pairs: &mut dyn Iterator<Item = Pair<B>>,
+    ) -> Result<()> {
+        Ok(())
+    }
+
     /// Lets the student and the teacher work on a pair. All that is random is drawn from `rng`, a function of the seed
     /// and the step.
-    fn examine(&self, student: &Self::Student, pair: Pair<B>, rng: &mut SmallRng) -> Examined<B>;
+    fn examine(
+        &self,
+        pupil: Pupil<'_, B, Self::Student>,
+        pair: Pair<B>,
+        rng: &mut SmallRng,
+    ) -> Examined<B>;
+
+    /// The picture that the averaged student makes of a pair, to be looked at.
+    fn sample(
+        &self,
+        average: &<Self::Student as AutodiffModule<B>>::InnerModule,
+        pair: Pair<B::InnerBackend>,
+    ) -> Tensor<B::InnerBackend, 4>;
 }
 
 /// How often, and how much, the negative prompt is trained. With it, the student learns what to leave as it is.

@@ -1,13 +1,14 @@
 //! Stage 2, the decoder dropped too: GenDR-Pix learns from GenDR-Adc.
 
-use super::stage::{Examined, Negative, Pair, Samples, Stage, Term};
+use super::frozen::Frozen;
+use super::stage::{Examined, Negative, Pair, Pupil, Samples, Stage, Term};
+use super::start::{Aim, Start};
 use crate::backend::Backend;
 use crate::config::GenDrPixConfig;
 use crate::error::{Error, Result};
 use crate::guidance::Prompt;
 use crate::latent::{LatentConfig, VaeDecoder};
-use crate::prompted::PromptedUNet;
-use crate::shuffle::{pixel_shuffle, pixel_unshuffle};
+use crate::shuffle::pixel_unshuffle;
 use crate::train::discriminator::RandPad;
 use crate::train::losses::{MaskedFourierLoss, PerceptualLoss, PyramidLoss, l1};
 use crate::train::student::Student;
@@ -19,10 +20,10 @@ use rand::rngs::SmallRng;
 ///
 /// The discriminator's frozen UNet is stage 1's, which reads pixel-unshuffled pictures, padded by RandPad.
 pub struct Stage2<B: Backend + AutodiffBackend<InnerBackend: Backend>> {
-    teacher: PromptedUNet<B::InnerBackend>,
-    teacher_config: LatentConfig,
+    teacher: Frozen<B::InnerBackend>,
     decoder: VaeDecoder<B::InnerBackend>,
     config: GenDrPixConfig,
+    start: Start,
     losses: Stage2Losses<B>,
     negative: Negative,
 }
@@ -46,8 +47,8 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> Stage2<B> {
     ///
     /// # Errors
     ///
-    /// Those of [`GenDrPixConfig::validate`], [`LatentConfig::validate_adc`] and [`Negative::validate`];
-    /// [`Error::Shape`] when a prompt does not fit the teacher's config; [`Error::Config`] when the cells of student
+    /// Those of [`GenDrPixConfig::validate`], [`LatentConfig::validate_adc`], [`Start::validate`] and
+    /// [`Negative::validate`]; [`Error::Shape`] when a prompt does not fit the teacher's config; [`Error::Config`] when the cells of student
     /// and teacher differ.
     pub fn new(
         config: GenDrPixConfig,
@@ -56,6 +57,7 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> Stage2<B> {
             Student<B::InnerBackend>,
             VaeDecoder<B::InnerBackend>,
         ),
+        start: Start,
         losses: Stage2Losses<B>,
         negative: Negative,
     ) -> Result<Self> {
@@ -68,12 +70,12 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> Stage2<B> {
             let field = "factor";
             return Err(Error::Config { field, reason });
         }
-        let LatentConfig { unet, timestep, .. } = &teacher_config;
+        start.validate(&config.unet, &teacher_config.unet)?;
         Ok(Self {
-            teacher: PromptedUNet::new(unet, *timestep, teacher.weights())?,
-            teacher_config,
+            teacher: Frozen::new(teacher_config, &teacher)?,
             decoder,
             config,
+            start,
             losses,
             negative,
         })
@@ -100,18 +102,38 @@ impl<B: Backend> Perceptual<B> {
 impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> Stage<B> for Stage2<B> {
     type Student = Student<B>;
 
+    fn start(
+        &self,
+        student: &mut Student<B>,
+        pairs: &mut dyn Iterator<Item = Pair<B>>,
+    ) -> Result<()> {
+        let GenDrPixConfig {
+            factor,
+            timestep,
+            onestep,
+            ..
+        } = self.config;
+        let teacher = &self.teacher.unet.weights;
+        self.start.set_up((student, timestep), teacher, pairs, |x| {
+            let z = pixel_unshuffle(x.clone(), factor);
+            let y_tea = self.teach(x, Prompt::Positive);
+            Aim {
+                first: None,
+                prediction: onestep.prediction_of(z.clone(), pixel_unshuffle(y_tea, factor)),
+                z,
+            }
+        })
+    }
+
     fn examine(
         &self,
-        student: &Student<B>,
+        pupil: Pupil<'_, B, Student<B>>,
         Pair { input, target }: Pair<B>,
         rng: &mut SmallRng,
     ) -> Examined<B> {
-        let factor = self.config.factor;
         let (prompt, weight) = self.negative.draw(rng);
         let y_tea = Tensor::from_inner(self.teach(input.clone().inner(), prompt));
-        let z = pixel_unshuffle(input, factor);
-        let prediction = student.predict(z.clone(), self.config.timestep, prompt);
-        let y_stu = pixel_shuffle(self.config.onestep.x0(z, prediction), factor);
+        let y_stu = pupil.model.restore(&self.config, input, prompt);
         let Stage2Losses {
             l2,
             perceptual,
@@ -138,6 +160,7 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> Stage<B> for Stage2<B>
                 value: fourier.forward(y_stu.clone(), y_tea),
             });
         }
+        let factor = self.config.factor;
         let padding = RandPad::draw(factor, rng);
         let cells = |picture| {
             let padded = if *rand_pad {
@@ -155,14 +178,20 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> Stage<B> for Stage2<B>
             }),
         }
     }
+    fn sample(
+        &self,
+        average: &Student<B::InnerBackend>,
+        pair: Pair<B::InnerBackend>,
+    ) -> Tensor<B::InnerBackend, 4> {
+        average.restore(&self.config, pair.input, Prompt::Positive)
+    }
 }
 
 impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> Stage2<B> {
     /// The previous pipeline's picture, `y_tea`: GenDR-Adc's.
     fn teach(&self, x: Tensor<B::InnerBackend, 4>, prompt: Prompt) -> Tensor<B::InnerBackend, 4> {
         let z = pixel_unshuffle(x, self.config.factor);
-        let prediction = self.teacher.predict(z.clone(), prompt);
-        let x0 = self.teacher_config.onestep.x0(z, prediction);
-        self.decoder.to_picture(x0, None)
+        self.decoder
+            .to_picture(self.teacher.latent(z, prompt), None)
     }
 }

@@ -1,28 +1,30 @@
 //! The loop of every stage: a step of the discriminator, a step of the student.
 
-use super::stage::{Examined, Pair, Stage, Term};
+use super::feed::Feed;
+use super::means::{Means, scalar};
+use super::sheet;
+use super::stage::{Examined, Pair, Pupil, Stage, Term};
 use crate::backend::Backend;
-use crate::config::PICTURE_CHANNELS;
 use crate::error::{Error, Result};
 use crate::train::checkpoint::Checkpoints;
-use crate::train::data::{Batch, DataConfig, batches};
+use crate::train::data::DataConfig;
 use crate::train::discriminator::{DiscriminatorConfig, Eyes, Heads};
 use crate::train::learner::{Learner, LearnerConfig};
 use crate::train::losses::{discriminator_loss, generator_loss};
-use crate::train::pictures::{PictureSource, stream};
+use crate::train::pictures::stream;
 use crate::unet::UNetConfig;
 use burn::module::AutodiffModule;
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::backend::AutodiffBackend;
-use burn::tensor::{ElementConversion, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::sync::mpsc::Receiver;
+use std::path::{Path, PathBuf};
 
 /// Names of the student's and the heads' files in a checkpoint.
 pub(super) const STUDENT: &str = "student";
 const HEADS: &str = "heads";
+/// Pairs of a sample picture.
+const SHOWN: usize = 4;
 /// Name of the discriminator's accuracy among the means.
 const ACCURACY: &str = "accuracy";
 
@@ -38,6 +40,10 @@ pub struct TrainerConfig {
     pub accumulate: u64,
     /// The adversary, if any.
     pub adversary: Option<AdversaryConfig>,
+    /// Every so many steps, a picture of what the averaged student makes of four pairs, `samples/step-N.png` in the run's
+    /// folder: the input, the student's and the original side by side. Default: 0, none.
+    #[serde(default)]
+    pub samples_every: u64,
 }
 
 impl TrainerConfig {
@@ -109,12 +115,14 @@ where
     stage: S,
     student: Learner<B, S::Student>,
     adversary: Option<Adversary<B>>,
-    source: PictureSource,
-    /// Started with the first step.
-    batches: Option<Receiver<Batch>>,
+    /// Whether the student is still to be set up by the stage.
+    new: bool,
+    feed: Feed<B>,
     checkpoints: Checkpoints,
     step: u64,
-    device: B::Device,
+    /// Of the sample pictures, drawn with the first one.
+    shown: Option<Pair<B::InnerBackend>>,
+    folder: PathBuf,
 }
 
 impl<B, S> Trainer<B, S>
@@ -141,7 +149,7 @@ where
         let unet = eyes.as_ref().map(|(_, unet)| *unet);
         config.validate(unet)?;
         let source = config.data.open()?;
-        let adversary = match (&config.adversary, eyes) {
+        let mut adversary = match (&config.adversary, eyes) {
             (Some(adversary), Some((eyes, unet))) => {
                 let heads = adversary.discriminator.init(unet, device)?;
                 Some(Adversary {
@@ -152,25 +160,37 @@ where
             }
             _ => None,
         };
-        let mut trainer = Self {
-            student: Learner::new(student, config.learner.clone()),
-            checkpoints: Checkpoints::new(folder, identity),
-            stage,
-            adversary,
-            source,
-            batches: None,
-            step: 0,
-            device: device.clone(),
-            config,
-        };
-        if let Some((step, folder)) = trainer.checkpoints.latest()? {
-            trainer.student.load(&folder, STUDENT, device)?;
-            if let Some(adversary) = &mut trainer.adversary {
-                adversary.heads.load(&folder, HEADS, device)?;
+        let mut student = Learner::new(student, config.learner.clone());
+        let checkpoints = Checkpoints::new(folder, identity);
+        let last = checkpoints.latest()?;
+        if let Some((_, checkpoint)) = &last {
+            student.load(checkpoint, STUDENT, device)?;
+            if let Some(adversary) = &mut adversary {
+                adversary.heads.load(checkpoint, HEADS, device)?;
             }
-            trainer.step = step;
         }
-        Ok(trainer)
+        let new = last.is_none();
+        let step = last.map_or(0, |(step, _)| step);
+        let first = step * config.accumulate;
+        Ok(Self {
+            feed: Feed::new(config.data.clone(), source, first, device),
+            config,
+            stage,
+            student,
+            adversary,
+            new,
+            checkpoints,
+            step,
+            shown: None,
+            folder: folder.to_owned(),
+        })
+    }
+
+    /// Takes `student` in the place of one that the stage would set up.
+    pub fn start_from(&mut self, student: S::Student) {
+        self.student.model = student;
+        self.student.restart();
+        self.new = false;
     }
 
     /// Steps done.
@@ -193,20 +213,31 @@ where
     ///
     /// # Errors
     ///
-    /// [`Error::Diverged`] when a term of the loss is not finite: all weights are those of the step before.
+    /// [`Error::Diverged`] when a term of the loss is not finite: all weights are those of the step before; and those of
+    /// [`Stage::start`] in the first step. [`Error::Io`] when a sample picture cannot be written: the step has been taken.
     pub fn step(&mut self) -> Result<Report> {
+        if self.new {
+            let mut pairs = self.feed.look_ahead();
+            self.stage.start(&mut self.student.model, &mut pairs)?;
+            drop(pairs);
+            self.student.restart();
+            self.new = false;
+        }
         let parts = self.config.accumulate;
-        let mut means = Means {
-            step: self.step + 1,
-            sums: BTreeMap::new(),
-        };
+        let mut means = Means::new(self.step + 1);
         let mut of_student = GradientsAccumulator::new();
         let mut of_heads = GradientsAccumulator::new();
         for part in 0..parts {
-            let pair = self.pair();
+            let pair = self.feed.next();
             let mut rng = stream(!self.config.data.seed, self.step * parts + part);
             let student = &self.student.model;
-            let Examined { mut terms, samples } = self.stage.examine(student, pair, &mut rng);
+            let pupil = Pupil {
+                model: student,
+                average: &self.student.average,
+                step: self.step,
+                cooling: self.config.learner.schedule.cooling(self.step),
+            };
+            let Examined { mut terms, samples } = self.stage.examine(pupil, pair, &mut rng);
             if let (Some(adversary), Some(samples)) = (&self.adversary, samples) {
                 let heads = &adversary.heads.model;
                 let judge = |sample| adversary.eyes.judge(heads, sample);
@@ -245,7 +276,30 @@ where
             terms,
         };
         self.step += 1;
+        self.sample()?;
         Ok(report)
+    }
+
+    /// Writes a sample picture, where one is due.
+    fn sample(&mut self) -> Result<()> {
+        let every = self.config.samples_every;
+        if every == 0 || !self.step.is_multiple_of(every) {
+            return Ok(());
+        }
+        let pair = self.shown.get_or_insert_with(|| {
+            let Pair { input, target } = self.feed.others(SHOWN);
+            Pair {
+                input: input.inner(),
+                target: target.inner(),
+            }
+        });
+        let output = self.stage.sample(&self.student.average, pair.clone());
+        sheet::write(
+            &self.folder.join("samples"),
+            self.step,
+            pair.clone(),
+            output,
+        )
     }
 
     /// Saves all that [`new`](Self::new) needs to go on from here, whole or not at all.
@@ -262,55 +316,4 @@ where
             }
         })
     }
-
-    /// The next batch, -1..1.
-    fn pair(&mut self) -> Pair<B> {
-        let Self { config, source, .. } = self;
-        let first = self.step * config.accumulate;
-        let batches = self
-            .batches
-            .get_or_insert_with(|| batches(config.data.clone(), source.clone(), first));
-        let batch = batches
-            .recv()
-            .expect("the data thread runs as long as the trainer");
-        let DataConfig { batch: n, crop, .. } = config.data;
-        let shape = [n, PICTURE_CHANNELS, crop, crop];
-        let tensor = |values| Tensor::from_data(TensorData::new(values, shape), &self.device);
-        Pair {
-            input: tensor(batch.input) * 2.0 - 1.0,
-            target: tensor(batch.target) * 2.0 - 1.0,
-        }
-    }
-}
-
-/// Sums and counts of the values of one step.
-struct Means {
-    step: u64,
-    sums: BTreeMap<&'static str, (f64, u64)>,
-}
-
-impl Means {
-    /// # Errors
-    ///
-    /// [`Error::Diverged`] when `value` is not finite.
-    fn add(&mut self, term: &'static str, value: f64) -> Result<()> {
-        if !value.is_finite() {
-            let step = self.step;
-            return Err(Error::Diverged { step, term, value });
-        }
-        let (sum, count) = self.sums.entry(term).or_default();
-        (*sum, *count) = (*sum + value, *count + 1);
-        Ok(())
-    }
-
-    fn finish(self) -> BTreeMap<&'static str, f64> {
-        let means = self.sums.into_iter();
-        means
-            .map(|(term, (sum, count))| (term, sum / count as f64))
-            .collect()
-    }
-}
-
-fn scalar<B: Backend>(value: &Tensor<B, 1>) -> f64 {
-    value.clone().detach().into_scalar().elem()
 }

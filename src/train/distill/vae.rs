@@ -1,6 +1,6 @@
 //! Before all stages: a VAE small enough for the trial.
 
-use super::stage::{Examined, Pair, Stage, Term};
+use super::stage::{Examined, Pair, Pupil, Stage, Term};
 use crate::backend::Backend;
 use crate::latent::Vae;
 use crate::train::degrade::normal;
@@ -34,16 +34,16 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> Stage<B> for VaeStage 
 
     fn examine(
         &self,
-        student: &Vae<B>,
+        pupil: Pupil<'_, B, Vae<B>>,
         Pair { target, .. }: Pair<B>,
         rng: &mut SmallRng,
     ) -> Examined<B> {
-        let latent = student.encoder.encode(target.clone(), None);
+        let latent = pupil.model.encoder.encode(target.clone(), None);
         let mean = latent.mode();
         let values = (0..mean.dims().iter().product()).map(|_| normal(rng));
         let noise = TensorData::new(values.collect::<Vec<f32>>(), mean.dims());
         let noise = Tensor::from_data(noise, &target.device());
-        let picture = student.decoder.decode(latent.sample(noise), None);
+        let picture = pupil.model.decoder.decode(latent.sample(noise), None);
         let log_variance = latent.log_variance();
         let divergence = mean.clone() * mean + log_variance.clone().exp() - log_variance - 1.0;
         Examined {
@@ -66,5 +66,14 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> Stage<B> for VaeStage 
             ],
             samples: None,
         }
+    }
+    /// Of the original, which is what it learns to keep.
+    fn sample(
+        &self,
+        average: &Vae<B::InnerBackend>,
+        Pair { target, .. }: Pair<B::InnerBackend>,
+    ) -> Tensor<B::InnerBackend, 4> {
+        let latent = average.encoder.encode(target, None);
+        average.decoder.decode(latent.mode(), None)
     }
 }

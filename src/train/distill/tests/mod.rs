@@ -1,4 +1,8 @@
-//! The whole distillation, small.
+//! Each stage, small.
+
+mod samples;
+mod start;
+mod whole;
 
 use super::*;
 use crate::backend::Flex;
@@ -14,7 +18,7 @@ use crate::train::{
 };
 use crate::unet::{Feature, UNetConfig};
 use burn::backend::Autodiff;
-use burn::module::AutodiffModule;
+use burn::module::{AutodiffModule, Module};
 use burn::tensor::{Distribution, Tensor};
 use std::path::Path;
 
@@ -60,6 +64,7 @@ fn trainer_config(adversary: bool) -> TrainerConfig {
             discriminator: discriminator(),
             learner: learner(),
         }),
+        samples_every: 0,
     }
 }
 
@@ -114,7 +119,10 @@ fn pix() -> GenDrPixConfig {
 }
 
 fn student(config: &UNetConfig) -> Student<B> {
-    Student::new(config, TOKENS, &Default::default()).unwrap()
+    let student = Student::new(config, TOKENS, &Default::default()).unwrap();
+    // Its weights are drawn when first used: now, so that its clones are the same.
+    student.valid();
+    student
 }
 
 fn vae() -> Vae<B> {
@@ -133,17 +141,20 @@ fn names(report: &Report) -> Vec<&str> {
 struct Weights {
     vae: Vae<Flex>,
     gendr: Student<Flex>,
-    adc: Student<Flex>,
+    adc: Student<B>,
     pix: Student<B>,
+    start: Start,
 }
 
 impl Weights {
     fn new() -> Self {
         Self {
             vae: vae().valid(),
-            gendr: student(&gendr().unet).valid(),
-            adc: student(&adc().unet).valid(),
+            // As a loaded one is: without gradients.
+            gendr: student(&gendr().unet).valid().no_grad(),
+            adc: student(&adc().unet),
             pix: student(&pix().unet),
+            start: Start::Random,
         }
     }
 
@@ -152,10 +163,9 @@ impl Weights {
         config: TrainerConfig,
         folder: &Path,
     ) -> crate::Result<Trainer<B, Stage1<Flex>>> {
-        let teacher = (gendr(), self.gendr.clone(), self.vae.encoder.clone());
-        let stage = Stage1::new(adc(), teacher, NEGATIVE)?;
+        let stage = self.stage1_alone()?;
         let eyes = eyes(&self.gendr, gendr().timestep);
-        let pupil = Student::from_inner(self.adc.clone());
+        let pupil = self.adc.clone();
         let (unet, identity) = (gendr().unet, config.clone());
         Trainer::new(
             config,
@@ -167,18 +177,24 @@ impl Weights {
         )
     }
 
+    fn stage1_alone(&self) -> crate::Result<Stage1<Flex>> {
+        let teacher = (gendr(), self.gendr.clone(), self.vae.clone());
+        Stage1::new(adc(), teacher, self.start, NEGATIVE)
+    }
+
     fn stage2(&self, config: TrainerConfig, folder: &Path) -> crate::Result<Trainer<B, Stage2<B>>> {
         let device = Default::default();
+        let crop = config.data.crop;
         let losses = Stage2Losses {
             l2: 1.0,
             perceptual: Perceptual::Pyramid(PyramidConfig::default().init()?),
             l3: 0.1,
-            fourier: MaskedFourierConfig::default().init(CROP, CROP, &device)?,
+            fourier: MaskedFourierConfig::default().init(crop, crop, &device)?,
             rand_pad: true,
         };
-        let teacher = (adc(), self.adc.clone(), self.vae.decoder.clone());
-        let stage = Stage2::new(pix(), teacher, losses, NEGATIVE)?;
-        let eyes = eyes(&self.adc, adc().timestep);
+        let teacher = (adc(), self.adc.valid(), self.vae.decoder.clone());
+        let stage = Stage2::new(pix(), teacher, self.start, losses, NEGATIVE)?;
+        let eyes = eyes(&self.adc.valid(), adc().timestep);
         let (unet, identity) = (adc().unet, config.clone());
         Trainer::new(
             config,
@@ -224,7 +240,7 @@ fn a_vae_learns() {
 #[test]
 fn a_teacher_learns_from_the_originals_latents() {
     let folder = tempfile::tempdir().unwrap();
-    let stage = TeacherStage::new(gendr(), vae().encoder.valid(), NEGATIVE).unwrap();
+    let stage = TeacherStage::new(gendr(), vae().valid(), NEGATIVE).unwrap();
     let pupil = student(&gendr().unet);
     let config = trainer_config(false);
     let device = Default::default();
@@ -352,12 +368,12 @@ fn bad_settings_are_named() {
             "negative.weight",
         ),
     ] {
-        match TeacherStage::new(gendr(), vae().encoder.valid(), negative).err() {
+        match TeacherStage::new(gendr(), vae().valid(), negative).err() {
             Some(Error::Config { field, .. }) => assert_eq!(field, wanted),
             other => panic!("{wanted}: {other:?}"),
         }
     }
-    let stage = TeacherStage::new(gendr(), vae().encoder.valid(), NEGATIVE).unwrap();
+    let stage = TeacherStage::new(gendr(), vae().valid(), NEGATIVE).unwrap();
     let error = Trainer::<B, _>::new(
         trainer_config(true),
         stage,
@@ -368,105 +384,4 @@ fn bad_settings_are_named() {
     );
     let error = error.err().unwrap().to_string();
     assert!(error.contains("adversary"), "{error}");
-}
-
-/// A distillation of two steps a stage.
-fn small() -> DistillConfig {
-    let trainer = |adversary| {
-        let mut config = trainer_config(adversary);
-        config.learner.schedule.steps = 2;
-        config
-    };
-    let nano = DistillConfig::nano();
-    DistillConfig {
-        prompt_tokens: TOKENS,
-        gendr: gendr(),
-        adc: adc(),
-        pix: pix(),
-        vae: VaeRun {
-            trainer: trainer(false),
-            ..nano.vae
-        },
-        teacher: trainer(false),
-        stage1: trainer(true),
-        stage2: Stage2Run {
-            trainer: trainer(true),
-            ..nano.stage2
-        },
-        ..nano
-    }
-}
-
-#[test]
-fn from_nothing_to_a_model() {
-    let folder = tempfile::tempdir().unwrap();
-    let device = Default::default();
-    let run = |pass, steps: &mut u64| {
-        distill::<B>(&small(), pass, folder.path(), &device, |report| {
-            *steps = report.step;
-            false
-        })
-    };
-    let mut steps = 0;
-    let early = run(Pass::Stage1, &mut steps).err().unwrap().to_string();
-    assert!(
-        early.contains("teacher") && early.contains("train this stage first"),
-        "{early}"
-    );
-    for pass in [Pass::Vae, Pass::Teacher, Pass::Stage1] {
-        assert!(run(pass, &mut steps).unwrap().is_none());
-        assert_eq!(std::mem::take(&mut steps), 2);
-    }
-    let model = run(Pass::Stage2, &mut steps).unwrap().unwrap();
-    let picture = Tensor::random([1, 3, 16, 16], Distribution::Default, &device);
-    let restored = model.restore(picture.clone(), &Default::default()).unwrap();
-    let mut other = small();
-    other.gendr.vae.block_out_channels[3] = 16;
-    let error = distill::<B>(&other, Pass::Teacher, folder.path(), &device, |_| false);
-    let error = error.err().unwrap().to_string();
-    assert!(
-        error.contains("another config") && error.contains("block_out_channels"),
-        "{error}"
-    );
-    // Done is done: asked again, it gives the same model without a step.
-    steps = 0;
-    let again = run(Pass::Stage2, &mut steps).unwrap().unwrap();
-    assert_eq!(steps, 0);
-    let again = again.restore(picture, &Default::default()).unwrap();
-    restored.into_data().assert_eq(&again.into_data(), true);
-}
-
-#[test]
-fn presets_are_valid_and_of_their_sizes() {
-    for (config, parameters) in [
-        (DistillConfig::sd21(), [57_266_643, 866_993_792]),
-        (DistillConfig::nano(), [926_947, 3_858_592]),
-    ] {
-        config.validate().unwrap();
-        let text = serde_json::to_string(&config).unwrap();
-        let read: DistillConfig = serde_json::from_str(&text).unwrap();
-        assert_eq!(read, config);
-        let device = Default::default();
-        let vae = config.gendr.vae.init::<Flex>(&device).unwrap().parameters();
-        let unet = config.pix.unet.init::<Flex>(&device).unwrap().parameters();
-        assert_eq!([vae, unet], parameters);
-    }
-}
-
-#[test]
-fn a_config_that_is_not_one_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("distill.json");
-    let absent = DistillConfig::read(&path);
-    assert!(matches!(absent, Err(Error::Io { .. })));
-    let mut value = serde_json::to_value(small()).unwrap();
-    value["stage2"]["l4"] = 1.into();
-    std::fs::write(&path, value.to_string()).unwrap();
-    let error = DistillConfig::read(&path).unwrap_err().to_string();
-    assert!(error.contains("unknown field `l4`"), "{error}");
-    let mut value = serde_json::to_value(small()).unwrap();
-    value["prompt_tokens"] = 0.into();
-    std::fs::write(&path, value.to_string()).unwrap();
-    let error = DistillConfig::read(&path).unwrap_err().to_string();
-    assert!(error.contains("prompt_tokens"), "{error}");
 }

@@ -1,0 +1,62 @@
+//! What the training examples share: the log, and when to save.
+
+use serde::Serialize;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Steps between two lines of the log.
+pub const LOG_EVERY: u64 = 100;
+/// Time between two checkpoints.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(180);
+/// Of a progress bar.
+pub const STYLE: &str = "{elapsed_precise} {wide_bar} {pos}/{len}, {eta} left, {msg}";
+
+/// `log.jsonl` of a run's folder, made with the first line: a run that is refused leaves none.
+pub struct Log {
+    path: PathBuf,
+    file: Option<File>,
+}
+
+impl Log {
+    pub fn new(folder: &Path) -> Self {
+        Self {
+            path: folder.join("log.jsonl"),
+            file: None,
+        }
+    }
+
+    /// Adds a line of JSON.
+    pub fn write(&mut self, line: &impl Serialize) -> io::Result<()> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            empty => {
+                if let Some(folder) = self.path.parent() {
+                    fs::create_dir_all(folder)?;
+                }
+                let mut options = OpenOptions::new();
+                empty.insert(options.create(true).append(true).open(&self.path)?)
+            }
+        };
+        writeln!(file, "{}", serde_json::to_string(line)?)
+    }
+}
+
+/// Tells when a checkpoint is due.
+pub struct Saving(Instant);
+
+impl Saving {
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// Whether the last one is long ago; if so, one is made now.
+    pub fn due(&mut self) -> bool {
+        let due = self.0.elapsed() > CHECKPOINT_EVERY;
+        if due {
+            self.0 = Instant::now();
+        }
+        due
+    }
+}

@@ -1,0 +1,27 @@
+//! The VAE's gradients against finite differences, from the picture to the latent and back. Those of its convolutions' and
+//! norms' parameters are checked with the UNet's, which has the same.
+
+use super::Vae;
+use crate::finite_difference::{self as fd, Tracked, random};
+use crate::golden::fixtures;
+use burn::tensor::Tensor;
+
+/// The output's product with random numbers, summed.
+fn weigh(output: Tensor<Tracked, 4>) -> Tensor<Tracked, 1> {
+    let weights = Tensor::from_inner(random(output.dims(), 2));
+    (output * weights).sum()
+}
+
+#[test]
+fn agree_with_finite_differences() {
+    let folder = fixtures().join("vae_tiny");
+    let (config, vae) = Vae::<Tracked>::load_diffusers(folder, &Default::default()).unwrap();
+    let (factor, channels) = (config.factor(), config.latent_channels);
+    fd::check(random([1, 3, 2 * factor, 3 * factor], 1), |picture| {
+        let latent = vae.encoder.encode(picture, None);
+        weigh(latent.mode()) + weigh(latent.std())
+    });
+    fd::check(random([1, channels, 2, 3], 1), |latent| {
+        weigh(vae.decoder.decode(latent, None))
+    });
+}

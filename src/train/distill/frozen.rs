@@ -1,0 +1,35 @@
+//! A latent model that has been trained, and teaches.
+
+use crate::backend::Backend;
+use crate::error::Result;
+use crate::guidance::Prompt;
+use crate::latent::LatentConfig;
+use crate::prompted::PromptedUNet;
+use crate::train::student::Student;
+use burn::tensor::Tensor;
+
+/// What one stage made, as the next one's teacher.
+pub(super) struct Frozen<B: Backend> {
+    pub(super) config: LatentConfig,
+    pub(super) unet: PromptedUNet<B>,
+}
+
+impl<B: Backend> Frozen<B> {
+    /// `config` is valid.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Shape`](crate::Error::Shape) when a prompt does not fit the config.
+    pub(super) fn new(config: LatentConfig, student: &Student<B>) -> Result<Self> {
+        Ok(Self {
+            unet: PromptedUNet::new(&config.unet, config.timestep, student.weights())?,
+            config,
+        })
+    }
+
+    /// The latent that it gives for its input `z`.
+    pub(super) fn latent(&self, z: Tensor<B, 4>, prompt: Prompt) -> Tensor<B, 4> {
+        let prediction = self.unet.predict(z.clone(), prompt);
+        self.config.onestep.x0(z, prediction)
+    }
+}

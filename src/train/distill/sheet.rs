@@ -1,0 +1,45 @@
+//! Sample pictures: how far a student has come, to be looked at.
+
+use super::stage::Pair;
+use crate::backend::Backend;
+use crate::error::{Error, Result};
+use crate::train::checkpoint::at;
+use burn::tensor::Tensor;
+use image::{ImageError, ImageFormat, RgbImage};
+use std::fs;
+use std::path::Path;
+
+/// Writes `step-N.png` into `folder`, whole or not at all: a row of input, output and original for each of the pair.
+///
+/// # Errors
+///
+/// [`Error::Io`] when it cannot be written.
+pub(super) fn write<B: Backend>(
+    folder: &Path,
+    step: u64,
+    Pair { input, target }: Pair<B>,
+    output: Tensor<B, 4>,
+) -> Result<()> {
+    let sheet = Tensor::cat(vec![input, output, target], 3); // [N, 3, H, 3 * W]
+    let [n, _, h, w] = sheet.dims();
+    let pixels = sheet
+        .permute([0, 2, 3, 1])
+        .add_scalar(1.0)
+        .mul_scalar(127.5);
+    let pixels = pixels.round().clamp(0.0, 255.0).into_data();
+    let pixels = pixels.convert::<u8>().into_vec().expect("converted to u8");
+    let picture = RgbImage::from_raw(w as u32, (n * h) as u32, pixels);
+    let picture = picture.expect("three bytes a pixel");
+    fs::create_dir_all(folder).map_err(at(folder))?;
+    let path = folder.join(format!("step-{step}.png"));
+    let unfinished = folder.join("unfinished.png");
+    let saved = picture.save_with_format(&unfinished, ImageFormat::Png);
+    saved.map_err(|error| match error {
+        ImageError::IoError(source) => at(&unfinished)(source),
+        other => Error::Format {
+            path: unfinished.clone(),
+            reason: other.to_string(),
+        },
+    })?;
+    fs::rename(&unfinished, &path).map_err(at(&path))
+}

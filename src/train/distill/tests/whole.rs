@@ -1,0 +1,112 @@
+//! One stage after the other, and their config.
+
+use super::*;
+
+/// A distillation of two steps a stage.
+pub(super) fn small() -> DistillConfig {
+    let trainer = |adversary| {
+        let mut config = trainer_config(adversary);
+        config.learner.schedule.steps = 2;
+        config
+    };
+    let start = Start::Fitted(Fit {
+        batches: 2,
+        ridge: 1e-2,
+    });
+    let nano = DistillConfig::nano();
+    DistillConfig {
+        prompt_tokens: TOKENS,
+        gendr: gendr(),
+        adc: adc(),
+        pix: pix(),
+        vae: VaeRun {
+            trainer: trainer(false),
+            ..nano.vae
+        },
+        teacher: trainer(false),
+        stage1: Stage1Run {
+            trainer: trainer(true),
+            start,
+        },
+        stage2: Stage2Run {
+            trainer: trainer(true),
+            start,
+            ..nano.stage2
+        },
+        ..nano
+    }
+}
+
+#[test]
+fn from_nothing_to_a_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let device = Default::default();
+    let run = |pass, steps: &mut u64| {
+        distill::<B>(&small(), pass, folder.path(), &device, |report| {
+            *steps = report.step;
+            false
+        })
+    };
+    let mut steps = 0;
+    let early = run(Pass::Stage1, &mut steps).err().unwrap().to_string();
+    assert!(
+        early.contains("teacher") && early.contains("train this stage first"),
+        "{early}"
+    );
+    for pass in [Pass::Vae, Pass::Teacher, Pass::Stage1] {
+        assert!(run(pass, &mut steps).unwrap().is_none());
+        assert_eq!(std::mem::take(&mut steps), 2);
+    }
+    let model = run(Pass::Stage2, &mut steps).unwrap().unwrap();
+    let picture = Tensor::random([1, 3, 16, 16], Distribution::Default, &device);
+    let restored = model.restore(picture.clone(), &Default::default()).unwrap();
+    let mut other = small();
+    other.gendr.vae.block_out_channels[3] = 16;
+    let error = distill::<B>(&other, Pass::Teacher, folder.path(), &device, |_| false);
+    let error = error.err().unwrap().to_string();
+    assert!(
+        error.contains("another config") && error.contains("block_out_channels"),
+        "{error}"
+    );
+    // Done is done: asked again, it gives the same model without a step.
+    steps = 0;
+    let again = run(Pass::Stage2, &mut steps).unwrap().unwrap();
+    assert_eq!(steps, 0);
+    let again = again.restore(picture, &Default::default()).unwrap();
+    restored.into_data().assert_eq(&again.into_data(), true);
+}
+
+#[test]
+fn presets_are_valid_and_of_their_sizes() {
+    for (config, parameters) in [
+        (DistillConfig::sd21(), [57_266_643, 866_993_792]),
+        (DistillConfig::nano(), [926_947, 3_858_592]),
+    ] {
+        config.validate().unwrap();
+        let text = serde_json::to_string(&config).unwrap();
+        let read: DistillConfig = serde_json::from_str(&text).unwrap();
+        assert_eq!(read, config);
+        let device = Default::default();
+        let vae = config.gendr.vae.init::<Flex>(&device).unwrap().parameters();
+        let unet = config.pix.unet.init::<Flex>(&device).unwrap().parameters();
+        assert_eq!([vae, unet], parameters);
+    }
+}
+
+#[test]
+fn a_config_that_is_not_one_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("distill.json");
+    let absent = DistillConfig::read(&path);
+    assert!(matches!(absent, Err(Error::Io { .. })));
+    let mut value = serde_json::to_value(small()).unwrap();
+    value["stage2"]["l4"] = 1.into();
+    std::fs::write(&path, value.to_string()).unwrap();
+    let error = DistillConfig::read(&path).unwrap_err().to_string();
+    assert!(error.contains("unknown field `l4`"), "{error}");
+    let mut value = serde_json::to_value(small()).unwrap();
+    value["prompt_tokens"] = 0.into();
+    std::fs::write(&path, value.to_string()).unwrap();
+    let error = DistillConfig::read(&path).unwrap_err().to_string();
+    assert!(error.contains("prompt_tokens"), "{error}");
+}

@@ -1,0 +1,57 @@
+//! The first and the last convolution, which depend on what a UNet reads and writes: training sets them.
+
+use super::UNet;
+use crate::backend::Backend;
+use burn::module::Param;
+use burn::tensor::Tensor;
+
+impl<B: Backend> UNet<B> {
+    /// Shape of the first convolution's weight.
+    pub(crate) fn first_layer_dims(&self) -> [usize; 4] {
+        self.conv_in.weight.dims()
+    }
+
+    /// The first convolution alone.
+    pub(crate) fn first_layer(&self, sample: Tensor<B, 4>) -> Tensor<B, 4> {
+        self.conv_in.forward(sample)
+    }
+
+    /// Replaces the first convolution's weight and bias.
+    pub(crate) fn set_first_layer(&mut self, weight: Tensor<B, 4>, bias: Tensor<B, 1>) {
+        self.conv_in.weight = trainable(&self.conv_in.weight, weight);
+        self.conv_in.bias = trainable(&self.conv_in.bias, bias);
+    }
+
+    /// Replaces the last convolution's weight and bias.
+    pub(crate) fn set_last_layer(&mut self, weight: Tensor<B, 4>, bias: Tensor<B, 1>) {
+        self.conv_out.weight = trainable(&self.conv_out.weight, weight);
+        self.conv_out.bias = trainable(&self.conv_out.bias, bias);
+    }
+
+    /// Sets the last convolution to zero, so that the first prediction is zero.
+    pub(crate) fn zero_output(&mut self) {
+        let (weight, bias) = (self.conv_out.weight.val(), self.conv_out.bias.val());
+        self.set_last_layer(weight.zeros_like(), bias.zeros_like());
+    }
+
+    /// With the first and the last convolution of `other`, each where it has other channels.
+    pub(crate) fn with_ends_of(mut self, other: &Self) -> Self {
+        for (own, other) in [
+            (&mut self.conv_in, &other.conv_in),
+            (&mut self.conv_out, &other.conv_out),
+        ] {
+            if own.weight.dims() != other.weight.dims() {
+                *own = other.clone();
+            }
+        }
+        self
+    }
+}
+
+/// `param` with another value; one that is trained on only because it asks for a gradient anew.
+fn trainable<B: Backend, const D: usize>(
+    param: &Param<Tensor<B, D>>,
+    value: Tensor<B, D>,
+) -> Param<Tensor<B, D>> {
+    param.clone().map(|_| value.detach().require_grad())
+}
