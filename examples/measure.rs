@@ -52,8 +52,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         "first picture, weights drawn: {:.2} s",
         start.elapsed().as_secs_f64()
     );
-    let median = median_seconds(args.runs, || {
-        model.upscale_with(&picture, &options).map(|_| ())
+    let median = median_seconds(args.runs, || -> gendr_pix::Result<()> {
+        let start = Instant::now();
+        model.upscale_with(&picture, &options)?;
+        println!("pass: {:.3} s", start.elapsed().as_secs_f64());
+        Ok(())
     })?;
     if let Some(median) = median {
         println!("median of {}: {median:.2} s", args.runs);

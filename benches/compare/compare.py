@@ -1,0 +1,61 @@
+#!/usr/bin/env python3
+"""This crate's pass of the UNet beside PyTorch's, in turns on the same machine: medians and ratios.
+
+    pip install torch diffusers
+    cargo build --release --example measure
+    python benches/compare/compare.py --rounds 3 --runs 2 --json FILE
+
+Each round starts every program afresh, one after the other, lets it do one pass that is not counted and then `--runs`
+that are; the machine's moods so fall on all alike. Ours times a whole picture with its resize, PyTorch's the UNet alone.
+Both draw random weights; both have as many threads as there are cores.
+"""
+import argparse
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", default="512x512", help="size of the output")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--runs", type=int, default=2, help="passes a round")
+    parser.add_argument("--measure", default="target/release/examples/measure", help="the built example")
+    parser.add_argument("--json", type=Path, help="write the figures here too")
+    args = parser.parse_args()
+
+    runs = ["--size", args.size, "--runs", str(args.runs)]
+    torch = [sys.executable, str(HERE / "pytorch_unet.py"), *runs, "--threads", str(os.cpu_count()), "--dtype"]
+    programs = {
+        "gendr-pix, f32": [args.measure, "--model", "sd21", *runs],
+        "PyTorch, f32": [*torch, "float32"],
+        "PyTorch, bf16": [*torch, "bfloat16"],
+    }
+    seconds = {name: [] for name in programs}
+    memory = dict.fromkeys(programs, 0.0)
+    for _ in range(args.rounds):
+        for name, command in programs.items():
+            out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            seconds[name] += map(float, re.findall(r"^pass: ([\d.]+) s$", out, re.MULTILINE))
+            memory[name] = max(memory[name], float(re.search(r"peak memory of the process: ([\d.]+) GB", out)[1]))
+
+    medians = {name: statistics.median(times) for name, times in seconds.items()}
+    ours = medians["gendr-pix, f32"]
+    print(f"{args.size}, {os.cpu_count()} cores, {args.rounds} rounds of {args.runs}")
+    print("| | median | fastest | peak memory | its time over ours |\n| --- | --- | --- | --- | --- |")
+    for name, median in medians.items():
+        fastest = min(seconds[name])
+        print(f"| {name} | {median:.2f} s | {fastest:.2f} s | {memory[name]:.2f} GB | {median / ours:.2f} |")
+    if args.json:
+        rows = [{"name": n, "seconds": seconds[n], "peak_gb": memory[n], "ratio": medians[n] / ours} for n in programs]
+        args.json.write_text(json.dumps({"size": args.size, "cores": os.cpu_count(), "rows": rows}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
