@@ -52,9 +52,10 @@ struct Args {
     /// Weights file or folder, in place of the bundled weights.
     #[arg(long, value_name = "FILE_OR_FOLDER")]
     weights: Option<PathBuf>,
-    /// Restore in tiles of so many pixels of the output a side (512, say), for pictures that memory does not hold at once.
-    #[arg(long)]
-    tile: Option<usize>,
+    /// Restore in tiles, for pictures that memory does not hold at once: their sides in pixels of the output (512, say;
+    /// rounded down to a multiple of 8).
+    #[arg(long, value_parser = tiling)]
+    tile: Option<Tiling>,
     /// What to compute on; all but `flex` need the cargo feature of the same name.
     #[arg(long, value_parser = ["flex", "ndarray", "wgpu", "cuda"], default_value = "flex")]
     backend: String,
@@ -75,6 +76,13 @@ fn main() -> ExitCode {
         eprintln!("upscale: {reason}");
         ExitCode::FAILURE
     })
+}
+
+/// Tiles of `side` pixels, a quarter of which is shared with each neighbour, as in [`Tiling::default`].
+fn tiling(side: &str) -> Result<Tiling> {
+    let side: usize = side.parse().map_err(|_| "is not a number of pixels")?;
+    let cells = side / 8;
+    Tiling::new(cells, cells / 4).map_err(|_| "tiles have 8 pixels a side or more".to_owned())
 }
 
 fn run(args: &Args) -> Result<ExitCode> {
@@ -171,9 +179,7 @@ fn upscale_all<B: Backend>(args: &Args, jobs: &[Job]) -> Result<ExitCode> {
     if let Some(guidance) = args.guidance {
         options = options.guidance(guidance);
     }
-    if let Some(side) = args.tile {
-        let cells = side / 8;
-        let tiling = Tiling::new(cells, cells / 4).map_err(|error| error.to_string())?;
+    if let Some(tiling) = args.tile {
         options = options.tiling(tiling);
     }
 

@@ -171,6 +171,24 @@ mod with_a_model {
     }
 
     #[test]
+    fn tiles_are_asked_for_in_pixels() {
+        let folder = Folder::new();
+        folder.picture("in.png", &colours());
+        let tiled = ["in.png", "-o", "out.png", "--scale", "2", "--tile", "16"];
+        succeeds(&folder, &tiled);
+        for side in ["7", "-8", "wide"] {
+            let output = folder.run(&["in.png", "-o", "none.png", &format!("--tile={side}")]);
+            assert!(!output.status.success());
+            let errors = String::from_utf8(output.stderr).unwrap();
+            assert!(
+                errors.contains("--tile") && errors.contains("pixels"),
+                "{errors}"
+            );
+            assert!(!folder.path("none.png").exists());
+        }
+    }
+
+    #[test]
     fn a_missing_input_is_named() {
         let folder = Folder::new();
         let errors = folder.fails(&["absent.png", "-o", "out.png"]);
