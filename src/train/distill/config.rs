@@ -2,6 +2,7 @@
 
 use super::run::Pass;
 use super::stage::Negative;
+use super::stage2::Judge;
 use super::start::{Fit, Start};
 use super::trainer::{AdversaryConfig, TrainerConfig};
 use super::vae::VaeLossConfig;
@@ -87,6 +88,9 @@ pub struct Stage2Run {
     pub fourier: MaskedFourierConfig,
     /// Whether RandPad is applied before the discriminator.
     pub rand_pad: bool,
+    /// Whose UNet the discriminator sees with. Default: GenDR-Adc's.
+    #[serde(default)]
+    pub judge: Judge,
 }
 
 impl DistillConfig {
@@ -166,6 +170,7 @@ impl DistillConfig {
                 l3: 0.1,
                 fourier: MaskedFourierConfig::default(),
                 rand_pad: true,
+                judge: Judge::Adc,
             },
         }
     }
@@ -253,7 +258,18 @@ impl DistillConfig {
             Pass::Vae => json!([gendr.vae, self.vae]),
             Pass::Teacher => json!([prompt_tokens, negative, gendr, self.teacher]),
             Pass::Stage1 => json!([prompt_tokens, negative, gendr, adc, self.stage1]),
-            Pass::Stage2 => json!([prompt_tokens, negative, adc, pix, self.stage2]),
+            Pass::Stage2 => {
+                let judge = self.judge();
+                json!([prompt_tokens, negative, adc, pix, judge, self.stage2])
+            }
+        }
+    }
+
+    /// The model whose UNet stage 2's discriminator sees with.
+    pub(super) fn judge(&self) -> &LatentConfig {
+        match self.stage2.judge {
+            Judge::Adc => &self.adc,
+            Judge::Gendr => &self.gendr,
         }
     }
 
@@ -291,7 +307,7 @@ impl DistillConfig {
             (&self.vae.trainer, None),
             (&self.teacher, None),
             (&self.stage1.trainer, Some(&self.gendr.unet)),
-            (&self.stage2.trainer, Some(&self.adc.unet)),
+            (&self.stage2.trainer, Some(&self.judge().unet)),
         ] {
             trainer.validate(unet)?;
         }

@@ -29,7 +29,7 @@ pub use config::{DistillConfig, Stage1Run, Stage2Run, VaeRun};
 pub use run::{Pass, distill};
 pub use stage::{Examined, Negative, Pair, Pupil, Samples, Stage, Term};
 pub use stage1::Stage1;
-pub use stage2::{Perceptual, Stage2, Stage2Losses};
+pub use stage2::{Judge, Perceptual, Stage2, Stage2Losses, View};
 pub use start::{Fit, Start};
 pub use teacher::TeacherStage;
 pub use trainer::{AdversaryConfig, Report, Trainer, TrainerConfig};

@@ -3,13 +3,13 @@
 use super::config::DistillConfig;
 use super::stage::Stage;
 use super::stage1::Stage1;
-use super::stage2::{Perceptual, Stage2, Stage2Losses};
+use super::stage2::{Judge, Perceptual, Stage2, Stage2Losses, View};
 use super::teacher::TeacherStage;
 use super::trainer::{Report, STUDENT, Trainer, TrainerConfig};
 use super::vae::VaeStage;
 use crate::backend::Backend;
 use crate::error::{Error, Result};
-use crate::latent::Vae;
+use crate::latent::{Vae, VaeEncoder};
 use crate::pipeline::GenDrPix;
 use crate::train::checkpoint::Checkpoints;
 use crate::train::discriminator::Eyes;
@@ -109,10 +109,20 @@ pub fn distill<B: Backend + AutodiffBackend<InnerBackend: Backend>>(
             train(trainer, &mut follow)?;
         }
         Pass::Stage2 => {
-            let (unet, run) = (&config.adc.unet, &config.stage2);
-            let teacher = taught(unet, Pass::Stage1)?;
-            let eyes = eyes(&teacher, config.adc.timestep, &run.trainer);
-            let teacher = (config.adc.clone(), teacher, vae()?.decoder);
+            let run = &config.stage2;
+            let teacher = taught(&config.adc.unet, Pass::Stage1)?;
+            let vae = vae()?;
+            let judge = config.judge();
+            let (judging, view) = match run.judge {
+                Judge::Adc => (teacher.clone(), View::Cells),
+                Judge::Gendr => {
+                    let encoder = VaeEncoder::<B>::from_inner(vae.encoder).no_grad();
+                    let gendr = taught(&judge.unet, Pass::Teacher)?;
+                    (gendr, View::Latent(Box::new(encoder)))
+                }
+            };
+            let eyes = eyes(&judging, judge.timestep, &run.trainer);
+            let teacher = (config.adc.clone(), teacher, vae.decoder);
             let crop = run.trainer.data.crop;
             let losses = Stage2Losses {
                 l2: run.l2,
@@ -123,6 +133,7 @@ pub fn distill<B: Backend + AutodiffBackend<InnerBackend: Backend>>(
                 l3: run.l3,
                 fourier: run.fourier.init(crop, crop, device)?,
                 rand_pad: run.rand_pad,
+                view,
             };
             let stage = Stage2::new(
                 config.pix.clone(),
@@ -132,7 +143,7 @@ pub fn distill<B: Backend + AutodiffBackend<InnerBackend: Backend>>(
                 config.negative,
             )?;
             let pupil = student(&config.pix.unet)?;
-            let eyes = eyes.map(|eyes| (eyes, unet));
+            let eyes = eyes.map(|eyes| (eyes, &judge.unet));
             let trainer = Trainer::new(run.trainer.clone(), stage, pupil, eyes, own, device)?;
             let weights = train(trainer, &mut follow)?.weights();
             return GenDrPix::from_parts(config.pix.clone(), weights, device).map(Some);

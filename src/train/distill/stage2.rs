@@ -7,7 +7,7 @@ use crate::backend::Backend;
 use crate::config::GenDrPixConfig;
 use crate::error::{Error, Result};
 use crate::guidance::Prompt;
-use crate::latent::{LatentConfig, VaeDecoder};
+use crate::latent::{LatentConfig, VaeDecoder, VaeEncoder};
 use crate::shuffle::pixel_unshuffle;
 use crate::train::discriminator::RandPad;
 use crate::train::losses::{MaskedFourierLoss, PerceptualLoss, PyramidLoss, l1};
@@ -15,10 +15,12 @@ use crate::train::student::Student;
 use burn::tensor::Tensor;
 use burn::tensor::backend::AutodiffBackend;
 use rand::rngs::SmallRng;
+use serde::{Deserialize, Serialize};
 
 /// `L_G2 = | y_tea - y_stu |_1 + l1 * softplus(-D(y_stu)) + l2 * L_P + l3 * L_F` (paper, stage 2).
 ///
-/// The discriminator's frozen UNet is stage 1's, which reads pixel-unshuffled pictures, padded by RandPad.
+/// The discriminator's frozen UNet is stage 1's, which reads pixel-unshuffled pictures, padded by RandPad; or, to compare,
+/// GenDR's.
 pub struct Stage2<B: Backend + AutodiffBackend<InnerBackend: Backend>> {
     teacher: Frozen<B::InnerBackend>,
     decoder: VaeDecoder<B::InnerBackend>,
@@ -40,6 +42,37 @@ pub struct Stage2Losses<B: Backend> {
     pub fourier: MaskedFourierLoss<B>,
     /// Whether RandPad is applied before the discriminator.
     pub rand_pad: bool,
+    /// What the discriminator's UNet reads.
+    pub view: View<B>,
+}
+
+/// Whose frozen UNet stage 2's discriminator sees with (paper, the ablation of the discriminator).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Judge {
+    /// GenDR-Adc's, stage 1's student: the paper's choice.
+    #[default]
+    Adc,
+    /// GenDR's, by way of the VAE's encoder.
+    Gendr,
+}
+
+/// What the discriminator's UNet makes of a picture before it looks at it.
+pub enum View<B: Backend> {
+    /// Cells of pixels, for [`Judge::Adc`].
+    Cells,
+    /// The latent of a frozen encoder, for [`Judge::Gendr`].
+    Latent(Box<VaeEncoder<B>>),
+}
+
+impl<B: Backend> View<B> {
+    /// `[N, 3, H, W]` in whole cells -> `[N, in_channels, h, w]`
+    pub(super) fn of(&self, picture: Tensor<B, 4>, factor: usize) -> Tensor<B, 4> {
+        match self {
+            Self::Cells => pixel_unshuffle(picture, factor),
+            Self::Latent(encoder) => encoder.to_latent(picture, None),
+        }
+    }
 }
 
 impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> Stage2<B> {
@@ -140,6 +173,7 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> Stage<B> for Stage2<B>
             l3,
             fourier,
             rand_pad,
+            view,
         } = &self.losses;
         let mut terms = vec![Term {
             name: "L1",
@@ -162,19 +196,19 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> Stage<B> for Stage2<B>
         }
         let factor = self.config.factor;
         let padding = RandPad::draw(factor, rng);
-        let cells = |picture| {
+        let seen = |picture| {
             let padded = if *rand_pad {
                 padding.apply(picture)
             } else {
                 picture
             };
-            pixel_unshuffle(padded, factor)
+            view.of(padded, factor)
         };
         Examined {
             terms,
             samples: (prompt == Prompt::Positive).then(|| Samples {
-                fake: cells(y_stu),
-                real: cells(target),
+                fake: seen(y_stu),
+                real: seen(target),
             }),
         }
     }

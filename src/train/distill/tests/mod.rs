@@ -18,8 +18,10 @@ use crate::train::{
 };
 use crate::unet::{Feature, UNetConfig};
 use burn::backend::Autodiff;
-use burn::module::{AutodiffModule, Module};
-use burn::tensor::{Distribution, Tensor};
+use burn::module::{AutodiffModule, Module, ModuleMapper, Param};
+use burn::tensor::{Distribution, Tensor, TensorData};
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
 use std::path::Path;
 
 type B = Autodiff<Flex>;
@@ -118,15 +120,40 @@ fn pix() -> GenDrPixConfig {
     }
 }
 
+/// Draws all that is random: burn's own generator is of the whole process, and tests share it.
+struct Draw(SmallRng);
+
+impl ModuleMapper<B> for Draw {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+        param.map(|tensor| {
+            let data = tensor.to_data();
+            let mut values = data.iter::<f32>();
+            let first = values.next();
+            if values.all(|value| Some(value) == first) {
+                return tensor; // of a norm
+            }
+            let shape = tensor.dims();
+            let fan_in: usize = shape[1..].iter().product();
+            let bound = 1.0 / (fan_in as f32).sqrt();
+            let values = shape.iter().product();
+            let values: Vec<_> = (0..values)
+                .map(|_| self.0.random_range(-bound..bound))
+                .collect();
+            Tensor::from_data(TensorData::new(values, shape), &tensor.device()).require_grad()
+        })
+    }
+}
+
+fn drawn<M: Module<B>>(module: M) -> M {
+    module.map(&mut Draw(SmallRng::seed_from_u64(1)))
+}
+
 fn student(config: &UNetConfig) -> Student<B> {
-    let student = Student::new(config, TOKENS, &Default::default()).unwrap();
-    // Its weights are drawn when first used: now, so that its clones are the same.
-    student.valid();
-    student
+    drawn(Student::new(config, TOKENS, &Default::default()).unwrap())
 }
 
 fn vae() -> Vae<B> {
-    gendr().vae.init(&Default::default()).unwrap()
+    drawn(gendr().vae.init(&Default::default()).unwrap())
 }
 
 fn run<S: Stage<B>>(trainer: &mut Trainer<B, S>, steps: usize) -> Vec<Report> {
@@ -191,6 +218,7 @@ impl Weights {
             l3: 0.1,
             fourier: MaskedFourierConfig::default().init(crop, crop, &device)?,
             rand_pad: true,
+            view: View::Cells,
         };
         let teacher = (adc(), self.adc.valid(), self.vae.decoder.clone());
         let stage = Stage2::new(pix(), teacher, self.start, losses, NEGATIVE)?;

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::shuffle::pixel_unshuffle;
-use burn::module::{ModuleVisitor, Param};
+use burn::module::ModuleVisitor;
 use burn::tensor::module::conv2d;
 use burn::tensor::ops::ConvOptions;
 

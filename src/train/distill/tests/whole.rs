@@ -1,6 +1,8 @@
 //! One stage after the other, and their config.
 
 use super::*;
+use crate::shuffle::pixel_unshuffle;
+use burn::optim::GradientsParams;
 
 /// A distillation of two steps a stage.
 pub(super) fn small() -> DistillConfig {
@@ -74,6 +76,48 @@ fn from_nothing_to_a_model() {
     assert_eq!(steps, 0);
     let again = again.restore(picture, &Default::default()).unwrap();
     restored.into_data().assert_eq(&again.into_data(), true);
+}
+
+#[test]
+fn gendr_can_judge_stage_2() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = small();
+    config.stage2.judge = Judge::Gendr;
+    let device = Default::default();
+    let mut last = None;
+    for pass in [Pass::Vae, Pass::Teacher, Pass::Stage1, Pass::Stage2] {
+        let made = distill::<B>(&config, pass, folder.path(), &device, |report| {
+            last = Some(report.clone());
+            false
+        });
+        made.unwrap();
+    }
+    assert_eq!(last.unwrap().step, 2);
+    let error = distill::<B>(&small(), Pass::Stage2, folder.path(), &device, |_| false);
+    let error = error.err().unwrap().to_string();
+    assert!(error.contains("another config"), "{error}");
+}
+
+#[test]
+fn a_view_by_the_encoder_leads_the_gradient_back_to_the_picture() {
+    let device = Default::default();
+    let encoder = vae().encoder.no_grad();
+    let picture = Tensor::<B, 4>::random([1, 3, 16, 24], Distribution::Default, &device);
+    let picture = picture.require_grad();
+    let latent = encoder.to_latent(picture.clone(), None);
+    let view = View::Latent(Box::new(encoder));
+    let seen = view.of(picture.clone(), 8);
+    assert_eq!(seen.dims(), [1, gendr().vae.latent_channels, 2, 3]);
+    seen.to_data().assert_eq(&latent.to_data(), true);
+    let gradients = seen.powi_scalar(2).sum().backward();
+    let of_picture = picture.grad(&gradients).unwrap();
+    assert!(of_picture.abs().max().into_scalar() > 0.0);
+    let View::Latent(encoder) = view else {
+        unreachable!()
+    };
+    assert!(GradientsParams::from_grads(gradients, &*encoder).is_empty());
+    let cells = View::Cells.of(picture.clone(), 8).to_data();
+    cells.assert_eq(&pixel_unshuffle(picture, 8).to_data(), true);
 }
 
 #[test]
