@@ -42,7 +42,7 @@ fn from_nothing_to_a_model() {
     let folder = tempfile::tempdir().unwrap();
     let device = Default::default();
     let run = |pass, steps: &mut u64| {
-        distill::<B>(&small(), pass, folder.path(), &device, |report| {
+        distill::<B>(&small(), pass, folder.path(), &[device], |report| {
             *steps = report.step;
             false
         })
@@ -62,7 +62,7 @@ fn from_nothing_to_a_model() {
     let restored = model.restore(picture.clone(), &Default::default()).unwrap();
     let mut other = small();
     other.gendr.vae.block_out_channels[3] = 16;
-    let error = distill::<B>(&other, Pass::Teacher, folder.path(), &device, |_| false);
+    let error = distill::<B>(&other, Pass::Teacher, folder.path(), &[device], |_| false);
     let error = error.err().unwrap().to_string();
     assert!(
         error.contains("another config") && error.contains("block_out_channels"),
