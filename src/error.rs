@@ -131,6 +131,13 @@ pub enum Error {
         value: f64,
     },
 
+    /// Devices that train together could not exchange their gradients.
+    #[error("the devices could not exchange their gradients: {reason}")]
+    Collective {
+        /// What burn's collective says.
+        reason: String,
+    },
+
     /// A file could not be read or written.
     #[error("{}: {source}", path.display())]
     Io {

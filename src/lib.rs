@@ -46,6 +46,7 @@
 //! | `vulkan`, `metal` | `wgpu` with kernels compiled for Vulkan or Metal |
 //! | `latent` | the paper's latent baselines, which keep the VAE or half of it |
 //! | `train` | the training of the bundled model, and the paper's distillation; brings `latent` along |
+//! | `collective` | the distillation on several devices at once; brings `train` along, and some sixty crates of burn-collective's |
 
 #![warn(missing_docs)]
 

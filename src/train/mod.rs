@@ -13,6 +13,7 @@ pub mod losses;
 mod nano;
 mod pictures;
 pub mod procedural;
+mod replica;
 mod schedule;
 mod student;
 

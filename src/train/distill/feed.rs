@@ -7,14 +7,15 @@ use crate::train::data::{Batch, DataConfig, batches};
 use crate::train::pictures::PictureSource;
 use burn::tensor::{Tensor, TensorData};
 use std::collections::VecDeque;
-use std::iter;
+use std::iter::{self, StepBy};
+use std::ops::Range;
 use std::sync::mpsc::Receiver;
 
-/// Pairs from batch `first` on, prepared by a thread that starts with the first one asked for.
+/// Pairs of some batches, prepared by a thread that starts with the first one asked for.
 pub(super) struct Feed<B: Backend> {
     config: DataConfig,
     source: PictureSource,
-    first: u64,
+    numbers: StepBy<Range<u64>>,
     batches: Option<Receiver<Batch>>,
     /// Looked at ahead of [`next`](Self::next).
     ahead: VecDeque<Pair<B>>,
@@ -22,17 +23,17 @@ pub(super) struct Feed<B: Backend> {
 }
 
 impl<B: Backend> Feed<B> {
-    /// `source` is what [`DataConfig::open`] gave.
+    /// Of the batches of `numbers`; `source` is what [`DataConfig::open`] gave.
     pub(super) fn new(
         config: DataConfig,
         source: PictureSource,
-        first: u64,
+        numbers: StepBy<Range<u64>>,
         device: &B::Device,
     ) -> Self {
         Self {
             config,
             source,
-            first,
+            numbers,
             batches: None,
             ahead: VecDeque::new(),
             device: device.clone(),
@@ -66,13 +67,16 @@ impl<B: Backend> Feed<B> {
             window: 4 * count,
             ..self.config.clone()
         };
-        Self::new(config, self.source.clone(), 0, &self.device).next()
+        let only = (0..1).step_by(1);
+        Self::new(config, self.source.clone(), only, &self.device).next()
     }
 
     fn receive(&mut self) -> Pair<B> {
-        let batches = self
-            .batches
-            .get_or_insert_with(|| batches(self.config.clone(), self.source.clone(), self.first));
+        let start = || {
+            let (config, source) = (self.config.clone(), self.source.clone());
+            batches(config, source, self.numbers.clone())
+        };
+        let batches = self.batches.get_or_insert_with(start);
         let batch = batches
             .recv()
             .expect("the data thread runs as long as its receiver");

@@ -15,6 +15,7 @@ use crate::train::checkpoint::Checkpoints;
 use crate::train::discriminator::Eyes;
 use crate::train::learner::load_average;
 use crate::train::losses::PerceptualLoss;
+use crate::train::replica::{Replica, on_each};
 use crate::train::student::Student;
 use crate::unet::UNetConfig;
 use burn::module::{AutodiffModule, Module};
@@ -51,18 +52,45 @@ impl Pass {
 /// Trains one stage to its end, from its last checkpoint if there is one. `follow` is told of every step, and says
 /// whether a checkpoint is to be saved now; one is saved at the end in any case. Gives the model that stage 2 made.
 ///
+/// # Devices
+///
+/// Several devices (feature `collective`) share a step's batches, [`accumulate`](TrainerConfig::accumulate) of them, and sum
+/// up their gradients, so that they make what one would, and a training may go on on another number of them. Each has a
+/// thread that holds a replica of the models and the pictures of its own. One device named several times runs as many
+/// replicas. A fitted [`Start`](super::Start) is fitted on the first device's share.
+///
 /// # Errors
 ///
-/// Those of [`DistillConfig::validate`], [`Trainer::new`], [`Trainer::step`] and [`Trainer::checkpoint`], and
-/// [`Error::Format`] when a stage before has left no checkpoint.
+/// Those of [`DistillConfig::validate`], [`Trainer::new`], [`Trainer::step`] and [`Trainer::checkpoint`];
+/// [`Error::Format`] when a stage before has left no checkpoint; [`Error::Config`] when there are no devices, several
+/// without the feature `collective`, or as many as cannot share a step's batches; [`Error::Collective`] when they fail to
+/// exchange their gradients.
 pub fn distill<B: Backend + AutodiffBackend<InnerBackend: Backend>>(
     config: &DistillConfig,
     pass: Pass,
     folder: &Path,
-    device: &B::Device,
+    devices: &[B::Device],
     mut follow: impl FnMut(&Report) -> bool,
 ) -> Result<Option<GenDrPix<B::InnerBackend>>> {
     config.validate()?;
+    let run = |replica, device: &_, follow: &mut dyn FnMut(&Report) -> bool| {
+        run::<B>(config, pass, folder, (replica, device), follow)
+    };
+    on_each::<B, _>(
+        devices,
+        |replica, device| run(replica, device, &mut follow),
+        |replica, device| run(replica, device, &mut |_| false).map(drop),
+    )
+}
+
+/// The part of one replica.
+fn run<B: Backend + AutodiffBackend<InnerBackend: Backend>>(
+    config: &DistillConfig,
+    pass: Pass,
+    folder: &Path,
+    on @ (_, device): (Replica, &B::Device),
+    follow: &mut dyn FnMut(&Report) -> bool,
+) -> Result<Option<GenDrPix<B::InnerBackend>>> {
     let vae = || -> Result<Vae<B::InnerBackend>> {
         let empty = config.gendr.vae.init(device)?;
         last_of(empty, config, Pass::Vae, folder, device)
@@ -88,14 +116,14 @@ pub fn distill<B: Backend + AutodiffBackend<InnerBackend: Backend>>(
                 perceptual: run.pyramid.init()?,
             };
             let pupil: Vae<B> = config.gendr.vae.init(device)?;
-            let trainer = Trainer::new(run.trainer.clone(), stage, pupil, None, own, device)?;
-            train(trainer, &mut follow)?;
+            let trainer = Trainer::replica(run.trainer.clone(), stage, pupil, None, own, on)?;
+            train(trainer, follow)?;
         }
         Pass::Teacher => {
             let stage = TeacherStage::new(config.gendr.clone(), vae()?, config.negative)?;
             let pupil = student(&config.gendr.unet)?;
-            let trainer = Trainer::new(config.teacher.clone(), stage, pupil, None, own, device)?;
-            train(trainer, &mut follow)?;
+            let trainer = Trainer::replica(config.teacher.clone(), stage, pupil, None, own, on)?;
+            train(trainer, follow)?;
         }
         Pass::Stage1 => {
             let (unet, run) = (&config.gendr.unet, &config.stage1);
@@ -105,8 +133,8 @@ pub fn distill<B: Backend + AutodiffBackend<InnerBackend: Backend>>(
             let stage = Stage1::new(config.adc.clone(), teacher, run.start, config.negative)?;
             let pupil = student(&config.adc.unet)?;
             let eyes = eyes.map(|eyes| (eyes, unet));
-            let trainer = Trainer::new(run.trainer.clone(), stage, pupil, eyes, own, device)?;
-            train(trainer, &mut follow)?;
+            let trainer = Trainer::replica(run.trainer.clone(), stage, pupil, eyes, own, on)?;
+            train(trainer, follow)?;
         }
         Pass::Stage2 => {
             let run = &config.stage2;
@@ -144,8 +172,8 @@ pub fn distill<B: Backend + AutodiffBackend<InnerBackend: Backend>>(
             )?;
             let pupil = student(&config.pix.unet)?;
             let eyes = eyes.map(|eyes| (eyes, &judge.unet));
-            let trainer = Trainer::new(run.trainer.clone(), stage, pupil, eyes, own, device)?;
-            let weights = train(trainer, &mut follow)?.weights();
+            let trainer = Trainer::replica(run.trainer.clone(), stage, pupil, eyes, own, on)?;
+            let weights = train(trainer, follow)?.weights();
             return GenDrPix::from_parts(config.pix.clone(), weights, device).map(Some);
         }
     }
@@ -155,7 +183,7 @@ pub fn distill<B: Backend + AutodiffBackend<InnerBackend: Backend>>(
 /// Trains to the end, and gives the averaged weights.
 fn train<B, S>(
     mut trainer: Trainer<B, S>,
-    follow: &mut impl FnMut(&Report) -> bool,
+    follow: &mut dyn FnMut(&Report) -> bool,
 ) -> Result<<S::Student as AutodiffModule<B>>::InnerModule>
 where
     B: Backend + AutodiffBackend<InnerBackend: Backend>,

@@ -12,6 +12,7 @@ use crate::train::discriminator::{DiscriminatorConfig, Eyes, Heads};
 use crate::train::learner::{Learner, LearnerConfig};
 use crate::train::losses::{discriminator_loss, generator_loss};
 use crate::train::pictures::stream;
+use crate::train::replica::Replica;
 use crate::unet::UNetConfig;
 use burn::module::AutodiffModule;
 use burn::optim::{GradientsAccumulator, GradientsParams};
@@ -36,7 +37,7 @@ pub struct TrainerConfig {
     pub data: DataConfig,
     /// How the student's weights follow their gradients.
     pub learner: LearnerConfig,
-    /// Batches whose gradients are summed up for a step.
+    /// Batches whose gradients are summed up for a step. Several devices share them, each the same number.
     pub accumulate: u64,
     /// The adversary, if any.
     pub adversary: Option<AdversaryConfig>,
@@ -99,7 +100,7 @@ pub struct Report {
     /// Learning rate of the student.
     pub rate: f64,
     /// The loss's terms before they are weighted, the discriminator's own loss among them; means over the batches that
-    /// had them.
+    /// had them, of several devices those of the first.
     pub terms: BTreeMap<&'static str, f64>,
     /// Share of the discriminator's logits on the right side of zero, where it judged.
     pub accuracy: Option<f64>,
@@ -115,6 +116,7 @@ where
     stage: S,
     student: Learner<B, S::Student>,
     adversary: Option<Adversary<B>>,
+    replica: Replica,
     /// Whether the student is still to be set up by the stage.
     new: bool,
     feed: Feed<B>,
@@ -130,8 +132,8 @@ where
     B: Backend + AutodiffBackend<InnerBackend: Backend>,
     S: Stage<B>,
 {
-    /// Starts `student` anew, or where the last checkpoint in `folder` left off; one of another `identity`, which is
-    /// all that the training is of, is refused. `eyes` is the adversary's frozen UNet and its config, if there is an
+    /// Starts `student` anew, or where the last checkpoint in the folder of `own` left off; one of another identity, which
+    /// comes with it and is all that the training is of, is refused. `eyes` is the adversary's frozen UNet and its config, if there is an
     /// adversary.
     ///
     /// # Errors
@@ -143,11 +145,26 @@ where
         stage: S,
         student: S::Student,
         eyes: Option<(Eyes<B>, &UNetConfig)>,
-        (folder, identity): (&Path, &impl Serialize),
+        own: (&Path, &impl Serialize),
         device: &B::Device,
+    ) -> Result<Self> {
+        let alone = (Replica::ALONE, device);
+        Self::replica(config, stage, student, eyes, own, alone)
+    }
+
+    /// The same for a replica of several. The student and the heads of the one that leads are the others' too, but the
+    /// frozen parts must be the same in all.
+    pub(in crate::train) fn replica(
+        config: TrainerConfig,
+        stage: S,
+        student: S::Student,
+        eyes: Option<(Eyes<B>, &UNetConfig)>,
+        (folder, identity): (&Path, &impl Serialize),
+        (replica, device): (Replica, &B::Device),
     ) -> Result<Self> {
         let unet = eyes.as_ref().map(|(_, unet)| *unet);
         config.validate(unet)?;
+        replica.validate(config.accumulate)?;
         let source = config.data.open()?;
         let mut adversary = match (&config.adversary, eyes) {
             (Some(adversary), Some((eyes, unet))) => {
@@ -171,9 +188,10 @@ where
         }
         let new = last.is_none();
         let step = last.map_or(0, |(step, _)| step);
-        let first = step * config.accumulate;
+        let numbers = replica.share(step * config.accumulate..u64::MAX);
         Ok(Self {
-            feed: Feed::new(config.data.clone(), source, first, device),
+            feed: Feed::new(config.data.clone(), source, numbers, device),
+            replica,
             config,
             stage,
             student,
@@ -208,6 +226,22 @@ where
         &self.student.average
     }
 
+    /// Sets up the student, as the stage has it, and the heads, the same in all replicas.
+    fn start(&mut self) -> Result<()> {
+        let student = &mut self.student;
+        if self.replica.leads() {
+            let mut pairs = self.feed.look_ahead();
+            self.stage.start(&mut student.model, &mut pairs)?;
+        }
+        student.model = self.replica.leaders::<B, _>(student.model.clone())?;
+        student.restart();
+        if let Some(Adversary { heads, .. }) = &mut self.adversary {
+            heads.model = self.replica.leaders::<B, _>(heads.model.clone())?;
+            heads.restart();
+        }
+        Ok(())
+    }
+
     /// One step: gradients of [`accumulate`](TrainerConfig::accumulate) batches, then the heads' and the student's
     /// weights.
     ///
@@ -217,19 +251,17 @@ where
     /// [`Stage::start`] in the first step. [`Error::Io`] when a sample picture cannot be written: the step has been taken.
     pub fn step(&mut self) -> Result<Report> {
         if self.new {
-            let mut pairs = self.feed.look_ahead();
-            self.stage.start(&mut self.student.model, &mut pairs)?;
-            drop(pairs);
-            self.student.restart();
+            self.start()?;
             self.new = false;
         }
         let parts = self.config.accumulate;
+        let batches = self.step * parts..(self.step + 1) * parts;
         let mut means = Means::new(self.step + 1);
         let mut of_student = GradientsAccumulator::new();
         let mut of_heads = GradientsAccumulator::new();
-        for part in 0..parts {
+        for batch in self.replica.share(batches) {
             let pair = self.feed.next();
-            let mut rng = stream(!self.config.data.seed, self.step * parts + part);
+            let mut rng = stream(!self.config.data.seed, batch);
             let student = &self.student.model;
             let pupil = Pupil {
                 model: student,
@@ -264,10 +296,13 @@ where
             let gradients = GradientsParams::from_grads(loss.backward(), student);
             of_student.accumulate(student, gradients);
         }
-        self.student.step(self.step, of_student.grads());
-        if let Some(adversary) = &mut self.adversary {
-            adversary.heads.step(self.step, of_heads.grads());
+        let (replica, student) = (self.replica, &self.student.model);
+        let of_student = replica.sum::<B, _>(student, of_student.grads())?;
+        if let Some(Adversary { heads, .. }) = &mut self.adversary {
+            let of_heads = replica.sum::<B, _>(&heads.model, of_heads.grads())?;
+            heads.step(self.step, of_heads);
         }
+        self.student.step(self.step, of_student);
         let mut terms = means.finish();
         let report = Report {
             step: self.step + 1,
@@ -283,7 +318,7 @@ where
     /// Writes a sample picture, where one is due.
     fn sample(&mut self) -> Result<()> {
         let every = self.config.samples_every;
-        if every == 0 || !self.step.is_multiple_of(every) {
+        if every == 0 || !self.replica.leads() || !self.step.is_multiple_of(every) {
             return Ok(());
         }
         let pair = self.shown.get_or_insert_with(|| {
@@ -308,6 +343,9 @@ where
     ///
     /// [`Error::Io`] or [`Error::Format`] when the folder cannot be written; the checkpoint before stays.
     pub fn checkpoint(&self) -> Result<()> {
+        if !self.replica.leads() {
+            return Ok(());
+        }
         self.checkpoints.save(self.step, |folder| {
             self.student.save(folder, STUDENT)?;
             match &self.adversary {

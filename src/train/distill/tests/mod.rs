@@ -1,5 +1,6 @@
 //! Each stage, small.
 
+mod replicas;
 mod samples;
 mod start;
 mod whole;

@@ -195,10 +195,16 @@ fn starts_are_measured() {
     }
     let train = |config: &DistillConfig, pass: Pass, term: &str| -> Vec<f64> {
         let mut values = Vec::new();
-        distill::<B>(config, pass, folder.path(), &Default::default(), |report| {
-            values.push(report.terms[term]);
-            false
-        })
+        distill::<B>(
+            config,
+            pass,
+            folder.path(),
+            &[Default::default()],
+            |report| {
+                values.push(report.terms[term]);
+                false
+            },
+        )
         .unwrap();
         values
     };

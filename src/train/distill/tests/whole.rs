@@ -44,7 +44,7 @@ fn from_nothing_to_a_model() {
     let folder = tempfile::tempdir().unwrap();
     let device = Default::default();
     let run = |pass, steps: &mut u64| {
-        distill::<B>(&small(), pass, folder.path(), &device, |report| {
+        distill::<B>(&small(), pass, folder.path(), &[device], |report| {
             *steps = report.step;
             false
         })
@@ -64,7 +64,7 @@ fn from_nothing_to_a_model() {
     let restored = model.restore(picture.clone(), &Default::default()).unwrap();
     let mut other = small();
     other.gendr.vae.block_out_channels[3] = 16;
-    let error = distill::<B>(&other, Pass::Teacher, folder.path(), &device, |_| false);
+    let error = distill::<B>(&other, Pass::Teacher, folder.path(), &[device], |_| false);
     let error = error.err().unwrap().to_string();
     assert!(
         error.contains("another config") && error.contains("block_out_channels"),
@@ -86,14 +86,14 @@ fn gendr_can_judge_stage_2() {
     let device = Default::default();
     let mut last = None;
     for pass in [Pass::Vae, Pass::Teacher, Pass::Stage1, Pass::Stage2] {
-        let made = distill::<B>(&config, pass, folder.path(), &device, |report| {
+        let made = distill::<B>(&config, pass, folder.path(), &[device], |report| {
             last = Some(report.clone());
             false
         });
         made.unwrap();
     }
     assert_eq!(last.unwrap().step, 2);
-    let error = distill::<B>(&small(), Pass::Stage2, folder.path(), &device, |_| false);
+    let error = distill::<B>(&small(), Pass::Stage2, folder.path(), &[device], |_| false);
     let error = error.err().unwrap().to_string();
     assert!(error.contains("another config"), "{error}");
 }

@@ -1,0 +1,40 @@
+//! Without the feature `collective`: one device.
+
+use super::Replica;
+use crate::error::{Error, Result};
+use burn::optim::GradientsParams;
+use burn::tensor::backend::Backend;
+
+/// Runs `lead` on the only device.
+///
+/// # Errors
+///
+/// Those of `lead`, and [`Error::Config`] when there is another number of devices.
+pub fn on_each<B: Backend, T>(
+    devices: &[B::Device],
+    lead: impl FnOnce(Replica, &B::Device) -> Result<T>,
+    _follow: impl Fn(Replica, &B::Device) -> Result<()> + Sync,
+) -> Result<T> {
+    match devices {
+        [device] => lead(Replica::ALONE, device),
+        _ => Err(Error::Config {
+            field: "devices",
+            reason: format!(
+                "{} of them: without the feature `collective`, a training has one",
+                devices.len()
+            ),
+        }),
+    }
+}
+
+impl Replica {
+    /// `gradients`, which there are no others to add to.
+    pub fn sum<B, M>(self, _model: &M, gradients: GradientsParams) -> Result<GradientsParams> {
+        Ok(gradients)
+    }
+
+    /// `model`, which is the leader's.
+    pub fn leaders<B, M>(self, model: M) -> Result<M> {
+        Ok(model)
+    }
+}
