@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Stopped at any moment, the same command goes on from the stage's last checkpoint. A stage's folder holds `log.jsonl`
-//! with a line for every hundred steps, and the sample pictures that its config asks for; stage 2 leaves `model.safetensors`.
+//! with a line for every twenty steps, and the sample pictures that its config asks for; stage 2 leaves `model.safetensors`.
 //!
 //! With feature `collective`, `--replicas` shares each step's batches (`accumulate` in the config) among several devices:
 //! `--features train,collective,cuda` and `--backend cuda --replicas 4` for four GPUs.

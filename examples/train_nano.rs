@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Stopped at any moment, the same command goes on from the last checkpoint. `log.jsonl` in the folder has a line for
-//! every hundred steps.
+//! every twenty steps.
 
 #[path = "common/training.rs"]
 mod training;

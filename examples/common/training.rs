@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Steps between two lines of the log.
-pub const LOG_EVERY: u64 = 100;
+pub const LOG_EVERY: u64 = 20;
 /// Time between two checkpoints.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(180);
 /// Of a progress bar.
