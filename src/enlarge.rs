@@ -5,7 +5,7 @@ use crate::backend::Backend;
 use crate::config::PICTURE_CHANNELS;
 use crate::error::{Error, Result};
 use crate::options::Upscale;
-use crate::picture::Picture;
+use crate::pixels::Pixels;
 use crate::planes::Planes;
 use crate::resize;
 use burn::tensor::{Tensor, TensorData};
@@ -24,11 +24,17 @@ pub(crate) fn enlarge<B: Backend>(
     restore: impl FnOnce(Tensor<B, 4>) -> Result<Tensor<B, 4>>,
 ) -> Result<DynamicImage> {
     let [width, height] = options.output_size(picture.width(), picture.height())?;
-    let picture = Picture::read(picture)?;
+    let picture = Pixels::read(picture)?;
     let enlarged = resize::enlarge_by(&picture.rgb, options.scale, width, height);
     let restored = to_planes(restore(to_tensor(enlarged, device))?)?;
     let alpha = |alpha| resize::enlarge_by(alpha, options.scale, width, height);
-    Ok(picture.write(restored, picture.alpha.as_ref().map(alpha)))
+    // Without the overshoot of a bicubic resize, which grows with the values: highlights would get black rings.
+    let beyond = |beyond| resize::enlarge_linearly(beyond, options.scale, width, height);
+    Ok(picture.write(
+        restored,
+        picture.alpha.as_ref().map(alpha),
+        picture.beyond.as_ref().map(beyond),
+    ))
 }
 
 /// Checks the shape of pictures that have their output size already.

@@ -64,8 +64,8 @@ pub mod latent;
 mod onestep;
 mod options;
 mod padding;
-mod picture;
 mod pipeline;
+mod pixels;
 mod planes;
 mod precision;
 mod prompted;
@@ -76,6 +76,7 @@ mod tiling;
 pub mod train;
 pub mod unet;
 mod weights;
+mod whole_file;
 
 pub use backend::{Backend, GroupNormOptions};
 pub use config::GenDrPixConfig;

@@ -42,6 +42,17 @@ pub(crate) fn enlarge_by(picture: &Planes, scale: f64, width: usize, height: usi
     interpolate(picture, steps, width, height, cubic_kernel())
 }
 
+/// [`enlarge_by`] with linear interpolation: nothing of the result is beyond the values of the picture.
+pub(crate) fn enlarge_linearly(
+    picture: &Planes,
+    scale: f64,
+    width: usize,
+    height: usize,
+) -> Planes {
+    let steps = (scale.recip(), scale.recip());
+    interpolate(picture, steps, width, height, FilterType::Bilinear)
+}
+
 /// Reduces to `width` x `height` with antialias, cubic kernel; the source step is `in / out` on each axis.
 ///
 /// An axis that does not shrink gets the kernel at its own width, as in PIL.
