@@ -24,6 +24,7 @@
 //! | you want | see |
 //! | --- | --- |
 //! | to enlarge a picture | [`GenDrPix::upscale`], [`GenDrPix::upscale_with`] and its options, [`Upscale`] |
+//! | to read and write picture files with all that is in them | [`picture`] |
 //! | to work on tensors | [`GenDrPix::restore`] |
 //! | to load other weights | [`GenDrPix::load`], [`GenDrPix::from_bytes`] |
 //! | the paper's full-size model | [`GenDrPixConfig::sd21`] |
@@ -64,6 +65,7 @@ pub mod latent;
 mod onestep;
 mod options;
 mod padding;
+pub mod picture;
 mod pipeline;
 mod pixels;
 mod planes;
