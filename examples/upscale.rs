@@ -27,7 +27,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use gendr_pix::picture::{Picture, Warning};
-use gendr_pix::{Backend, Error, GenDrPix, Tiling, Upscale, backend};
+use gendr_pix::{Backend, Edge, Error, GenDrPix, Target, Tiling, Upscale, backend};
 use image::ImageFormat;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -41,9 +41,11 @@ struct Args {
     /// The picture to write, or a folder (created if missing; a name that is new ends in `/`).
     #[arg(short, long)]
     output: PathBuf,
-    /// How many times as wide and as high.
-    #[arg(long, default_value_t = 4.0)]
-    scale: f64,
+    #[command(flatten)]
+    target: TargetArgs,
+    /// What is beyond the picture's edges; `wrap` keeps textures seamless.
+    #[arg(long, value_parser = edge, default_value = "reflect", value_name = "reflect|replicate|wrap")]
+    edge: Edge,
     /// Strength of the detail; the model's own recommendation when not given.
     #[arg(long)]
     guidance: Option<f64>,
@@ -57,6 +59,41 @@ struct Args {
     /// What to compute on; all but `flex` need the cargo feature of the same name.
     #[arg(long, value_parser = ["flex", "ndarray", "wgpu", "cuda"], default_value = "flex")]
     backend: String,
+}
+
+/// How large the output is to be; a scale of 4 when nothing is given.
+#[derive(clap::Args)]
+#[group(multiple = false)]
+struct TargetArgs {
+    /// How many times as wide and as high; 1 restores without enlarging. [default: 4]
+    #[arg(long)]
+    scale: Option<f64>,
+    /// Width in pixels; the height follows.
+    #[arg(long)]
+    width: Option<u32>,
+    /// Height in pixels; the width follows.
+    #[arg(long)]
+    height: Option<u32>,
+    /// Pixels of the longer side; the other follows.
+    #[arg(long)]
+    longest: Option<u32>,
+    /// Width and height in pixels.
+    #[arg(long, value_parser = size, value_name = "WIDTHxHEIGHT")]
+    size: Option<Target>,
+}
+
+impl TargetArgs {
+    fn target(&self) -> Target {
+        let given = [
+            self.scale.map(Target::Scale),
+            self.width.map(Target::Width),
+            self.height.map(Target::Height),
+            self.longest.map(Target::Longest),
+            self.size,
+        ];
+        let mut given = given.into_iter().flatten();
+        given.next().unwrap_or(Target::Scale(4.0))
+    }
 }
 
 /// One picture to read and one to write.
@@ -80,6 +117,21 @@ fn tiling(side: &str) -> Result<Tiling> {
     let side: usize = side.parse().map_err(|_| "is not a number of pixels")?;
     let cells = side / 8;
     Tiling::new(cells, cells / 4).map_err(|_| "tiles have 8 pixels a side or more".to_owned())
+}
+
+fn size(size: &str) -> Result<Target> {
+    size.split_once('x')
+        .and_then(|(width, height)| Some(Target::Size(width.parse().ok()?, height.parse().ok()?)))
+        .ok_or_else(|| "is not a width and a height, as 1920x1080".to_owned())
+}
+
+fn edge(name: &str) -> Result<Edge> {
+    match name {
+        "reflect" => Ok(Edge::Reflect),
+        "replicate" => Ok(Edge::Replicate),
+        "wrap" => Ok(Edge::Wrap),
+        _ => Err("is reflect, replicate or wrap".to_owned()),
+    }
 }
 
 fn run(args: &Args) -> Result<ExitCode> {
@@ -168,7 +220,7 @@ fn upscale_all<B: Backend>(args: &Args, jobs: &[Job]) -> Result<ExitCode> {
         None => return Err("no weights are built in: give `--weights`".into()),
     }
     .map_err(|error| error.to_string())?;
-    let mut options = Upscale::new().scale(args.scale);
+    let mut options = Upscale::new().target(args.target.target()).edge(args.edge);
     if let Some(guidance) = args.guidance {
         options = options.guidance(guidance);
     }

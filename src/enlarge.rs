@@ -23,17 +23,18 @@ pub(crate) fn enlarge<B: Backend>(
     device: &B::Device,
     restore: impl FnOnce(Tensor<B, 4>) -> Result<Tensor<B, 4>>,
 ) -> Result<DynamicImage> {
-    let [width, height] = options.output_size(picture.width(), picture.height())?;
+    let to = options.enlargement(picture.width(), picture.height())?;
     let picture = Pixels::read(picture)?;
-    let enlarged = resize::enlarge_by(&picture.rgb, options.scale, width, height);
-    let restored = to_planes(restore(to_tensor(enlarged, device))?)?;
-    let alpha = |alpha| resize::enlarge_by(alpha, options.scale, width, height);
+    let edge = options.edge;
+    let enlarged = resize::enlarge_to(&picture.rgb, to, edge);
+    let rgb = to_planes(restore(to_tensor(enlarged, device))?)?;
+    let alpha = picture.alpha.as_ref();
     // Without the overshoot of a bicubic resize, which grows with the values: highlights would get black rings.
-    let beyond = |beyond| resize::enlarge_linearly(beyond, options.scale, width, height);
+    let beyond = picture.beyond.as_ref();
     Ok(picture.write(
-        restored,
-        picture.alpha.as_ref().map(alpha),
-        picture.beyond.as_ref().map(beyond),
+        rgb,
+        alpha.map(|alpha| resize::enlarge_to(alpha, to, edge)),
+        beyond.map(|beyond| resize::enlarge_linearly(beyond, to, edge)),
     ))
 }
 

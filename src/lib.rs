@@ -73,6 +73,7 @@ mod precision;
 mod prompted;
 mod resize;
 pub mod shuffle;
+mod target;
 mod tiling;
 #[cfg(feature = "train")]
 pub mod train;
@@ -88,5 +89,6 @@ pub use onestep::{OneStep, Prediction};
 pub use options::Upscale;
 pub use padding::Edge;
 pub use pipeline::GenDrPix;
+pub use target::Target;
 pub use tiling::Tiling;
 pub use weights::{Storage, Weights};
