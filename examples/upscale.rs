@@ -27,7 +27,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use gendr_pix::picture::{Picture, Warning};
-use gendr_pix::{Backend, Edge, Error, GenDrPix, Target, Tiling, Upscale, backend};
+use gendr_pix::{Backend, ColorFix, Edge, Error, GenDrPix, Target, Tiling, Upscale, backend};
 use image::ImageFormat;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -43,6 +43,12 @@ struct Args {
     output: PathBuf,
     #[command(flatten)]
     target: TargetArgs,
+    /// How far the picture may move from the input: 0 is the plain resize, 1 the model.
+    #[arg(long, default_value_t = 1.0)]
+    fidelity: f64,
+    /// How the colours are held to those of the input; the library's default when not given.
+    #[arg(long, visible_alias = "color-fix", value_parser = color_fix, value_name = "none|mean-std|wavelet")]
+    colour_fix: Option<ColorFix>,
     /// What is beyond the picture's edges; `wrap` keeps textures seamless.
     #[arg(long, value_parser = edge, default_value = "reflect", value_name = "reflect|replicate|wrap")]
     edge: Edge,
@@ -123,6 +129,15 @@ fn size(size: &str) -> Result<Target> {
     size.split_once('x')
         .and_then(|(width, height)| Some(Target::Size(width.parse().ok()?, height.parse().ok()?)))
         .ok_or_else(|| "is not a width and a height, as 1920x1080".to_owned())
+}
+
+fn color_fix(name: &str) -> Result<ColorFix> {
+    match name {
+        "none" => Ok(ColorFix::None),
+        "mean-std" => Ok(ColorFix::MeanStd),
+        "wavelet" => Ok(ColorFix::Wavelet),
+        _ => Err("is none, mean-std or wavelet".to_owned()),
+    }
 }
 
 fn edge(name: &str) -> Result<Edge> {
@@ -220,7 +235,13 @@ fn upscale_all<B: Backend>(args: &Args, jobs: &[Job]) -> Result<ExitCode> {
         None => return Err("no weights are built in: give `--weights`".into()),
     }
     .map_err(|error| error.to_string())?;
-    let mut options = Upscale::new().target(args.target.target()).edge(args.edge);
+    let mut options = Upscale::new()
+        .target(args.target.target())
+        .fidelity(args.fidelity)
+        .edge(args.edge);
+    if let Some(fix) = args.colour_fix {
+        options = options.color_fix(fix);
+    }
     if let Some(guidance) = args.guidance {
         options = options.guidance(guidance);
     }

@@ -3,6 +3,7 @@
 
 use crate::backend::Backend;
 use crate::config::PICTURE_CHANNELS;
+use crate::correct::correct;
 use crate::error::{Error, Result};
 use crate::options::Upscale;
 use crate::pixels::Pixels;
@@ -25,9 +26,20 @@ pub(crate) fn enlarge<B: Backend>(
 ) -> Result<DynamicImage> {
     let to = options.enlargement(picture.width(), picture.height())?;
     let picture = Pixels::read(picture)?;
-    let edge = options.edge;
-    let enlarged = resize::enlarge_to(&picture.rgb, to, edge);
-    let rgb = to_planes(restore(to_tensor(enlarged, device))?)?;
+    let &Upscale {
+        fidelity,
+        color_fix,
+        edge,
+        ..
+    } = options;
+    let plain = || resize::enlarge_to(&picture.rgb, to, edge);
+    let rgb = if fidelity == 0.0 {
+        plain()
+    } else {
+        let restored = to_planes(restore(to_tensor(plain(), device))?)?;
+        // Computed again where it is needed: kept, it would add to the model's peak of memory.
+        correct(plain, restored, color_fix, fidelity, edge)
+    };
     let alpha = picture.alpha.as_ref();
     // Without the overshoot of a bicubic resize, which grows with the values: highlights would get black rings.
     let beyond = picture.beyond.as_ref();

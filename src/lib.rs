@@ -52,6 +52,7 @@
 
 pub mod backend;
 mod config;
+mod correct;
 mod enlarge;
 mod error;
 #[cfg(all(test, feature = "ndarray", feature = "train"))]
@@ -83,6 +84,7 @@ mod whole_file;
 
 pub use backend::{Backend, GroupNormOptions};
 pub use config::GenDrPixConfig;
+pub use correct::ColorFix;
 pub use error::{Error, Result};
 pub use guidance::Padding;
 pub use onestep::{OneStep, Prediction};

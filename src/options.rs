@@ -1,5 +1,6 @@
 //! What a caller can ask of an enlargement.
 
+use crate::correct::ColorFix;
 use crate::error::{Error, Result};
 use crate::guidance::Padding;
 use crate::padding::Edge;
@@ -23,6 +24,8 @@ pub struct Upscale {
     pub(crate) guidance: Option<f64>,
     pub(crate) ensemble: Option<Vec<Padding>>,
     pub(crate) edge: Edge,
+    pub(crate) fidelity: f64,
+    pub(crate) color_fix: ColorFix,
     pub(crate) tiling: Option<Tiling>,
     pub(crate) max_output_pixels: u64,
 }
@@ -34,6 +37,8 @@ impl Default for Upscale {
             guidance: None,
             ensemble: None,
             edge: Edge::default(),
+            fidelity: 1.0,
+            color_fix: ColorFix::default(),
             tiling: None,
             max_output_pixels: 1 << 27,
         }
@@ -79,6 +84,21 @@ impl Upscale {
         self
     }
 
+    /// How far the picture may move from the input, from 0 (the plain resize, and the model does not run) to 1 (the model).
+    /// Between, fine detail is the model's by this share, and coarser structure by less: of what the model changed,
+    /// octaves of about 1, 2, 4, 8 and 16 pixels of the output and all that is coarser are kept by the first to the sixth
+    /// power of it. Default: 1.
+    pub fn fidelity(mut self, fidelity: f64) -> Self {
+        self.fidelity = fidelity;
+        self
+    }
+
+    /// How the colours of the model's output are held to those of the input. Default: [`ColorFix::default`].
+    pub fn color_fix(mut self, fix: ColorFix) -> Self {
+        self.color_fix = fix;
+        self
+    }
+
     /// Restores tile by tile, so that memory beyond the picture itself grows with the tile only. Pictures no larger than
     /// a tile are not cut. A tile does not see the rest of the picture: the result is another one than the whole's, by
     /// little, but everywhere. Default: the whole picture at once.
@@ -97,6 +117,9 @@ impl Upscale {
     pub(crate) fn validate(&self, factor: usize) -> Result<()> {
         let fail = |option, reason| Err(Error::Option { option, reason });
         self.target.validate()?;
+        if !(0.0..=1.0).contains(&self.fidelity) {
+            return fail("fidelity", format!("{} is not from 0 to 1", self.fidelity));
+        }
         if let Some(guidance) = self.guidance
             && !(guidance.is_finite() && guidance >= 0.0)
         {

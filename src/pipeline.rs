@@ -153,7 +153,8 @@ impl<B: Backend> GenDrPix<B> {
         enlarge(picture, options, &self.device, |x| self.restore(x, options))
     }
 
-    /// Restores pictures that have their output size already: the whole method but for the resize.
+    /// Restores pictures that have their output size already: the whole method but for the resize, and for what compares
+    /// with it (fidelity, colour fix).
     ///
     /// # Shapes
     ///

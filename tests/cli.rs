@@ -189,6 +189,36 @@ mod with_a_model {
     }
 
     #[test]
+    fn sizes_and_strength_are_asked_for() {
+        let folder = Folder::new();
+        folder.picture("in.png", &colours());
+        for (arguments, width, height) in [
+            (&["--width", "20"][..], 20, 20),
+            (&["--height", "9", "--fidelity", "0.5"], 9, 9),
+            (&["--longest", "12", "--colour-fix", "mean-std"], 12, 12),
+            (&["--size", "16x24", "--edge", "wrap"], 16, 24),
+            (&["--scale", "1", "--fidelity", "0"], 8, 8),
+        ] {
+            succeeds(&folder, &[&["in.png", "-o", "out.png"], arguments].concat());
+            let image = image::open(folder.path("out.png")).unwrap();
+            assert_eq!((image.width(), image.height()), (width, height));
+        }
+        // The last one asked for the picture itself.
+        assert_eq!(image::open(folder.path("out.png")).unwrap(), colours());
+        let errors = folder.fails(&["in.png", "-o", "out.png", "--width", "4"]);
+        assert_one_line(&errors, &["\"in.png\"", "4x4 is smaller"]);
+        for arguments in [
+            &["--size", "16"][..],
+            &["--edge", "round"],
+            &["--colour-fix", "some"],
+            &["--width", "9", "--scale", "2"],
+        ] {
+            let output = folder.run(&[&["in.png", "-o", "out.png"], arguments].concat());
+            assert_eq!(output.status.code(), Some(2));
+        }
+    }
+
+    #[test]
     fn a_missing_input_is_named() {
         let folder = Folder::new();
         let errors = folder.fails(&["absent.png", "-o", "out.png"]);

@@ -507,6 +507,16 @@ fn colours_are_converted_where_no_profile_fits() {
     );
 }
 
+/// What cannot be undone exactly can still be converted where the profile cannot be kept.
+#[test]
+fn hdr_is_converted_where_no_profile_fits() {
+    let white = RgbImage::from_pixel(2, 2, Rgb([255; 3]));
+    let profile = ColorProfile::new_display_p3_pq().encode().unwrap();
+    let bytes = encoded!(PngEncoder::new, white, profile = Some(profile), exif = None);
+    let (_, warnings) = good(&bytes).to_bytes(ImageFormat::Bmp).unwrap();
+    assert_eq!(warnings, [Warning::ProfileConverted]);
+}
+
 /// Broken profiles, and those for another kind of colour, do not stop a picture.
 #[test]
 fn profiles_that_do_not_fit_are_ignored_and_told() {

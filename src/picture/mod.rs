@@ -28,7 +28,7 @@
 //!
 //! Palettes and grey of fewer than 8 bits become 8 bit (palettes in TIFF cannot be read). The first picture of an animation
 //! or of a TIFF is read, the others are not. Formats that the application switches on in the `image` crate, AVIF for one, are
-//! read and written as well, without profile and EXIF: AVIF is not among this crate's own features because its encoder is a
+//! read as well, and written without profile and EXIF. AVIF is not among this crate's own features because its encoder is a
 //! large part of a video codec and takes no profile, and its decoder is in C.
 //!
 //! Not carried: XMP, IPTC and text chunks; PNG's `gAMA` and `cHRM` are not looked at. A thumbnail within the EXIF stays as it
