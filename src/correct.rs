@@ -58,15 +58,19 @@ pub(crate) fn correct(
         weights[LEVELS] = 0.0;
     }
     // One channel after the other: the rows of each keep all cores busy, and less is in memory at a time.
+    let width = plain.width;
+    let mut change = vec![0.0; width * plain.height];
+    let mut across = change.clone();
     for channel in 0..plain.channels {
         let out = restored.plane_mut(channel);
-        let plain_values = plain.plane(channel);
-        let mut change: Vec<f32> = out.iter().zip(plain_values).map(|(a, b)| a - b).collect();
-        for ((out, plain), change) in out.iter_mut().zip(plain_values).zip(&change) {
-            *out = plain + weights[0] * change;
-        }
+        let plain = plain.plane(channel);
+        let values = out.par_iter_mut().zip(&mut change).zip(plain);
+        values.for_each(|((out, change), plain)| {
+            *change = *out - plain;
+            *out = plain + weights[0] * *change;
+        });
         for level in 1..=LEVELS {
-            change = smooth(&change, plain.width, 1 << (level - 1), edge);
+            smooth(&mut change, &mut across, width, 1 << (level - 1), edge);
             // A band is the difference of two smoothings, so each smoothing counts by the step of the weights.
             let step = weights[level] - weights[level - 1];
             if step != 0.0 {
@@ -100,18 +104,16 @@ fn match_statistics(like: &Planes, picture: &mut Planes) {
     }
 }
 
-/// `1 2 1` over 4, with `gap` pixels between, along both axes.
-fn smooth(plane: &[f32], width: usize, gap: usize, edge: Edge) -> Vec<f32> {
+/// `1 2 1` over 4, with `gap` pixels between, along both axes. `across` is as long as `plane` and overwritten.
+fn smooth(plane: &mut [f32], across: &mut [f32], width: usize, gap: usize, edge: Edge) {
     let height = plane.len() / width;
     let neighbours = |i: usize, n: usize| {
         [i as isize - gap as isize, (i + gap) as isize].map(|i| edge.source(i, n))
     };
     // Within `inner` no neighbour is beyond the edge: plain slices there, for the vector unit.
     let inner = gap.min(width)..width.saturating_sub(gap).max(gap.min(width));
-    let mut across = vec![0.0; plane.len()];
-    let rows = across
-        .par_chunks_exact_mut(width)
-        .zip(plane.par_chunks_exact(width));
+    let rows = across.par_chunks_exact_mut(width);
+    let rows = rows.zip(plane.par_chunks_exact(width));
     rows.for_each(|(out, row)| {
         for x in (0..inner.start).chain(inner.end..width) {
             let [left, right] = neighbours(x, width).map(|x| row[x]);
@@ -123,8 +125,7 @@ fn smooth(plane: &[f32], width: usize, gap: usize, edge: Edge) -> Vec<f32> {
             *out = mix(left, here, right);
         }
     });
-    let mut smooth = vec![0.0; plane.len()];
-    let rows = smooth.par_chunks_exact_mut(width).enumerate();
+    let rows = plane.par_chunks_exact_mut(width).enumerate();
     rows.for_each(|(y, out)| {
         let row = |y: usize| &across[y * width..][..width];
         let [above, below] = neighbours(y, height).map(row);
@@ -134,7 +135,6 @@ fn smooth(plane: &[f32], width: usize, gap: usize, edge: Edge) -> Vec<f32> {
             *out = mix(above, here, below);
         }
     });
-    smooth
 }
 
 fn mix(before: f32, here: f32, after: f32) -> f32 {
@@ -274,8 +274,11 @@ mod tests {
     fn smoothing_wraps_around() {
         let picture = noise(20, 1, 6);
         let shifted: Vec<f32> = (0..20).map(|x| picture.data[(x + 7) % 20]).collect();
-        let smoothed = smooth(picture.plane(0), 20, 4, Edge::Wrap);
-        let other = smooth(&shifted, 20, 4, Edge::Wrap);
+        let smoothed = |mut values: Vec<f32>| {
+            smooth(&mut values, &mut [0.0; 20], 20, 4, Edge::Wrap);
+            values
+        };
+        let (smoothed, other) = (smoothed(picture.plane(0).to_vec()), smoothed(shifted));
         for x in 0..20 {
             assert!((smoothed[(x + 7) % 20] - other[x]).abs() < 1e-6);
         }

@@ -79,15 +79,14 @@ impl Pixels {
         {
             after.data.fill(1.0);
         }
-        for planes in [Some(&mut rgb), alpha.as_mut()].into_iter().flatten() {
-            for value in &mut planes.data {
-                *value = value.clamp(0.0, 1.0);
-            }
+        let clamp = |value: &mut f32| *value = value.clamp(0.0, 1.0);
+        rgb.data.par_iter_mut().for_each(clamp);
+        if let Some(alpha) = &mut alpha {
+            alpha.data.par_iter_mut().for_each(clamp);
         }
         if let Some(beyond) = beyond {
-            for (value, beyond) in rgb.data.iter_mut().zip(beyond.data) {
-                *value += beyond;
-            }
+            let pairs = rgb.data.par_iter_mut().zip(&beyond.data);
+            pairs.for_each(|(value, beyond)| *value += beyond);
         }
         let mut image = from_planes(&rgb, alpha.as_ref(), self.color);
         image

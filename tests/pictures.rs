@@ -6,7 +6,7 @@ use gendr_pix::{Error, Result};
 use image::codecs::{jpeg::JpegEncoder, png::PngEncoder, webp::WebPEncoder};
 use image::{ColorType, DynamicImage, GenericImageView, ImageEncoder, ImageFormat, Limits};
 use image::{Rgb, RgbImage, Rgba, RgbaImage};
-use moxcms::ColorProfile;
+use moxcms::{ColorProfile, ToneReprCurve, Xyzd};
 use std::io::Cursor;
 use tiff::encoder::{TiffEncoder, colortype};
 use tiff::tags::Tag;
@@ -343,8 +343,29 @@ fn files_of_another_program() {
     assert!(error.contains("RGBPalette"), "{error}");
 }
 
+/// sRGB with the rounded matrix and the curves of 1024 values that most sRGB profiles have.
+fn srgb_of_tables() -> ColorProfile {
+    let xyz = |x, y, z| Xyzd { x, y, z };
+    let linear = |i: u16| match f64::from(i) / 1023.0 {
+        x if x <= 0.04045 => x / 12.92,
+        x => ((x + 0.055) / 1.055).powf(2.4),
+    };
+    let table: Vec<u16> = (0..1024)
+        .map(|i| (linear(i) * 65_535.0).round() as u16)
+        .collect();
+    let curve = || Some(ToneReprCurve::Lut(table.clone()));
+    let mut profile = ColorProfile::new_srgb();
+    profile.cicp = None;
+    profile.red_colorant = xyz(0.43607, 0.22249, 0.01392);
+    profile.green_colorant = xyz(0.38515, 0.71687, 0.09708);
+    profile.blue_colorant = xyz(0.14307, 0.06061, 0.71410);
+    [profile.red_trc, profile.green_trc, profile.blue_trc] = [curve(), curve(), curve()];
+    profile
+}
+
 fn profiles() -> Vec<(&'static str, Vec<u8>)> {
     vec![
+        ("sRGB of tables", srgb_of_tables()),
         ("sRGB", ColorProfile::new_srgb()),
         ("Display P3", ColorProfile::new_display_p3()),
         ("Adobe RGB", ColorProfile::new_adobe_rgb()),
@@ -381,7 +402,7 @@ fn profiles_come_back() {
                     Ok::<_, Error>(image.clone())
                 })
                 .unwrap();
-            let kept = ["sRGB", "P3 PQ"].contains(&name);
+            let kept = ["sRGB", "sRGB of tables", "P3 PQ"].contains(&name);
             let expected = if kept {
                 image.color()
             } else {
@@ -482,6 +503,38 @@ fn grey_profiles_stay_grey() {
     assert!(level.abs_diff(146) <= 1, "{level}");
 }
 
+/// Float highlights of a picture in linear light pass sRGB's white, and come back.
+#[test]
+fn highlights_with_a_profile_come_back() {
+    let light = image::Rgb32FImage::from_pixel(2, 2, Rgb([3.0, 0.5, 0.01]));
+    let light = DynamicImage::from(light);
+    let mut linear = ColorProfile::new_display_p3();
+    linear.cicp = None;
+    let curve = || Some(ToneReprCurve::Lut(Vec::new()));
+    [linear.red_trc, linear.green_trc, linear.blue_trc] = [curve(), curve(), curve()];
+    let mut bytes = Cursor::new(Vec::new());
+    let mut encoder = TiffEncoder::new(&mut bytes).unwrap();
+    let mut file = encoder.new_image::<colortype::RGB32Float>(2, 2).unwrap();
+    let profile = linear.encode().unwrap();
+    file.encoder()
+        .write_tag(Tag::IccProfile, &profile[..])
+        .unwrap();
+    file.write_data(light.as_rgb32f().unwrap().as_raw())
+        .unwrap();
+    let same = good(&bytes.into_inner()).map(|image| {
+        let pixel = *image.to_rgb32f().get_pixel(0, 0);
+        // By the matrices of CSS Color 4: 3.56 times the light of white, encoded.
+        assert!((pixel.0[0] - 1.736).abs() < 5e-3, "{pixel:?}");
+        Ok::<_, Error>(image.clone())
+    });
+    let same = same.unwrap();
+    assert_eq!(same.image().color(), ColorType::Rgb32F);
+    let pixel = *same.image().to_rgb32f().get_pixel(0, 0);
+    for (found, expected) in pixel.0.iter().zip([3.0, 0.5, 0.01]) {
+        assert!((found - expected).abs() < 1e-3, "{pixel:?}");
+    }
+}
+
 /// BMP holds no profile, so the colours become sRGB's.
 #[test]
 fn colours_are_converted_where_no_profile_fits() {
@@ -545,7 +598,7 @@ fn profiles_that_do_not_fit_are_ignored_and_told() {
 #[test]
 fn truncated_files() {
     let noise = RgbImage::from_fn(64, 48, |x, y| {
-        Rgb([x * 31 ^ y * 17, x * y, x * 7 + y * 13].map(|v| v as u8))
+        Rgb([(x * 31) ^ (y * 17), x * y, x * 7 + y * 13].map(|v| v as u8))
     });
     let noise = DynamicImage::from(noise);
     let mut files: Vec<_> = [

@@ -23,7 +23,7 @@
 //! | PNG | yes | yes | yes | yes | yes | 8 and 16 bit, grey and colour; float becomes 16 bit |
 //! | JPEG | yes | quality 95 | yes | yes, up to 64 kB | put on white | 8 bit, grey and colour |
 //! | WebP | yes | lossless | yes | yes | yes | 8 bit, colour |
-//! | TIFF | yes | uncompressed | yes | not written, but for the orientation not read either | yes | all; grey with alpha becomes colour |
+//! | TIFF | yes | uncompressed | yes | no; the orientation is applied | yes | all; grey with alpha becomes colour |
 //! | BMP | yes | yes | colours converted to sRGB | no | yes | 8 bit, colour |
 //!
 //! Palettes and grey of fewer than 8 bits become 8 bit (palettes in TIFF cannot be read). The first picture of an animation

@@ -21,7 +21,7 @@ pub(super) struct Profile {
 
 #[derive(Clone, Debug)]
 enum Encoding {
-    /// sRGB, to within half a step of 8 bits.
+    /// sRGB, as near as different profiles of it are to each other.
     Srgb,
     /// What can be converted to sRGB and back without a loss.
     Convertible(Conversion),
@@ -151,7 +151,8 @@ impl Conversion {
         })
     }
 
-    /// Whether no colour moves by more than half a step of 8 bits.
+    /// Whether no colour moves by more than two steps of 8 bits. (sRGB's profiles are one or two apart in saturated colours,
+    /// whose darkest channel stretches what was rounded in their matrices.)
     fn is_identity(&self) -> bool {
         const STEPS: usize = 64;
         let level = |i: usize| i as f32 / STEPS as f32;
@@ -160,7 +161,7 @@ impl Conversion {
         greys.chain(colours).all(|colour| {
             let converted = self.color_to_srgb(colour);
             let moved = colour.iter().zip(converted).map(|(a, b)| (a - b).abs());
-            moved.fold(0.0, f32::max) < 0.5 / 255.0
+            moved.fold(0.0, f32::max) < 2.0 / 255.0
         })
     }
 
@@ -268,7 +269,7 @@ fn from_linear(linear: f32) -> f32 {
 }
 
 /// A profile's curve, `0.0..=1.0` to `0.0..=1.0`, as a table that rises, so that it can be undone: linear interpolation of
-/// as many values as 16 bits have.
+/// as many values as 16 bits have. Above, for highlights in float, it goes on as it ends; below it is zero.
 #[derive(Clone, Debug)]
 struct Curve(Vec<f32>);
 
@@ -291,7 +292,7 @@ impl Curve {
 
     /// Encoded to linear.
     fn decode(&self, encoded: f32) -> f32 {
-        let position = encoded.clamp(0.0, 1.0) * Self::LAST as f32;
+        let position = encoded.max(0.0) * Self::LAST as f32;
         let before = (position as usize).min(Self::LAST - 1);
         let [low, high] = [self.0[before], self.0[before + 1]];
         low + (high - low) * (position - before as f32)
@@ -303,7 +304,7 @@ impl Curve {
         let after = after.clamp(1, Self::LAST);
         let [low, high] = [self.0[after - 1], self.0[after]];
         let between = match high > low {
-            true => ((linear - low) / (high - low)).clamp(0.0, 1.0),
+            true => ((linear - low) / (high - low)).max(0.0),
             false => 1.0,
         };
         ((after - 1) as f32 + between) / Self::LAST as f32
