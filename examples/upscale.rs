@@ -22,15 +22,13 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
-use std::io::{BufWriter, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
-use gendr_pix::{Backend, GenDrPix, Tiling, Upscale, backend};
-use image::codecs::{jpeg::JpegEncoder, png::PngEncoder, tiff::TiffEncoder, webp::WebPEncoder};
-use image::{ColorType, DynamicImage, ImageDecoder, ImageEncoder, ImageError, ImageFormat};
-use image::{ImageReader, ImageResult, Limits, Rgba, RgbaImage, imageops};
+use gendr_pix::picture::{Picture, Warning};
+use gendr_pix::{Backend, ColorFix, Edge, Error, GenDrPix, Target, Tiling, Upscale, backend};
+use image::ImageFormat;
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// Upscale pictures with GenDR-Pix.
@@ -43,9 +41,17 @@ struct Args {
     /// The picture to write, or a folder (created if missing; a name that is new ends in `/`).
     #[arg(short, long)]
     output: PathBuf,
-    /// How many times as wide and as high.
-    #[arg(long, default_value_t = 4.0)]
-    scale: f64,
+    #[command(flatten)]
+    target: TargetArgs,
+    /// How far the picture may move from the input: 0 is the plain resize, 1 the model.
+    #[arg(long, default_value_t = 1.0)]
+    fidelity: f64,
+    /// How the colours are held to those of the input; the library's default when not given.
+    #[arg(long, visible_alias = "color-fix", value_parser = color_fix, value_name = "none|mean-std|wavelet")]
+    colour_fix: Option<ColorFix>,
+    /// What is beyond the picture's edges; `wrap` keeps textures seamless.
+    #[arg(long, value_parser = edge, default_value = "reflect", value_name = "reflect|replicate|wrap")]
+    edge: Edge,
     /// Strength of the detail; the model's own recommendation when not given.
     #[arg(long)]
     guidance: Option<f64>,
@@ -61,11 +67,45 @@ struct Args {
     backend: String,
 }
 
+/// How large the output is to be; a scale of 4 when nothing is given.
+#[derive(clap::Args)]
+#[group(multiple = false)]
+struct TargetArgs {
+    /// How many times as wide and as high; 1 restores without enlarging. [default: 4]
+    #[arg(long)]
+    scale: Option<f64>,
+    /// Width in pixels; the height follows.
+    #[arg(long)]
+    width: Option<u32>,
+    /// Height in pixels; the width follows.
+    #[arg(long)]
+    height: Option<u32>,
+    /// Pixels of the longer side; the other follows.
+    #[arg(long)]
+    longest: Option<u32>,
+    /// Width and height in pixels.
+    #[arg(long, value_parser = size, value_name = "WIDTHxHEIGHT")]
+    size: Option<Target>,
+}
+
+impl TargetArgs {
+    fn target(&self) -> Target {
+        let given = [
+            self.scale.map(Target::Scale),
+            self.width.map(Target::Width),
+            self.height.map(Target::Height),
+            self.longest.map(Target::Longest),
+            self.size,
+        ];
+        let mut given = given.into_iter().flatten();
+        given.next().unwrap_or(Target::Scale(4.0))
+    }
+}
+
 /// One picture to read and one to write.
 struct Job {
     input: PathBuf,
     output: PathBuf,
-    format: ImageFormat,
 }
 
 /// Errors are for people: one line, with the file's name in quotes.
@@ -83,6 +123,30 @@ fn tiling(side: &str) -> Result<Tiling> {
     let side: usize = side.parse().map_err(|_| "is not a number of pixels")?;
     let cells = side / 8;
     Tiling::new(cells, cells / 4).map_err(|_| "tiles have 8 pixels a side or more".to_owned())
+}
+
+fn size(size: &str) -> Result<Target> {
+    size.split_once('x')
+        .and_then(|(width, height)| Some(Target::Size(width.parse().ok()?, height.parse().ok()?)))
+        .ok_or_else(|| "is not a width and a height, as 1920x1080".to_owned())
+}
+
+fn color_fix(name: &str) -> Result<ColorFix> {
+    match name {
+        "none" => Ok(ColorFix::None),
+        "mean-std" => Ok(ColorFix::MeanStd),
+        "wavelet" => Ok(ColorFix::Wavelet),
+        _ => Err("is none, mean-std or wavelet".to_owned()),
+    }
+}
+
+fn edge(name: &str) -> Result<Edge> {
+    match name {
+        "reflect" => Ok(Edge::Reflect),
+        "replicate" => Ok(Edge::Replicate),
+        "wrap" => Ok(Edge::Wrap),
+        _ => Err("is reflect, replicate or wrap".to_owned()),
+    }
 }
 
 fn run(args: &Args) -> Result<ExitCode> {
@@ -119,13 +183,15 @@ fn plan(inputs: &[PathBuf], output: &Path) -> Result<Vec<Job>> {
         if is_folder {
             let name = input.file_name();
             output.push(name.ok_or_else(|| format!("{input:?} is not the name of a picture"))?);
-            if writable_format(&output).is_none() {
+            if !is_writable(&output) {
                 output.set_extension("png");
             }
         }
-        let format = writable_format(&output).ok_or_else(|| {
-            format!("{output:?}: can write .png, .jpg, .webp, .tiff and .bmp only")
-        })?;
+        if !is_writable(&output) {
+            return Err(format!(
+                "{output:?}: can write .png, .jpg, .webp, .tiff and .bmp only"
+            ));
+        }
         if fs::canonicalize(&output).is_ok_and(|path| originals.contains(&path)) {
             return Err(format!("{output:?} is an input and would be overwritten"));
         }
@@ -135,11 +201,7 @@ fn plan(inputs: &[PathBuf], output: &Path) -> Result<Vec<Job>> {
             ));
         }
         let input = input.clone();
-        jobs.push(Job {
-            input,
-            output,
-            format,
-        });
+        jobs.push(Job { input, output });
     }
     if ends_in_separator {
         fs::create_dir_all(output)
@@ -152,10 +214,8 @@ fn plan(inputs: &[PathBuf], output: &Path) -> Result<Vec<Job>> {
     Ok(jobs)
 }
 
-fn writable_format(path: &Path) -> Option<ImageFormat> {
-    ImageFormat::from_path(path)
-        .ok()
-        .filter(ImageFormat::writing_enabled)
+fn is_writable(path: &Path) -> bool {
+    ImageFormat::from_path(path).is_ok_and(|format| format.writing_enabled())
 }
 
 fn folder_of(path: &Path) -> &Path {
@@ -175,7 +235,13 @@ fn upscale_all<B: Backend>(args: &Args, jobs: &[Job]) -> Result<ExitCode> {
         None => return Err("no weights are built in: give `--weights`".into()),
     }
     .map_err(|error| error.to_string())?;
-    let mut options = Upscale::new().scale(args.scale);
+    let mut options = Upscale::new()
+        .target(args.target.target())
+        .fidelity(args.fidelity)
+        .edge(args.edge);
+    if let Some(fix) = args.colour_fix {
+        options = options.color_fix(fix);
+    }
     if let Some(guidance) = args.guidance {
         options = options.guidance(guidance);
     }
@@ -191,8 +257,11 @@ fn upscale_all<B: Backend>(args: &Args, jobs: &[Job]) -> Result<ExitCode> {
     for job in jobs {
         bar.set_message(job.input.display().to_string());
         match upscale(&model, &options, job) {
-            Ok(None) => {}
-            Ok(Some(note)) => bar.suspend(|| eprintln!("upscale: {:?}: {note}", job.output)),
+            Ok(warnings) => bar.suspend(|| {
+                for warning in warnings {
+                    eprintln!("upscale: {:?}: {warning}", job.output);
+                }
+            }),
             Err(reason) => {
                 failed += 1;
                 bar.suspend(|| eprintln!("upscale: {reason}"));
@@ -211,111 +280,22 @@ fn upscale_all<B: Backend>(args: &Args, jobs: &[Job]) -> Result<ExitCode> {
 }
 
 /// Reads, upscales and writes one picture; returns what the user should know about the result.
-fn upscale<B: Backend>(
-    model: &GenDrPix<B>,
-    options: &Upscale,
-    job: &Job,
-) -> Result<Option<&'static str>> {
-    let (image, profile) = read(&job.input).map_err(|error| format!("{:?}: {error}", job.input))?;
-    let image = model
-        .upscale_with(&image, options)
-        .map_err(|error| format!("{:?}: {error}", job.input))?;
-    let (image, note) = fit(image, job.format);
-    write(&image, profile, job).map_err(|error| format!("{:?}: {error}", job.output))?;
-    Ok(note)
+fn upscale<B: Backend>(model: &GenDrPix<B>, options: &Upscale, job: &Job) -> Result<Vec<Warning>> {
+    let input = |error| format!("{:?}: {}", job.input, reason(error));
+    let output = |error| format!("{:?}: {}", job.output, reason(error));
+    let picture = Picture::open(&job.input).map_err(input)?;
+    let large = picture.map(|image| model.upscale_with(image, options));
+    let large = large.map_err(input)?;
+    let mut warnings = large.warnings().to_vec();
+    warnings.extend(large.save(&job.output).map_err(output)?);
+    Ok(warnings)
 }
 
-/// The picture, upright, and its colour profile.
-fn read(path: &Path) -> ImageResult<(DynamicImage, Option<Vec<u8>>)> {
-    let mut decoder = ImageReader::open(path)?
-        .with_guessed_format()?
-        .into_decoder()?;
-    // The pixels count against the default limits, as in `ImageReader::decode`.
-    let mut limits = Limits::default();
-    limits.reserve(decoder.total_bytes())?;
-    decoder.set_limits(limits)?;
-    let orientation = decoder.orientation()?;
-    let profile = decoder.icc_profile()?;
-    let mut image = DynamicImage::from_decoder(decoder)?;
-    image.apply_orientation(orientation);
-    Ok((image, profile))
-}
-
-/// The nearest kind of picture that `format` holds, where the encoder would refuse or drop alpha.
-/// (Encoders for 8 bits reduce the depth themselves.)
-fn fit(image: DynamicImage, format: ImageFormat) -> (DynamicImage, Option<&'static str>) {
-    use ColorType::{La8, La16, Rgb32F, Rgba32F};
-    match (format, image.color()) {
-        (ImageFormat::Jpeg, color) if color.has_alpha() => on_white(&image),
-        (ImageFormat::Png, Rgb32F) => (image.into_rgb16().into(), None),
-        (ImageFormat::Png, Rgba32F) => (image.into_rgba16().into(), None),
-        (ImageFormat::Tiff, La16) => (image.into_rgba16().into(), None),
-        (ImageFormat::Tiff, La8) | (ImageFormat::Bmp, La8 | La16) => {
-            (image.into_rgba8().into(), None)
-        }
-        _ => (image, None),
+/// What went wrong, without the name of the file: that is told in quotes before.
+fn reason(error: Error) -> String {
+    match error {
+        Error::Format { reason, .. } | Error::InputTooLarge { reason, .. } => reason,
+        Error::Io { source, .. } => source.to_string(),
+        other => other.to_string(),
     }
-}
-
-fn on_white(image: &DynamicImage) -> (DynamicImage, Option<&'static str>) {
-    let pixels = image.to_rgba8();
-    let seen_through = pixels.pixels().any(|pixel| pixel.0[3] < 255);
-    let mut white = RgbaImage::from_pixel(pixels.width(), pixels.height(), Rgba([255; 4]));
-    imageops::overlay(&mut white, &pixels, 0, 0);
-    let note = seen_through.then_some("JPEG has no transparency, the picture was put on white");
-    match image.color().has_color() {
-        true => (white.into(), note),
-        false => (DynamicImage::from(white).into_luma8().into(), note),
-    }
-}
-
-/// Writes to a temporary file beside the output, then gives it its name; dropped, it is removed.
-fn write(image: &DynamicImage, profile: Option<Vec<u8>>, job: &Job) -> ImageResult<()> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".upscale-");
-    // Temporary files are private by default; a picture is as public as the umask allows.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut file = builder.tempfile_in(folder_of(&job.output))?;
-    let mut writer = BufWriter::new(file.as_file_mut());
-    encode(image, profile, job.format, &mut writer)?;
-    writer.flush()?;
-    drop(writer);
-    file.persist(&job.output).map_err(|error| error.error)?;
-    Ok(())
-}
-
-fn encode(
-    image: &DynamicImage,
-    profile: Option<Vec<u8>>,
-    format: ImageFormat,
-    mut writer: impl Write + Seek,
-) -> ImageResult<()> {
-    // A profile names the kind of colour it is for: one for CMYK, which decoding made RGB, would be wrong.
-    let kind: &[u8] = match image.color().has_color() {
-        true => b"RGB ",
-        false => b"GRAY",
-    };
-    let profile = profile.filter(|profile| profile.get(16..20) == Some(kind));
-    match format {
-        ImageFormat::Png => encode_with(PngEncoder::new(writer), image, profile),
-        // The picture is the result of much work: spend the bytes.
-        ImageFormat::Jpeg => encode_with(JpegEncoder::new_with_quality(writer, 95), image, profile),
-        ImageFormat::WebP => encode_with(WebPEncoder::new_lossless(writer), image, profile),
-        ImageFormat::Tiff => encode_with(TiffEncoder::new(writer), image, profile),
-        other => image.write_to(&mut writer, other),
-    }
-}
-
-fn encode_with(
-    mut encoder: impl ImageEncoder,
-    image: &DynamicImage,
-    profile: Option<Vec<u8>>,
-) -> ImageResult<()> {
-    if let Some(profile) = profile {
-        encoder
-            .set_icc_profile(profile)
-            .map_err(ImageError::Unsupported)?;
-    }
-    image.write_with_encoder(encoder)
 }

@@ -3,9 +3,10 @@
 
 use crate::backend::Backend;
 use crate::config::PICTURE_CHANNELS;
+use crate::correct::correct;
 use crate::error::{Error, Result};
 use crate::options::Upscale;
-use crate::picture::Picture;
+use crate::pixels::Pixels;
 use crate::planes::Planes;
 use crate::resize;
 use burn::tensor::{Tensor, TensorData};
@@ -23,12 +24,30 @@ pub(crate) fn enlarge<B: Backend>(
     device: &B::Device,
     restore: impl FnOnce(Tensor<B, 4>) -> Result<Tensor<B, 4>>,
 ) -> Result<DynamicImage> {
-    let [width, height] = options.output_size(picture.width(), picture.height())?;
-    let picture = Picture::read(picture)?;
-    let enlarged = resize::enlarge_by(&picture.rgb, options.scale, width, height);
-    let restored = to_planes(restore(to_tensor(enlarged, device))?)?;
-    let alpha = |alpha| resize::enlarge_by(alpha, options.scale, width, height);
-    Ok(picture.write(restored, picture.alpha.as_ref().map(alpha)))
+    let to = options.enlargement(picture.width(), picture.height())?;
+    let picture = Pixels::read(picture)?;
+    let &Upscale {
+        fidelity,
+        color_fix,
+        edge,
+        ..
+    } = options;
+    let plain = || resize::enlarge_to(&picture.rgb, to, edge);
+    let rgb = if fidelity == 0.0 {
+        plain()
+    } else {
+        let restored = to_planes(restore(to_tensor(plain(), device))?)?;
+        // Computed again where it is needed: kept, it would add to the model's peak of memory.
+        correct(plain, restored, color_fix, fidelity, edge)
+    };
+    let alpha = picture.alpha.as_ref();
+    // Without the overshoot of a bicubic resize, which grows with the values: highlights would get black rings.
+    let beyond = picture.beyond.as_ref();
+    Ok(picture.write(
+        rgb,
+        alpha.map(|alpha| resize::enlarge_to(alpha, to, edge)),
+        beyond.map(|beyond| resize::enlarge_linearly(beyond, to, edge)),
+    ))
 }
 
 /// Checks the shape of pictures that have their output size already.

@@ -71,7 +71,16 @@ pub enum Error {
     )]
     NonFiniteOutput,
 
-    /// A weights file or folder cannot be understood.
+    /// A picture file claims more than the limits allow.
+    #[error("{}: {reason}", path.display())]
+    InputTooLarge {
+        /// The file; `<memory>` for bytes.
+        path: PathBuf,
+        /// What is too large.
+        reason: String,
+    },
+
+    /// A file or folder of weights, or a picture's file, cannot be understood, or is of a format that cannot be written.
     #[error("{}: {reason}", path.display())]
     Format {
         /// The file or folder; `<memory>` for bytes.

@@ -24,6 +24,7 @@
 //! | you want | see |
 //! | --- | --- |
 //! | to enlarge a picture | [`GenDrPix::upscale`], [`GenDrPix::upscale_with`] and its options, [`Upscale`] |
+//! | to read and write picture files with all that is in them | [`picture`] |
 //! | to work on tensors | [`GenDrPix::restore`] |
 //! | to load other weights | [`GenDrPix::load`], [`GenDrPix::from_bytes`] |
 //! | the paper's full-size model | [`GenDrPixConfig::sd21`] |
@@ -52,6 +53,7 @@
 
 pub mod backend;
 mod config;
+mod correct;
 mod enlarge;
 mod error;
 #[cfg(all(test, feature = "ndarray", feature = "train"))]
@@ -65,26 +67,31 @@ pub mod latent;
 mod onestep;
 mod options;
 mod padding;
-mod picture;
+pub mod picture;
 mod pipeline;
+mod pixels;
 mod planes;
 mod precision;
 mod prompted;
 mod resize;
 pub mod shuffle;
+mod target;
 mod tiling;
 #[cfg(feature = "train")]
 pub mod train;
 pub mod unet;
 mod weights;
+mod whole_file;
 
 pub use backend::{Backend, GroupNormOptions};
 pub use config::GenDrPixConfig;
+pub use correct::ColorFix;
 pub use error::{Error, Result};
 pub use guidance::Padding;
 pub use onestep::{OneStep, Prediction};
 pub use options::Upscale;
 pub use padding::Edge;
 pub use pipeline::GenDrPix;
+pub use target::Target;
 pub use tiling::Tiling;
 pub use weights::{Storage, Weights};

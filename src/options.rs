@@ -1,8 +1,10 @@
 //! What a caller can ask of an enlargement.
 
+use crate::correct::ColorFix;
 use crate::error::{Error, Result};
 use crate::guidance::Padding;
 use crate::padding::Edge;
+use crate::target::{Enlargement, Target};
 use crate::tiling::Tiling;
 
 /// Options of [`GenDrPix::upscale_with`](crate::GenDrPix::upscale_with).
@@ -18,10 +20,12 @@ use crate::tiling::Tiling;
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Upscale {
-    pub(crate) scale: f64,
+    pub(crate) target: Target,
     pub(crate) guidance: Option<f64>,
     pub(crate) ensemble: Option<Vec<Padding>>,
     pub(crate) edge: Edge,
+    pub(crate) fidelity: f64,
+    pub(crate) color_fix: ColorFix,
     pub(crate) tiling: Option<Tiling>,
     pub(crate) max_output_pixels: u64,
 }
@@ -29,10 +33,12 @@ pub struct Upscale {
 impl Default for Upscale {
     fn default() -> Self {
         Self {
-            scale: 4.0,
+            target: Target::Scale(4.0),
             guidance: None,
             ensemble: None,
             edge: Edge::default(),
+            fidelity: 1.0,
+            color_fix: ColorFix::default(),
             tiling: None,
             max_output_pixels: 1 << 27,
         }
@@ -45,9 +51,15 @@ impl Upscale {
         Self::default()
     }
 
-    /// Output sides over input sides, from 1 (restore without enlarging) up; any number, whole or not. Default: 4.
-    pub fn scale(mut self, scale: f64) -> Self {
-        self.scale = scale;
+    /// Output sides over input sides, from 1 (restore without enlarging) up; any number, whole or not:
+    /// [`target`](Self::target) with [`Target::Scale`].
+    pub fn scale(self, scale: f64) -> Self {
+        self.target(Target::Scale(scale))
+    }
+
+    /// Size of the output. Default: a scale of 4.
+    pub fn target(mut self, target: Target) -> Self {
+        self.target = target;
         self
     }
 
@@ -65,9 +77,25 @@ impl Upscale {
         self
     }
 
-    /// What is beyond the picture's edges where it is padded. Default: [`Edge::Reflect`].
+    /// What is beyond the picture's edges where it is padded, and with [`Edge::Wrap`] where it is resized, too. Default:
+    /// [`Edge::Reflect`].
     pub fn edge(mut self, edge: Edge) -> Self {
         self.edge = edge;
+        self
+    }
+
+    /// How far the picture may move from the input, from 0 (the plain resize, and the model does not run) to 1 (the model).
+    /// Between, fine detail is the model's by this share, and coarser structure by less: of what the model changed,
+    /// octaves of about 1, 2, 4, 8 and 16 pixels of the output and all that is coarser are kept by the first to the sixth
+    /// power of it. Default: 1.
+    pub fn fidelity(mut self, fidelity: f64) -> Self {
+        self.fidelity = fidelity;
+        self
+    }
+
+    /// How the colours of the model's output are held to those of the input. Default: [`ColorFix::default`].
+    pub fn color_fix(mut self, fix: ColorFix) -> Self {
+        self.color_fix = fix;
         self
     }
 
@@ -88,8 +116,9 @@ impl Upscale {
     /// Checks every option for a model whose cells have sides of `factor` pixels.
     pub(crate) fn validate(&self, factor: usize) -> Result<()> {
         let fail = |option, reason| Err(Error::Option { option, reason });
-        if !(self.scale.is_finite() && self.scale >= 1.0) {
-            return fail("scale", format!("{} is not a number from 1 up", self.scale));
+        self.target.validate()?;
+        if !(0.0..=1.0).contains(&self.fidelity) {
+            return fail("fidelity", format!("{} is not from 0 to 1", self.fidelity));
         }
         if let Some(guidance) = self.guidance
             && !(guidance.is_finite() && guidance >= 0.0)
@@ -110,24 +139,16 @@ impl Upscale {
         Ok(())
     }
 
-    /// Size of the output for a picture of `width` x `height`: the sides times the scale, rounded down.
+    /// What the target means for a picture of `width` x `height`.
     ///
     /// # Errors
     ///
-    /// [`Error::EmptyPicture`] for a side of zero and [`Error::OutputTooLarge`] for more pixels than allowed.
-    pub(crate) fn output_size(&self, width: u32, height: u32) -> Result<[usize; 2]> {
+    /// [`Error::EmptyPicture`] for a side of zero, [`Error::Option`] for a target smaller than the picture, and
+    /// [`Error::OutputTooLarge`] for more pixels than allowed.
+    pub(crate) fn enlargement(&self, width: u32, height: u32) -> Result<Enlargement> {
         if width == 0 || height == 0 {
             return Err(Error::EmptyPicture { width, height });
         }
-        let side = |n: u32| (f64::from(n) * self.scale).floor() as u64;
-        let (width, height) = (side(width), side(height));
-        if u128::from(width) * u128::from(height) > u128::from(self.max_output_pixels) {
-            return Err(Error::OutputTooLarge {
-                width,
-                height,
-                limit: self.max_output_pixels,
-            });
-        }
-        Ok([width as usize, height as usize])
+        self.target.enlarge(width, height, self.max_output_pixels)
     }
 }

@@ -13,14 +13,17 @@ pub enum Edge {
     Reflect,
     /// The border pixels, over and over.
     Replicate,
+    /// The other side of the picture: for textures that are laid side by side, which stay seamless.
+    Wrap,
 }
 
 impl Edge {
     /// The pixel of a side of `n` that stands at position `i`, which may lie outside.
-    fn source(self, i: isize, n: usize) -> usize {
+    pub(crate) fn source(self, i: isize, n: usize) -> usize {
         let last = n as isize - 1;
         match self {
             Self::Replicate => i.clamp(0, last) as usize,
+            Self::Wrap => i.rem_euclid(n as isize) as usize,
             // Back and forth, as often as it takes: a picture may be smaller than its padding.
             Self::Reflect if last > 0 => {
                 let folded = i.rem_euclid(2 * last);
@@ -33,6 +36,9 @@ impl Edge {
 
 /// No padding but what fills up the last cells.
 pub(crate) const NONE: Padding = Padding::new(0, 0);
+
+/// Cells of the other side that are seen beyond each edge with [`Edge::Wrap`].
+const WRAPPED_CELLS: usize = 8;
 
 /// Side of a picture's side `n` in cells of `factor` pixels with one cell more, for a padding that moves the cells.
 pub(crate) fn one_cell_more(n: usize, factor: usize) -> usize {
@@ -64,6 +70,28 @@ pub(crate) fn pad<B: Backend>(
         .select(3, positions(padding.left, w, padded[1]))
 }
 
+/// `run` with a picture that sees its other side beyond its edges, if `edge` says so: a padding of one cell is not enough
+/// for that, as the model sees further.
+///
+/// # Shapes
+///
+/// - x and output: `[N, C, H, W]`
+pub(crate) fn wrapped<B: Backend>(
+    x: Tensor<B, 4>,
+    edge: Edge,
+    factor: usize,
+    run: impl FnOnce(Tensor<B, 4>, Edge) -> Tensor<B, 4>,
+) -> Tensor<B, 4> {
+    if edge != Edge::Wrap {
+        return run(x, edge);
+    }
+    let [_, _, h, w] = x.dims();
+    let margin = WRAPPED_CELLS * factor;
+    let around = Padding::new(margin, margin);
+    let larger = pad(x, around, edge, [h, w].map(|n| n + 2 * margin));
+    crop(run(larger, Edge::Reflect), around, [h, w])
+}
+
 /// The picture of `size` (`[H, W]`) that [`pad`] was given.
 pub(crate) fn crop<B: Backend>(
     padded: Tensor<B, 4>,
@@ -88,7 +116,7 @@ mod tests {
             w in 1..20_usize,
             top in 0..=8_usize,
             left in 0..=8_usize,
-            edge in prop_oneof![Just(Edge::Reflect), Just(Edge::Replicate)],
+            edge in prop_oneof![Just(Edge::Reflect), Just(Edge::Replicate), Just(Edge::Wrap)],
         ) {
             let picture = Tensor::<Flex, 1, Int>::arange(0..(3 * h * w) as i64, &Default::default())
                 .float()
@@ -108,6 +136,7 @@ mod tests {
         let at = |edge: Edge| -> Vec<usize> { (-3..6).map(|i| edge.source(i, 4)).collect() };
         assert_eq!(at(Edge::Reflect), [3, 2, 1, 0, 1, 2, 3, 2, 1]);
         assert_eq!(at(Edge::Replicate), [0, 0, 0, 0, 1, 2, 3, 3, 3]);
+        assert_eq!(at(Edge::Wrap), [1, 2, 3, 0, 1, 2, 3, 0, 1]);
         assert_eq!(Edge::Reflect.source(-5, 1), 0);
         assert_eq!(Edge::Reflect.source(-7, 2), 1);
     }

@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::guidance::{Pass, passes};
 use crate::options::Upscale;
-use crate::padding::{Edge, crop, one_cell_more, pad};
+use crate::padding::{Edge, crop, one_cell_more, pad, wrapped};
 use crate::prompted::{PromptedUNet, random_weights};
 use crate::shuffle::{pixel_shuffle, pixel_unshuffle};
 use crate::tiling::in_tiles;
@@ -141,7 +141,7 @@ impl<B: Backend> GenDrPix<B> {
     }
 
     /// Enlarges a picture. The result is of the same kind: 8 or 16 bits or float, grey or colour, with or without
-    /// alpha. Float values beyond `0.0..=1.0` are clamped.
+    /// alpha. What float values have beyond `0.0..=1.0` is not seen by the model: it is enlarged by linear interpolation.
     ///
     /// # Errors
     ///
@@ -153,7 +153,8 @@ impl<B: Backend> GenDrPix<B> {
         enlarge(picture, options, &self.device, |x| self.restore(x, options))
     }
 
-    /// Restores pictures that have their output size already: the whole method but for the resize.
+    /// Restores pictures that have their output size already: the whole method but for the resize, and for what compares
+    /// with it (fidelity, colour fix).
     ///
     /// # Shapes
     ///
@@ -168,10 +169,12 @@ impl<B: Backend> GenDrPix<B> {
         let guidance = options.guidance.unwrap_or(self.config.guidance);
         let ensemble = options.ensemble.as_ref().unwrap_or(&self.config.ensemble);
         let passes = passes(guidance, ensemble, self.config.factor);
-        let &Upscale { edge, tiling, .. } = options;
-        Ok(in_tiles(x, tiling, self.config.factor, edge, |x| {
-            let weighted = passes.iter().map(|&pass| (pass, pass.weight));
-            blend(weighted, |pass| self.pass(x.clone(), pass, edge))
+        let factor = self.config.factor;
+        Ok(wrapped(x, options.edge, factor, |x, edge| {
+            in_tiles(x, options.tiling, factor, edge, |x| {
+                let weighted = passes.iter().map(|&pass| (pass, pass.weight));
+                blend(weighted, |pass| self.pass(x.clone(), pass, edge))
+            })
         }))
     }
 

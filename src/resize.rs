@@ -11,7 +11,9 @@ use fast_image_resize::pixels::F32;
 use fast_image_resize::{Filter, FilterType, ResizeAlg, ResizeOptions, Resizer};
 use rayon::prelude::*;
 
+use crate::padding::Edge;
 use crate::planes::Planes;
+use crate::target::Enlargement;
 
 /// Half the width of the cubic kernel: as many border pixels are replicated on each side.
 const SUPPORT: usize = 2;
@@ -30,16 +32,22 @@ pub(crate) fn resample(
     height: usize,
     kernel: FilterType,
 ) -> Planes {
-    let steps = steps(picture, width, height);
-    interpolate(picture, steps, width, height, kernel)
+    let to = Enlargement {
+        width,
+        height,
+        steps: steps(picture, width, height),
+    };
+    interpolate(picture, to, Edge::Replicate, kernel)
 }
 
-/// Enlarges to `width` x `height` without antialias; the source step is `1 / scale` on both axes.
-///
-/// This is what PyTorch does where a scale factor was given: the size is rounded down, the step is not corrected for it.
-pub(crate) fn enlarge_by(picture: &Planes, scale: f64, width: usize, height: usize) -> Planes {
-    let steps = (scale.recip(), scale.recip());
-    interpolate(picture, steps, width, height, cubic_kernel())
+/// Enlarges without antialias; what is beyond the picture is the border repeated, or with [`Edge::Wrap`] the other side.
+pub(crate) fn enlarge_to(picture: &Planes, to: Enlargement, edge: Edge) -> Planes {
+    interpolate(picture, to, edge, cubic_kernel())
+}
+
+/// [`enlarge_to`] with linear interpolation: nothing of the result is beyond the values of the picture.
+pub(crate) fn enlarge_linearly(picture: &Planes, to: Enlargement, edge: Edge) -> Planes {
+    interpolate(picture, to, edge, FilterType::Bilinear)
 }
 
 /// Reduces to `width` x `height` with antialias, cubic kernel; the source step is `in / out` on each axis.
@@ -63,7 +71,6 @@ pub(crate) fn reduce_with(
 }
 
 /// Source pixels per pixel of the result, horizontally and vertically.
-#[cfg(any(test, feature = "train"))]
 fn steps(picture: &Planes, width: usize, height: usize) -> (f64, f64) {
     (
         picture.width as f64 / width as f64,
@@ -91,40 +98,32 @@ fn cubic_kernel() -> FilterType {
     )
 }
 
-fn interpolate(
-    picture: &Planes,
-    steps: (f64, f64),
-    width: usize,
-    height: usize,
-    kernel: FilterType,
-) -> Planes {
+fn interpolate(picture: &Planes, to: Enlargement, edge: Edge, kernel: FilterType) -> Planes {
+    let Enlargement { width, height, .. } = to;
+    // A seamless picture stays so only if the result is as many whole steps as the picture. PyTorch mirrors nothing.
+    let (steps, edge) = match edge {
+        Edge::Wrap => (steps(picture, width, height), Edge::Wrap),
+        _ => (to.steps, Edge::Replicate),
+    };
     let (right, bottom) = (steps.0 * width as f64, steps.1 * height as f64);
     // The last source position may lie past the picture when the step was given.
-    let beyond = |end: f64, size: usize| (end.ceil() as usize).saturating_sub(size) + SUPPORT;
-    let (pad_right, pad_bottom) = (beyond(right, picture.width), beyond(bottom, picture.height));
+    let padded = |end: f64, size: usize| SUPPORT + size.max(end.ceil() as usize) + SUPPORT;
+    let sources = |n: usize, padded: usize| -> Vec<usize> {
+        let position = |i: usize| i as isize - SUPPORT as isize;
+        (0..padded).map(|i| edge.source(position(i), n)).collect()
+    };
+    let columns = sources(picture.width, padded(right, picture.width));
+    let rows = sources(picture.height, padded(bottom, picture.height));
     let options = ResizeOptions::new()
         .resize_alg(ResizeAlg::Interpolation(kernel))
         .crop(SUPPORT as f64, SUPPORT as f64, right, bottom);
     convolve(picture, &options, width, height, |plane| {
-        let mut padded = Vec::with_capacity(
-            (picture.width + SUPPORT + pad_right) * (picture.height + SUPPORT + pad_bottom),
-        );
-        for y in 0..picture.height + SUPPORT + pad_bottom {
-            let y = y.saturating_sub(SUPPORT).min(picture.height - 1);
+        let padded = rows.iter().flat_map(|y| {
             let row = &plane[y * picture.width..][..picture.width];
-            padded.extend(std::iter::repeat_n(F32::new(row[0]), SUPPORT));
-            padded.extend(row.iter().copied().map(F32::new));
-            padded.extend(std::iter::repeat_n(
-                F32::new(row[picture.width - 1]),
-                pad_right,
-            ));
-        }
-        TypedImage::from_pixels(
-            (picture.width + SUPPORT + pad_right) as u32,
-            (picture.height + SUPPORT + pad_bottom) as u32,
-            padded,
-        )
-        .expect("the padded size is the number of values")
+            columns.iter().map(|&x| F32::new(row[x]))
+        });
+        TypedImage::from_pixels(columns.len() as u32, rows.len() as u32, padded.collect())
+            .expect("the padded size is the number of values")
     })
 }
 
@@ -217,6 +216,15 @@ mod tests {
         let down_by = |step, width, height| {
             antialias(&image, (step, step), width, height, FilterType::CatmullRom)
         };
+        let by = |scale: f64, width, height| {
+            let steps = (scale.recip(), scale.recip());
+            let to = Enlargement {
+                width,
+                height,
+                steps,
+            };
+            enlarge_to(&image, to, Edge::Reflect)
+        };
         let mut checked = 0;
         let mut check = |name: &str, resized: &dyn Fn(usize, usize) -> Planes| {
             let expected = load(&tensors, name);
@@ -228,9 +236,9 @@ mod tests {
         check("up2", &|w, h| enlarge(&image, w, h));
         check("up3", &|w, h| enlarge(&image, w, h));
         check("up4", &|w, h| enlarge(&image, w, h));
-        check("up4", &|w, h| enlarge_by(&image, 4.0, w, h));
+        check("up4", &|w, h| by(4.0, w, h));
         check("up1_5_size", &|w, h| enlarge(&image, w, h));
-        check("up1_5_scale", &|w, h| enlarge_by(&image, 1.5, w, h));
+        check("up1_5_scale", &|w, h| by(1.5, w, h));
         check("down1_2_aa_size", &|w, h| reduce(&image, w, h));
         check("down1_4_aa_size", &|w, h| reduce(&image, w, h));
         check("down1_2_aa_scale", &|w, h| down_by(2.0, w, h));
@@ -243,7 +251,7 @@ mod tests {
     #[test]
     fn one_pixel_stays_its_value() {
         let pixel = Planes::new(3, 1, 1, vec![0.1, 0.5, 1.2]);
-        for picture in [enlarge(&pixel, 5, 3), enlarge_by(&pixel, 4.0, 4, 4)] {
+        for picture in [enlarge(&pixel, 5, 3), enlarge(&pixel, 4, 4)] {
             for channel in 0..3 {
                 for value in picture.plane(channel) {
                     assert!((value - pixel.data[channel]).abs() < 1e-6);
@@ -270,6 +278,24 @@ mod tests {
         let picture = Planes::new(1, 3, 2, vec![0.0, 0.2, 0.9, -0.3, 1.4, 0.5]);
         assert_eq!(enlarge(&picture, 3, 2), picture);
         assert_eq!(reduce(&picture, 3, 2), picture);
+    }
+
+    /// Shifting a seamless picture around and enlarging it can be done in either order.
+    #[test]
+    fn seamless_pictures_stay_so() {
+        let values: Vec<f32> = (0..8 * 6).map(|i| (i * i % 11) as f32).collect();
+        let shifted = (0..8 * 6).map(|i| values[(i / 8 + 2) % 6 * 8 + (i % 8 + 2) % 8]);
+        let to = Enlargement {
+            width: 20,
+            height: 15,
+            steps: (0.4, 0.4),
+        };
+        let enlarge = |data| enlarge_to(&Planes::new(1, 8, 6, data), to, Edge::Wrap).data;
+        let (shifted, plain) = (enlarge(shifted.collect()), enlarge(values.clone()));
+        for i in 0..20 * 15 {
+            let other = plain[(i / 20 + 5) % 15 * 20 + (i % 20 + 5) % 20];
+            assert!((shifted[i] - other).abs() < 1e-4);
+        }
     }
 
     #[test]

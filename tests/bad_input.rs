@@ -6,7 +6,7 @@
 use burn::tensor::Tensor;
 use gendr_pix::backend::Flex;
 use gendr_pix::unet::UNetConfig;
-use gendr_pix::{Error, GenDrPix, GenDrPixConfig, OneStep, Padding, Prediction, Upscale};
+use gendr_pix::{Error, GenDrPix, GenDrPixConfig, OneStep, Padding, Prediction, Target, Upscale};
 use image::{DynamicImage, Rgb32FImage, RgbImage};
 
 type B = Flex;
@@ -64,6 +64,47 @@ fn guidance_scales() {
                 }
             ),
             "{guidance}: {error}"
+        );
+    }
+}
+
+#[test]
+fn targets() {
+    for target in [
+        Target::Width(3),
+        Target::Height(0),
+        Target::Longest(3),
+        Target::Size(8, 3),
+    ] {
+        let options = Upscale::new().target(target);
+        let error = model().upscale_with(&picture(), &options).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                Error::Option {
+                    option: "target",
+                    ..
+                }
+            ),
+            "{target:?}: {error}"
+        );
+    }
+}
+
+#[test]
+fn fidelities() {
+    for fidelity in [-0.1, 1.1, f64::NAN] {
+        let options = Upscale::new().fidelity(fidelity);
+        let error = model().upscale_with(&picture(), &options).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                Error::Option {
+                    option: "fidelity",
+                    ..
+                }
+            ),
+            "{fidelity}: {error}"
         );
     }
 }

@@ -189,6 +189,36 @@ mod with_a_model {
     }
 
     #[test]
+    fn sizes_and_strength_are_asked_for() {
+        let folder = Folder::new();
+        folder.picture("in.png", &colours());
+        for (arguments, width, height) in [
+            (&["--width", "20"][..], 20, 20),
+            (&["--height", "9", "--fidelity", "0.5"], 9, 9),
+            (&["--longest", "12", "--colour-fix", "mean-std"], 12, 12),
+            (&["--size", "16x24", "--edge", "wrap"], 16, 24),
+            (&["--scale", "1", "--fidelity", "0"], 8, 8),
+        ] {
+            succeeds(&folder, &[&["in.png", "-o", "out.png"], arguments].concat());
+            let image = image::open(folder.path("out.png")).unwrap();
+            assert_eq!((image.width(), image.height()), (width, height));
+        }
+        // The last one asked for the picture itself.
+        assert_eq!(image::open(folder.path("out.png")).unwrap(), colours());
+        let errors = folder.fails(&["in.png", "-o", "out.png", "--width", "4"]);
+        assert_one_line(&errors, &["\"in.png\"", "4x4 is smaller"]);
+        for arguments in [
+            &["--size", "16"][..],
+            &["--edge", "round"],
+            &["--colour-fix", "some"],
+            &["--width", "9", "--scale", "2"],
+        ] {
+            let output = folder.run(&[&["in.png", "-o", "out.png"], arguments].concat());
+            assert_eq!(output.status.code(), Some(2));
+        }
+    }
+
+    #[test]
     fn a_missing_input_is_named() {
         let folder = Folder::new();
         let errors = folder.fails(&["absent.png", "-o", "out.png"]);
@@ -301,21 +331,23 @@ mod with_a_model {
         let folder = Folder::new();
         // One tag, 0x0112 = 6: the picture is to be turned by 90 degrees.
         let exif = b"MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
-        let profile = |kind: &[u8; 4]| [&[0; 16], &kind[..], &[0; 108]].concat();
-        for (kind, kept) in [(b"RGB ", true), (b"CMYK", false)] {
+        let real = moxcms::ColorProfile::new_display_p3().encode().unwrap();
+        let other = [&[0; 16], &b"CMYK"[..], &[0; 108]].concat();
+        for (profile, kept) in [(real, true), (other, false)] {
             let mut bytes = Vec::new();
             let mut encoder = JpegEncoder::new(&mut bytes);
             encoder.set_exif_metadata(exif.to_vec()).unwrap();
-            encoder.set_icc_profile(profile(kind)).unwrap();
+            encoder.set_icc_profile(profile.clone()).unwrap();
             DynamicImage::new_rgb8(8, 4)
                 .write_with_encoder(encoder)
                 .unwrap();
             fs::write(folder.path("in.jpg"), bytes).unwrap();
             for output in ["out.png", "out.jpg", "out.webp", "out.tiff"] {
-                succeeds(&folder, &["in.jpg", "-o", output, "--scale", "2"]);
+                let notes = succeeds(&folder, &["in.jpg", "-o", output, "--scale", "2"]);
+                assert_eq!(notes.contains("profile is ignored"), !kept, "{notes}");
                 let mut decoder = decoder(&folder.path(output));
                 assert_eq!(decoder.dimensions(), (8, 16), "{output}");
-                let expected = kept.then(|| profile(kind));
+                let expected = kept.then(|| profile.clone());
                 assert_eq!(decoder.icc_profile().unwrap(), expected, "{output}");
             }
         }

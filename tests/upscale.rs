@@ -7,7 +7,7 @@ mod pictures;
 
 use gendr_pix::backend::Flex;
 use gendr_pix::unet::UNetConfig;
-use gendr_pix::{Edge, GenDrPix, GenDrPixConfig, Padding, Tiling, Upscale};
+use gendr_pix::{ColorFix, Edge, GenDrPix, GenDrPixConfig, Padding, Target, Tiling, Upscale};
 use image::{DynamicImage, GenericImageView, Rgb, RgbImage};
 use pictures::{gradient, largest_difference, picture};
 use proptest::prelude::*;
@@ -55,6 +55,59 @@ fn any_size_and_scale() {
             );
         }
     }
+}
+
+#[test]
+fn targets() {
+    for (target, size) in [
+        (Target::Width(20), (20, 14)),
+        (Target::Height(21), (30, 21)),
+        (Target::Longest(25), (25, 18)),
+        (Target::Size(11, 40), (11, 40)),
+        (Target::Scale(1.0), (10, 7)),
+    ] {
+        let options = Upscale::new().target(target);
+        let out = model().upscale_with(&gradient(10, 7), &options).unwrap();
+        assert_eq!(out.dimensions(), size, "{target:?}");
+    }
+}
+
+/// No fidelity is the plain resize, PyTorch's bicubic: at a scale of 1 that is the picture itself, bit by bit.
+#[test]
+fn no_fidelity_is_the_plain_resize() {
+    let picture = gradient(13, 9);
+    let at = |fidelity: f64, fix| {
+        let options = Upscale::new().scale(1.0).color_fix(fix);
+        model().upscale_with(&picture, &options.fidelity(fidelity))
+    };
+    for fix in [ColorFix::None, ColorFix::MeanStd, ColorFix::Wavelet] {
+        assert_eq!(at(0.0, fix).unwrap(), picture);
+        let distance = |fidelity| -> u32 {
+            let out = at(fidelity, fix).unwrap();
+            let pairs = out.as_bytes().iter().zip(picture.as_bytes());
+            pairs.map(|(a, b)| u32::from(a.abs_diff(*b))).sum()
+        };
+        let distances = [0.0, 0.1, 0.5, 1.0].map(distance);
+        assert!(distances.is_sorted() && distances[3] > 0, "{distances:?}");
+    }
+}
+
+/// Float values beyond the range come through, without black rings around them.
+#[test]
+fn highlights_stay() {
+    let picture = image::Rgb32FImage::from_fn(12, 12, |x, y| match (x, y) {
+        (5..7, 5..7) => Rgb([30.0, 5.0, 1.0]),
+        _ => Rgb([0.5, 0.5, -0.1]),
+    });
+    let options = Upscale::new().fidelity(0.0);
+    let out = model()
+        .upscale_with(&picture.into(), &options)
+        .unwrap()
+        .into_rgb32f();
+    let red = out.pixels().map(|pixel| pixel.0[0]);
+    assert!(red.clone().fold(0.0, f32::max) > 20.0);
+    assert!(red.fold(1.0, f32::min) >= 0.4);
+    assert!((out.get_pixel(0, 0).0[2] + 0.1).abs() < 1e-4);
 }
 
 #[test]
@@ -176,6 +229,38 @@ mod pretrained {
             .flat_map(|p| [p[0].abs_diff(90), p[1].abs_diff(120), p[2].abs_diff(150)])
             .max();
         assert!(furthest.unwrap() <= 3, "{furthest:?}");
+    }
+
+    /// A seamless texture can be shifted around before or after: by whole cells, so that only the context differs.
+    #[test]
+    fn textures_stay_seamless() {
+        let turn = |v: u32, n: u32| f64::from(v) / f64::from(n) * std::f64::consts::TAU;
+        let texture = |dx: u32, dy: u32| {
+            RgbImage::from_fn(48, 40, |x, y| {
+                let (u, v) = (turn((x + dx) % 48, 48), turn((y + dy) % 40, 40));
+                let level = (3.0 * u).sin() + (2.0 * u + 5.0 * v).cos() + (7.0 * v).sin();
+                Rgb([128.0 + 40.0 * level, 100.0 - 30.0 * level, 90.0].map(|v| v as u8))
+            })
+        };
+        let model = bundled();
+        let difference = |edge| {
+            let upscale = |picture: RgbImage| {
+                let options = Upscale::new().edge(edge);
+                model
+                    .upscale_with(&picture.into(), &options)
+                    .unwrap()
+                    .into_rgb8()
+            };
+            let (whole, shifted) = (upscale(texture(0, 0)), upscale(texture(24, 20)));
+            let differences = shifted.enumerate_pixels().flat_map(|(x, y, pixel)| {
+                let other = whole.get_pixel((x + 96) % 192, (y + 80) % 160);
+                [0, 1, 2].map(|c| pixel[c].abs_diff(other[c]))
+            });
+            differences.max().unwrap()
+        };
+        let (wrapped, reflected) = (difference(Edge::Wrap), difference(Edge::Reflect));
+        assert!(wrapped <= 2, "{wrapped}");
+        assert!(reflected > 2 * wrapped, "{reflected}, {wrapped}");
     }
 
     /// Nearer to the original than the plain resize: on a disc, blurred by a reduction to a quarter.

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::guidance::{Padding, prompts};
 use crate::onestep::{OneStep, Prediction};
 use crate::options::Upscale;
-use crate::padding::{crop, pad};
+use crate::padding::{Edge, crop, pad, wrapped};
 use crate::prompted::PromptedUNet;
 use crate::tiling::{Tiling, in_tiles};
 use crate::unet::UNetConfig;
@@ -178,20 +178,22 @@ impl<B: Backend> LatentModel<B> {
         let guidance = options.guidance.unwrap_or(self.config.guidance);
         let ensemble = options.ensemble.as_ref().unwrap_or(&self.config.ensemble);
         let share = 1.0 / ensemble.len() as f64;
-        let pass = |x: Tensor<B, 4>, padding: Padding| {
+        let pass = |x: Tensor<B, 4>, padding: Padding, edge: Edge| {
             let [_, _, h, w] = x.dims();
             // Without a padding, whole cells are left as they are: there are no seams of cells to move.
             let padded = [h + padding.top, w + padding.left].map(|n| n.next_multiple_of(factor));
-            let z = enter(pad(x, padding, options.edge, padded));
+            let z = enter(pad(x, padding, edge, padded));
             let x0 = blend(prompts(guidance), |prompt| {
                 let prediction = self.unet.predict(z.clone(), prompt);
                 self.config.onestep.x0(z.clone(), prediction)
             });
             crop(self.decoder.to_picture(x0, self.tiling), padding, [h, w])
         };
-        Ok(in_tiles(x, options.tiling, factor, options.edge, |x| {
-            let paddings = ensemble.iter().map(|&padding| (padding, share));
-            blend(paddings, |padding| pass(x.clone(), padding))
+        Ok(wrapped(x, options.edge, factor, |x, edge| {
+            in_tiles(x, options.tiling, factor, edge, |x| {
+                let paddings = ensemble.iter().map(|&padding| (padding, share));
+                blend(paddings, |padding| pass(x.clone(), padding, edge))
+            })
         }))
     }
 }

@@ -2,7 +2,7 @@
 
 use super::procedural;
 use crate::error::{Error, Result};
-use crate::picture::Picture;
+use crate::pixels::Pixels;
 use crate::planes::Planes;
 use image::{ImageFormat, ImageReader};
 use rand::rngs::SmallRng;
@@ -213,7 +213,7 @@ pub fn read_picture(path: impl AsRef<Path>) -> Result<Planes> {
         path: path.to_owned(),
         reason: error.to_string(),
     })?;
-    Ok(Picture::read(&image)?.rgb)
+    Ok(Pixels::read(&image)?.rgb)
 }
 
 fn usable(path: &Path, smallest: usize) -> Result<(), SkipReason> {

@@ -17,14 +17,13 @@ use super::{empty_unet, prompts_wanted, read_module, read_prompts, wanted};
 use crate::backend::Backend;
 use crate::config::GenDrPixConfig;
 use crate::error::{Error, Result};
+use crate::whole_file::write_whole;
 use burn::module::ParamId;
 use burn_store::TensorSnapshot;
 use safetensors::tensor::TensorInfo;
-use std::ffi::OsString;
-use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::io::Write;
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 const VERSION_KEY: &str = "gendr_pix.version";
 const CONFIG_KEY: &str = "gendr_pix.config";
@@ -92,25 +91,21 @@ pub(crate) fn save<B: Backend>(
     let tensors = tensors(weights);
     let header = header(config, &tensors, storage)
         .map_err(|error| fail(format!("the config cannot be written as JSON: {error}")))?;
-    let temporary = Temporary::beside(path);
-    let file = std::fs::File::create_new(&temporary.0).map_err(io)?;
-    let mut out = BufWriter::new(file);
-    out.write_all(&header).map_err(io)?;
-    for (key, tensor) in tensors {
-        let data = tensor
-            .to_data()
-            .map_err(|error| fail(format!("tensor `{key}`: {error}")))?
-            .convert_dtype(storage.types().0);
-        if !is_finite(&data) {
-            let path = path.to_owned();
-            return Err(Error::NonFiniteWeight { path, key });
+    write_whole(path, |out| {
+        out.write_all(&header).map_err(io)?;
+        for (key, tensor) in tensors {
+            let data = tensor
+                .to_data()
+                .map_err(|error| fail(format!("tensor `{key}`: {error}")))?
+                .convert_dtype(storage.types().0);
+            if !is_finite(&data) {
+                let path = path.to_owned();
+                return Err(Error::NonFiniteWeight { path, key });
+            }
+            out.write_all(data.as_bytes()).map_err(io)?;
         }
-        out.write_all(data.as_bytes()).map_err(io)?;
-    }
-    let file = out.into_inner().map_err(|error| io(error.into_error()))?;
-    file.sync_all().map_err(io)?;
-    drop(file);
-    std::fs::rename(&temporary.0, path).map_err(io)
+        Ok(())
+    })
 }
 
 /// The tensors of a bundle by key, in the order of the file.
@@ -153,25 +148,4 @@ fn header(
     // Spaces up to a multiple of eight align the tensors.
     header.resize(header.len().next_multiple_of(8), b' ');
     Ok([&(header.len() as u64).to_le_bytes(), &header[..]].concat())
-}
-
-/// A file next to the one to be written, removed when dropped unless renamed by then.
-struct Temporary(PathBuf);
-
-impl Temporary {
-    fn beside(path: &Path) -> Self {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let mut name = OsString::from(".");
-        name.push(path.file_name().unwrap_or_default());
-        name.push(format!(".{}-{count}.tmp", std::process::id()));
-        Self(path.with_file_name(name))
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        // Gone already after the rename, and there is nobody to tell otherwise.
-        let _ = std::fs::remove_file(&self.0);
-    }
 }

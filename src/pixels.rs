@@ -8,7 +8,8 @@
 //!   fully transparent pixels, where the stored colour is arbitrary and often black, it is replaced
 //!   by colour bled from the visible pixels around: the enlarged edge mixes with that, and gets no fringe.
 //! - **Depth**: computing is done in `f32`, which holds 8 and 16 bits exactly.
-//! - **Float** pictures are clamped to `0.0..=1.0` on the way in, and again on the way out.
+//! - **Float** values beyond `0.0..=1.0` (highlights, or colours that sRGB does not have) are cut off for the model, and
+//!   what was cut off is resized by itself and added again.
 
 use image::metadata::Cicp;
 use image::{ColorType, DynamicImage, ImageBuffer, Pixel, Primitive};
@@ -21,72 +22,56 @@ use crate::planes::Planes;
 const LUMA: [f32; 3] = [0.299, 0.587, 0.114];
 
 /// A picture as the model wants it, with what is needed to give back the same kind.
-pub(crate) struct Picture {
+pub(crate) struct Pixels {
     /// Three planes, `0.0..=1.0`, with colour bled under transparent pixels.
     pub rgb: Planes,
     /// One plane, `0.0..=1.0`, straight alpha; `None` for a kind without.
     pub alpha: Option<Planes>,
+    /// What `rgb` lacks of the picture's values, three planes; `None` where none is beyond `0.0..=1.0`.
+    pub beyond: Option<Planes>,
     color: ColorType,
     space: Cicp,
 }
 
-impl Picture {
+impl Pixels {
     /// Takes `image` apart.
     ///
     /// # Errors
     ///
     /// [`Error::EmptyPicture`] when a side is zero, [`Error::NonFinitePicture`] when a value is NaN or infinite.
     pub fn read(image: &DynamicImage) -> Result<Self> {
-        use DynamicImage::*;
-        let planes = match image {
-            ImageLuma8(buffer) => split(buffer),
-            ImageLumaA8(buffer) => split(buffer),
-            ImageRgb8(buffer) => split(buffer),
-            ImageRgba8(buffer) => split(buffer),
-            ImageLuma16(buffer) => split(buffer),
-            ImageLumaA16(buffer) => split(buffer),
-            ImageRgb16(buffer) => split(buffer),
-            ImageRgba16(buffer) => split(buffer),
-            ImageRgb32F(buffer) => split(buffer),
-            ImageRgba32F(buffer) => split(buffer),
-            // Kinds that a later version of `image` may add: float keeps all of their depth.
-            other => return Self::read(&ImageRgba32F(other.to_rgba32f())),
-        }?;
-
-        let (width, height) = (planes.width, planes.height);
-        let has_alpha = planes.channels.is_multiple_of(2);
-        let alpha = has_alpha
-            .then(|| planes.plane(planes.channels - 1).to_vec())
-            .map(|data| Planes::new(1, width, height, data));
-        let mut rgb = if planes.channels < 3 {
-            Planes::new(3, width, height, planes.plane(0).repeat(3))
-        } else {
-            let mut data = planes.data;
-            data.truncate(3 * width * height);
-            Planes::new(3, width, height, data)
-        };
+        let (mut rgb, alpha) = to_planes(image)?;
+        if rgb.channels == 1 {
+            rgb = Planes::new(3, rgb.width, rgb.height, rgb.data.repeat(3));
+        }
         // Where nothing is visible there is nothing to bleed, and the stored colour stays.
         if let Some(alpha) = &alpha
             && alpha.data.iter().any(|&a| a > 0.0)
         {
             bleed(&mut rgb, &alpha.data);
         }
+        let beyond = cut_off(&mut rgb);
         Ok(Self {
             rgb,
             alpha,
+            beyond,
             color: image.color(),
             space: image.color_space(),
         })
     }
 
-    /// Puts the restored colour `rgb` and the resized `alpha`, of the same size, together into a
-    /// picture of the kind that was read; both may pass `0.0..=1.0` and are clamped.
+    /// Puts the restored colour `rgb`, the resized `alpha` and what was `beyond`, all of the same size, together into a
+    /// picture of the kind that was read; colour and alpha may pass `0.0..=1.0` and are clamped.
     ///
     /// # Panics
     ///
     /// When there is an `alpha` for a kind without one, or none for a kind with, or sizes differ.
-    pub fn write(&self, rgb: Planes, mut alpha: Option<Planes>) -> DynamicImage {
-        use DynamicImage::*;
+    pub fn write(
+        &self,
+        mut rgb: Planes,
+        mut alpha: Option<Planes>,
+        beyond: Option<Planes>,
+    ) -> DynamicImage {
         // A resize kernel's weights add up to one only to within rounding: opaque must stay exactly
         // opaque, in float too.
         if let (Some(before), Some(after)) = (&self.alpha, &mut alpha)
@@ -94,20 +79,16 @@ impl Picture {
         {
             after.data.fill(1.0);
         }
-        let (rgb, alpha) = (&rgb, alpha.as_ref());
-        let mut image = match self.color {
-            ColorType::L8 => ImageLuma8(join(&luma(rgb), alpha)),
-            ColorType::La8 => ImageLumaA8(join(&luma(rgb), alpha)),
-            ColorType::Rgb8 => ImageRgb8(join(rgb, alpha)),
-            ColorType::Rgba8 => ImageRgba8(join(rgb, alpha)),
-            ColorType::L16 => ImageLuma16(join(&luma(rgb), alpha)),
-            ColorType::La16 => ImageLumaA16(join(&luma(rgb), alpha)),
-            ColorType::Rgb16 => ImageRgb16(join(rgb, alpha)),
-            ColorType::Rgba16 => ImageRgba16(join(rgb, alpha)),
-            ColorType::Rgb32F => ImageRgb32F(join(rgb, alpha)),
-            ColorType::Rgba32F => ImageRgba32F(join(rgb, alpha)),
-            other => unreachable!("`read` lets no {other:?} through"),
-        };
+        let clamp = |value: &mut f32| *value = value.clamp(0.0, 1.0);
+        rgb.data.par_iter_mut().for_each(clamp);
+        if let Some(alpha) = &mut alpha {
+            alpha.data.par_iter_mut().for_each(clamp);
+        }
+        if let Some(beyond) = beyond {
+            let pairs = rgb.data.par_iter_mut().zip(&beyond.data);
+            pairs.for_each(|(value, beyond)| *value += beyond);
+        }
+        let mut image = from_planes(&rgb, alpha.as_ref(), self.color);
         image
             .set_color_space(self.space)
             .expect("the colour space of a picture fits a picture of the same kind");
@@ -115,10 +96,80 @@ impl Picture {
     }
 }
 
+/// Colour, one plane or three, and the plane of alpha, if the kind has one. Alpha is clamped to `0.0..=1.0`.
+///
+/// # Errors
+///
+/// [`Error::EmptyPicture`] when a side is zero, [`Error::NonFinitePicture`] when a value is NaN or infinite.
+pub(crate) fn to_planes(image: &DynamicImage) -> Result<(Planes, Option<Planes>)> {
+    use DynamicImage::*;
+    let mut planes = match image {
+        ImageLuma8(buffer) => split(buffer),
+        ImageLumaA8(buffer) => split(buffer),
+        ImageRgb8(buffer) => split(buffer),
+        ImageRgba8(buffer) => split(buffer),
+        ImageLuma16(buffer) => split(buffer),
+        ImageLumaA16(buffer) => split(buffer),
+        ImageRgb16(buffer) => split(buffer),
+        ImageRgba16(buffer) => split(buffer),
+        ImageRgb32F(buffer) => split(buffer),
+        ImageRgba32F(buffer) => split(buffer),
+        // Kinds that a later version of `image` may add: float keeps all of their depth.
+        other => return to_planes(&ImageRgba32F(other.to_rgba32f())),
+    }?;
+    let (width, height) = (planes.width, planes.height);
+    if !planes.channels.is_multiple_of(2) {
+        return Ok((planes, None));
+    }
+    planes.channels -= 1;
+    let mut alpha = planes.data.split_off(planes.channels * width * height);
+    for value in &mut alpha {
+        *value = value.clamp(0.0, 1.0);
+    }
+    Ok((planes, Some(Planes::new(1, width, height, alpha))))
+}
+
+/// A picture of the kind `color`, which [`to_planes`] has taken apart or could have; a kind of grey gets the luma of three
+/// planes. Integers are clamped.
+///
+/// # Panics
+///
+/// When there is an `alpha` for a kind without one, or none for a kind with, or sizes differ.
+pub(crate) fn from_planes(rgb: &Planes, alpha: Option<&Planes>, color: ColorType) -> DynamicImage {
+    use DynamicImage::*;
+    match color {
+        ColorType::L8 => ImageLuma8(join(&luma(rgb), alpha)),
+        ColorType::La8 => ImageLumaA8(join(&luma(rgb), alpha)),
+        ColorType::Rgb8 => ImageRgb8(join(rgb, alpha)),
+        ColorType::Rgba8 => ImageRgba8(join(rgb, alpha)),
+        ColorType::L16 => ImageLuma16(join(&luma(rgb), alpha)),
+        ColorType::La16 => ImageLumaA16(join(&luma(rgb), alpha)),
+        ColorType::Rgb16 => ImageRgb16(join(rgb, alpha)),
+        ColorType::Rgba16 => ImageRgba16(join(rgb, alpha)),
+        ColorType::Rgb32F => ImageRgb32F(join(rgb, alpha)),
+        ColorType::Rgba32F => ImageRgba32F(join(rgb, alpha)),
+        other => unreachable!("`to_planes` lets no {other:?} through"),
+    }
+}
+
+/// Cuts off what is beyond `0.0..=1.0`, and returns it if there is any.
+fn cut_off(rgb: &mut Planes) -> Option<Planes> {
+    if rgb.data.iter().all(|value| (0.0..=1.0).contains(value)) {
+        return None;
+    }
+    let cut = |value: &mut f32| {
+        let whole = *value;
+        *value = whole.clamp(0.0, 1.0);
+        whole - *value
+    };
+    let beyond = rgb.data.iter_mut().map(cut).collect();
+    Some(Planes::new(3, rgb.width, rgb.height, beyond))
+}
+
 /// A sample of a pixel: an integer that spans `0.0..=1.0`, or a float.
 trait Sample: Primitive + Send {
     fn to_unit(self) -> f32;
-    /// To nearest; `value` is in `0.0..=1.0`.
+    /// To nearest; integers are clamped.
     fn from_unit(value: f32) -> Self;
 }
 
@@ -128,7 +179,7 @@ impl Sample for u8 {
     }
 
     fn from_unit(value: f32) -> Self {
-        (value * 255.0).round() as Self
+        (value.clamp(0.0, 1.0) * 255.0).round() as Self
     }
 }
 
@@ -138,7 +189,7 @@ impl Sample for u16 {
     }
 
     fn from_unit(value: f32) -> Self {
-        (value * 65535.0).round() as Self
+        (value.clamp(0.0, 1.0) * 65535.0).round() as Self
     }
 }
 
@@ -152,7 +203,7 @@ impl Sample for f32 {
     }
 }
 
-/// Interleaved pixels to planes, one per channel, clamped to `0.0..=1.0`.
+/// Interleaved pixels to planes, one per channel.
 fn split<P>(buffer: &ImageBuffer<P, Vec<P::Subpixel>>) -> Result<Planes>
 where
     P: Pixel<Subpixel: Sample>,
@@ -169,7 +220,7 @@ where
         .map(|&sample| {
             let value = sample.to_unit();
             if value.is_finite() {
-                Ok(value.clamp(0.0, 1.0))
+                Ok(value)
             } else {
                 Err(Error::NonFinitePicture)
             }
@@ -178,7 +229,7 @@ where
     Ok(Planes::new(channels, width as usize, height as usize, data))
 }
 
-/// Planes to interleaved pixels, clamped to `0.0..=1.0`: the inverse of [`split`].
+/// Planes to interleaved pixels: the inverse of [`split`].
 fn join<P>(color: &Planes, alpha: Option<&Planes>) -> ImageBuffer<P, Vec<P::Subpixel>>
 where
     P: Pixel<Subpixel: Sample>,
@@ -200,7 +251,7 @@ where
             let values = &plane[start..start + color.width];
             let places = row[channel..].iter_mut().step_by(planes.len());
             for (place, value) in places.zip(values) {
-                *place = P::Subpixel::from_unit(value.clamp(0.0, 1.0));
+                *place = P::Subpixel::from_unit(*value);
             }
         }
     });
@@ -209,8 +260,11 @@ where
         .expect("as many samples as the sides ask for")
 }
 
-/// Three planes to one of luma.
+/// Three planes to one of luma; one plane is that already.
 fn luma(rgb: &Planes) -> Planes {
+    if rgb.channels == 1 {
+        return rgb.clone();
+    }
     let data = (0..rgb.width * rgb.height)
         .map(|pixel| {
             (0..3)
@@ -299,14 +353,21 @@ mod tests {
     use crate::resize;
 
     /// Writes what was read, without a change.
-    fn unchanged(picture: &Picture) -> DynamicImage {
-        picture.write(picture.rgb.clone(), picture.alpha.clone())
+    fn unchanged(picture: &Pixels) -> DynamicImage {
+        let Pixels {
+            rgb, alpha, beyond, ..
+        } = picture;
+        picture.write(rgb.clone(), alpha.clone(), beyond.clone())
     }
 
     /// Writes what was read, enlarged.
-    fn enlarged(picture: &Picture, width: usize, height: usize) -> DynamicImage {
+    fn enlarged(picture: &Pixels, width: usize, height: usize) -> DynamicImage {
         let enlarge = |planes| resize::enlarge(planes, width, height);
-        picture.write(enlarge(&picture.rgb), picture.alpha.as_ref().map(enlarge))
+        picture.write(
+            enlarge(&picture.rgb),
+            picture.alpha.as_ref().map(enlarge),
+            None,
+        )
     }
 
     /// A picture of 7 x 5 pixels with a different value in each sample, and no alpha of zero.
@@ -338,7 +399,7 @@ mod tests {
             ImageRgb32F(ramp(f32)),
             ImageRgba32F(ramp(f32)),
         ] {
-            let picture = Picture::read(&image).unwrap();
+            let picture = Pixels::read(&image).unwrap();
             assert_eq!(picture.alpha.is_some(), image.has_alpha());
             assert_eq!(unchanged(&picture), image, "{:?}", image.color());
         }
@@ -350,7 +411,7 @@ mod tests {
         let grey16 =
             ImageBuffer::<Luma<u16>, _>::from_raw(256, 256, (0..=65_535).collect()).unwrap();
         for image in [DynamicImage::from(grey8), DynamicImage::from(grey16)] {
-            let picture = Picture::read(&image).unwrap();
+            let picture = Pixels::read(&image).unwrap();
             assert_eq!(picture.rgb.plane(0), picture.rgb.plane(2));
             assert_eq!(unchanged(&picture), image);
         }
@@ -358,23 +419,32 @@ mod tests {
 
     #[test]
     fn integers_round_to_nearest_and_clamp() {
-        let picture = Picture::read(&DynamicImage::new_rgb8(1, 1)).unwrap();
-        let image = picture.write(Planes::new(3, 1, 1, vec![-0.2, 127.6 / 255.0, 1.7]), None);
+        let picture = Pixels::read(&DynamicImage::new_rgb8(1, 1)).unwrap();
+        let image = picture.write(
+            Planes::new(3, 1, 1, vec![-0.2, 127.6 / 255.0, 1.7]),
+            None,
+            None,
+        );
         assert_eq!(image.to_rgb8().get_pixel(0, 0), &Rgb([0, 128, 255]));
     }
 
     #[test]
     fn grey_is_the_luma_of_the_colour() {
-        let picture = Picture::read(&DynamicImage::new_luma8(1, 1)).unwrap();
-        let image = picture.write(Planes::new(3, 1, 1, vec![1.0, 0.0, 0.0]), None);
+        let picture = Pixels::read(&DynamicImage::new_luma8(1, 1)).unwrap();
+        let image = picture.write(Planes::new(3, 1, 1, vec![1.0, 0.0, 0.0]), None, None);
         assert_eq!(image.as_luma8().unwrap().get_pixel(0, 0), &Luma([76]));
     }
 
     #[test]
-    fn floats_are_clamped() {
+    fn floats_beyond_the_range_are_set_aside() {
         let pixel = Rgb([-0.5_f32, 0.25, 7.0]);
-        let picture = Picture::read(&ImageBuffer::from_pixel(1, 1, pixel).into()).unwrap();
+        let image = DynamicImage::from(ImageBuffer::from_pixel(1, 1, pixel));
+        let picture = Pixels::read(&image).unwrap();
         assert_eq!(picture.rgb.data, [0.0, 0.25, 1.0]);
+        assert_eq!(picture.beyond.as_ref().unwrap().data, [-0.5, 0.0, 6.0]);
+        assert_eq!(unchanged(&picture), image);
+        let within = ImageBuffer::from_pixel(1, 1, Rgb([0.0_f32, 0.5, 1.0]));
+        assert!(Pixels::read(&within.into()).unwrap().beyond.is_none());
     }
 
     #[test]
@@ -383,7 +453,7 @@ mod tests {
             let mut buffer = ImageBuffer::from_pixel(3, 2, Rgba([0.5_f32; 4]));
             buffer.get_pixel_mut(2, 1).0[3] = bad;
             assert!(matches!(
-                Picture::read(&buffer.into()),
+                Pixels::read(&buffer.into()),
                 Err(Error::NonFinitePicture)
             ));
         }
@@ -393,7 +463,7 @@ mod tests {
     fn empty_pictures_are_refused() {
         for (width, height) in [(0, 0), (0, 4), (4, 0)] {
             assert!(matches!(
-                Picture::read(&DynamicImage::new_rgba16(width, height)),
+                Pixels::read(&DynamicImage::new_rgba16(width, height)),
                 Err(Error::EmptyPicture { width: w, height: h }) if (w, h) == (width, height)
             ));
         }
@@ -402,7 +472,7 @@ mod tests {
     #[test]
     fn samples_past_the_picture_are_ignored() {
         let buffer = ImageBuffer::<Luma<u8>, _>::from_raw(2, 1, vec![1, 2, 3]).unwrap();
-        let picture = Picture::read(&buffer.into()).unwrap();
+        let picture = Pixels::read(&buffer.into()).unwrap();
         assert_eq!(unchanged(&picture).as_bytes(), [1, 2]);
     }
 
@@ -415,7 +485,7 @@ mod tests {
             let level = if alpha > 0.0 { 255 } else { 0 };
             Rgba([level, level, level, (alpha * 255.0) as u8])
         });
-        let picture = Picture::read(&disc.into()).unwrap();
+        let picture = Pixels::read(&disc.into()).unwrap();
         let large = enlarged(&picture, 132, 116);
         let large = large.as_rgba8().unwrap();
         assert!(large.pixels().any(|pixel| pixel.0[3] == 0));
@@ -433,7 +503,7 @@ mod tests {
             36.. => Rgba([0, 0, 255, 255]),
             _ => Rgba([0, 0, 0, 0]),
         });
-        let rgb = Picture::read(&line.into()).unwrap().rgb;
+        let rgb = Pixels::read(&line.into()).unwrap().rgb;
         let at = |x: usize| [0, 1, 2].map(|channel| rgb.plane(channel)[40 + x]);
         assert_eq!(at(3), [1.0, 0.0, 0.0]);
         assert!(at(4)[0] > 0.8 && at(35)[2] > 0.8, "{:?}", (at(4), at(35)));
@@ -446,14 +516,14 @@ mod tests {
     #[test]
     fn semi_transparent_pixels_keep_their_colour() {
         let pixel = LumaA([200_u8, 1]);
-        let picture = Picture::read(&ImageBuffer::from_pixel(2, 2, pixel).into()).unwrap();
+        let picture = Pixels::read(&ImageBuffer::from_pixel(2, 2, pixel).into()).unwrap();
         assert_eq!(picture.rgb, Planes::filled(3, 2, 2, 200.0 / 255.0));
     }
 
     #[test]
     fn opaque_stays_opaque() {
         let buffer = ImageBuffer::from_pixel(5, 3, Rgba([0.1_f32, 0.5, 0.9, 1.0]));
-        let picture = Picture::read(&buffer.into()).unwrap();
+        let picture = Pixels::read(&buffer.into()).unwrap();
         let large = enlarged(&picture, 17, 11);
         assert!(
             large
@@ -467,7 +537,7 @@ mod tests {
     #[test]
     fn transparent_everywhere_stays_so() {
         let image = DynamicImage::from(ImageBuffer::from_pixel(3, 4, Rgba([9_u8, 8, 7, 0])));
-        let picture = Picture::read(&image).unwrap();
+        let picture = Pixels::read(&image).unwrap();
         assert_eq!(unchanged(&picture), image);
         let large = enlarged(&picture, 12, 16);
         assert!(large.to_rgba8().pixels().all(|pixel| pixel.0[3] == 0));
@@ -477,7 +547,7 @@ mod tests {
     fn one_pixel() {
         for alpha in [0, 77, 255] {
             let image = DynamicImage::from(ImageBuffer::from_pixel(1, 1, Rgba([9, 8, 7, alpha])));
-            let picture = Picture::read(&image).unwrap();
+            let picture = Pixels::read(&image).unwrap();
             let large = enlarged(&picture, 4, 4).to_rgba8();
             assert!(large.pixels().all(|pixel| pixel.0 == [9, 8, 7, alpha]));
         }
@@ -487,7 +557,7 @@ mod tests {
     fn the_colour_space_is_kept() {
         let mut image = DynamicImage::new_rgb8(2, 2);
         image.set_color_space(Cicp::DISPLAY_P3).unwrap();
-        let picture = Picture::read(&image).unwrap();
+        let picture = Pixels::read(&image).unwrap();
         assert_eq!(unchanged(&picture).color_space(), Cicp::DISPLAY_P3);
     }
 }

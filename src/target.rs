@@ -1,0 +1,153 @@
+//! How large the output is to be.
+
+use crate::error::{Error, Result};
+
+/// Size of an enlarged picture. Pictures are never reduced: a target smaller than the picture is an error.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Target {
+    /// Output sides over input sides, from 1 (restore without enlarging) up; any number, whole or not. Sides are rounded
+    /// down.
+    Scale(f64),
+    /// This width in pixels; the height follows.
+    Width(u32),
+    /// This height in pixels; the width follows.
+    Height(u32),
+    /// This many pixels on the longer side; the other follows.
+    Longest(u32),
+    /// This width and height in pixels. The picture is stretched where its proportions are others.
+    Size(u32, u32),
+}
+
+/// What a [`Target`] means for one picture.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Enlargement {
+    /// Pixels of the result, at least those of the picture.
+    pub(crate) width: usize,
+    pub(crate) height: usize,
+    /// Source pixels per pixel of the result, horizontally and vertically.
+    pub(crate) steps: (f64, f64),
+}
+
+impl Target {
+    /// # Errors
+    ///
+    /// [`Error::Option`] for a scale that is not a number from 1 up.
+    pub(crate) fn validate(self) -> Result<()> {
+        match self {
+            Self::Scale(scale) if !(scale.is_finite() && scale >= 1.0) => Err(Error::Option {
+                option: "scale",
+                reason: format!("{scale} is not a number from 1 up"),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// For a picture of `width` x `height`, neither of them zero.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`validate`](Self::validate), [`Error::Option`] for a target smaller than the picture, and
+    /// [`Error::OutputTooLarge`] for more pixels than `limit`.
+    pub(crate) fn enlarge(self, width: u32, height: u32, limit: u64) -> Result<Enlargement> {
+        self.validate()?;
+        let other = |side: u32, of: u32, to: u32| {
+            (u64::from(side) * u64::from(to) + u64::from(of) / 2) / u64::from(of)
+        };
+        let [w, h] = match self {
+            Self::Scale(scale) => [width, height].map(|n| (f64::from(n) * scale).floor() as u64),
+            Self::Width(to) => [to.into(), other(height, width, to)],
+            Self::Height(to) => [other(width, height, to), to.into()],
+            Self::Longest(to) if width >= height => [to.into(), other(height, width, to)],
+            Self::Longest(to) => [other(width, height, to), to.into()],
+            Self::Size(w, h) => [w.into(), h.into()],
+        };
+        if w < width.into() || h < height.into() {
+            return Err(Error::Option {
+                option: "target",
+                reason: format!(
+                    "{w}x{h} is smaller than the picture, {width}x{height}: pictures are not reduced"
+                ),
+            });
+        }
+        if u128::from(w) * u128::from(h) > u128::from(limit) {
+            return Err(Error::OutputTooLarge {
+                width: w,
+                height: h,
+                limit,
+            });
+        }
+        let steps = match self {
+            // PyTorch's, where a scale was given: the size is rounded down, the step is not corrected for it.
+            Self::Scale(scale) => (scale.recip(), scale.recip()),
+            _ => (f64::from(width) / w as f64, f64::from(height) / h as f64),
+        };
+        Ok(Enlargement {
+            width: w as usize,
+            height: h as usize,
+            steps,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn size(target: Target, width: u32, height: u32) -> (usize, usize) {
+        let enlargement = target.enlarge(width, height, u64::MAX).unwrap();
+        (enlargement.width, enlargement.height)
+    }
+
+    #[test]
+    fn sides() {
+        assert_eq!(size(Target::Scale(1.5), 7, 3), (10, 4));
+        assert_eq!(size(Target::Width(1920), 640, 427), (1920, 1281));
+        assert_eq!(size(Target::Height(1080), 640, 427), (1619, 1080));
+        assert_eq!(size(Target::Longest(1000), 640, 427), (1000, 667));
+        assert_eq!(size(Target::Longest(1000), 427, 640), (667, 1000));
+        assert_eq!(size(Target::Size(99, 700), 64, 64), (99, 700));
+        assert_eq!(
+            size(Target::Width(u32::MAX), 1, 1),
+            (4_294_967_295, 4_294_967_295)
+        );
+    }
+
+    #[test]
+    fn smaller_targets_are_refused() {
+        for target in [
+            Target::Width(0),
+            Target::Width(63),
+            Target::Height(47),
+            Target::Longest(1),
+            Target::Size(64, 47),
+        ] {
+            let error = target.enlarge(64, 48, u64::MAX).unwrap_err();
+            assert!(
+                matches!(
+                    error,
+                    Error::Option {
+                        option: "target",
+                        ..
+                    }
+                ),
+                "{error}"
+            );
+        }
+    }
+
+    proptest! {
+        /// The picture's whole width and height are used, and its proportions kept to within half a pixel.
+        #[test]
+        fn proportions(width in 1..5000_u32, height in 1..5000_u32, more in 0..5000_u32) {
+            let longest = width.max(height) + more;
+            let to = Target::Longest(longest).enlarge(width, height, u64::MAX).unwrap();
+            prop_assert_eq!(to.width.max(to.height), longest as usize);
+            let scale = f64::from(longest) / f64::from(width.max(height));
+            prop_assert!((f64::from(width) * scale - to.width as f64).abs() <= 0.5 + 1e-9);
+            prop_assert!((f64::from(height) * scale - to.height as f64).abs() <= 0.5 + 1e-9);
+            prop_assert!((to.steps.0 * to.width as f64 - f64::from(width)).abs() < 1e-6);
+        }
+    }
+}
