@@ -4,7 +4,7 @@ use super::{Replica, on_each};
 use crate::backend::Flex;
 use crate::error::Result;
 use burn::backend::Autodiff;
-use burn::module::{Module, Param};
+use burn::module::{AutodiffModule, Module, Param};
 use burn::nn::{Linear, LinearConfig};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
@@ -26,7 +26,10 @@ fn in_three<T: Send>(work: impl Fn(Replica) -> Result<T> + Sync) -> [T; 3] {
 }
 
 fn linear() -> Linear<B> {
-    LinearConfig::new(2, 1).init(&Default::default())
+    let linear: Linear<B> = LinearConfig::new(2, 1).init(&Default::default());
+    // Its weights are drawn when first used: now, so that its clones are the same.
+    linear.valid();
+    linear
 }
 
 fn values<const D: usize>(tensor: Tensor<Flex, D>) -> Vec<f32> {
