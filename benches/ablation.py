@@ -113,7 +113,7 @@ def pictures(photos):
 def restored(upscale, weights, guidance, low, folder):
     source, target = folder / "low.png", folder / "restored.png"
     low.save(source)
-    command = [upscale, source, "-o", target, "--scale", "4", "--weights", weights, "--guidance", str(guidance)]
+    command = [upscale, source, "-o", target, "--scale", "4", "--weights", weights, "--guidance", str(guidance), "--colour-fix", "none"]
     subprocess.run(command, check=True, capture_output=True)
     return np.asarray(Image.open(target).convert("RGB"), np.float64)
 
@@ -165,7 +165,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", required=True, type=pathlib.Path)
     parser.add_argument("--folder", required=True, type=pathlib.Path)
-    parser.add_argument("--steps", type=int, default=400, help="of stage 2")
+    parser.add_argument("--steps", type=int, default=500, help="of stage 2")
     parser.add_argument("--base-steps", type=int, default=2000, help="of each stage before")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--bin", type=pathlib.Path, default=pathlib.Path("target/release/examples"))

@@ -1,7 +1,8 @@
 //! What is computed in which precision, in one place.
 //!
-//! Weights and activations have the backend's float type. Statistics of normalisations are taken in f32: a group
-//! of a 4K picture holds more elements than f16 can count (65,504), and sums of squares overflow long before.
+//! Weights and activations have the backend's float type, but in a training of mixed precision. Statistics of
+//! normalisations are taken in f32: a group of a 4K picture holds more elements than f16 can count (65,504), and sums of
+//! squares overflow long before.
 
 use crate::backend::Backend;
 use burn::tensor::{DType, FloatDType, Tensor};
@@ -14,7 +15,17 @@ pub(crate) fn widen<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Tensor<
     }
 }
 
-/// `tensor` back in the precision `dtype`.
+/// What `compute` makes of `x` in the precision `dtype`, back in that of `x`.
+pub(crate) fn computed_in<B: Backend, const D: usize>(
+    dtype: DType,
+    x: Tensor<B, D>,
+    compute: impl FnOnce(Tensor<B, D>) -> Tensor<B, D>,
+) -> Tensor<B, D> {
+    let own = x.dtype();
+    narrow(compute(narrow(x, dtype)), own)
+}
+
+/// `tensor` in the precision `dtype`.
 pub(crate) fn narrow<B: Backend, const D: usize>(
     tensor: Tensor<B, D>,
     dtype: DType,

@@ -9,7 +9,6 @@ use crate::unet::resnet::ResnetBlock;
 use crate::unet::sample::Upsample;
 use burn::module::Module;
 use burn::tensor::Tensor;
-use burn::tensor::ops::PadMode;
 
 fn resnets<B: Backend>(
     widths: &[[usize; 2]],
@@ -50,8 +49,11 @@ impl<B: Backend> EncoderDownsample<B> {
         // The convolution that the backends have a kernel for has zeros on all sides, and centres on the pixels 0, 2,
         // 4, ...; wanted are the centres 1, 3, 5, ... One more line above and to the left moves them there, and its
         // own output, the first, is dropped.
-        let x = x.pad((1, 0, 1, 0), PadMode::Constant(0.0));
-        let y = self.conv.forward(x);
+        let [n, c, h, w] = x.dims();
+        // Not `Tensor::pad`: burn 0.21's fills a tensor of the device's default type, whatever that of `x` is.
+        let padded = Tensor::zeros([n, c, h + 1, w + 1], (&x.device(), x.dtype()));
+        let padded = padded.slice_assign([0..n, 0..c, 1..h + 1, 1..w + 1], x);
+        let y = self.conv.forward(padded);
         let [n, c, h, w] = y.dims();
         y.slice([0..n, 0..c, 1..h, 1..w])
     }

@@ -10,6 +10,7 @@ use super::gaussian::Gaussian;
 use crate::backend::Backend;
 use crate::config::PICTURE_CHANNELS;
 use crate::error::Result;
+use crate::precision::computed_in;
 use crate::tiling::{Tiling, Units, tiled};
 use crate::unet::conv::{Convolution, conv1x1, conv3x3};
 use crate::unet::norm::GroupNorm;
@@ -132,11 +133,13 @@ impl<B: Backend> VaeEncoder<B> {
 
     /// `[N, 3, H, W]` -> `[N, 2 * latent_channels, h, w]`
     pub(super) fn moments(&self, picture: Tensor<B, 4>) -> Tensor<B, 4> {
-        let x = self.encoder.forward(picture);
-        match &self.quant_conv {
-            Some(conv) => conv.forward(x),
-            None => x,
-        }
+        computed_in(self.encoder.conv_in.dtype(), picture, |picture| {
+            let x = self.encoder.forward(picture);
+            match &self.quant_conv {
+                Some(conv) => conv.forward(x),
+                None => x,
+            }
+        })
     }
 }
 
@@ -157,11 +160,14 @@ impl<B: Backend> VaeDecoder<B> {
             input: 1,
             output: self.factor,
         };
-        tiled(latent, tiling, units, |tile| {
+        let decode = |z| {
             self.decoder.forward(match &self.post_quant_conv {
-                Some(conv) => conv.forward(tile),
-                None => tile,
+                Some(conv) => conv.forward(z),
+                None => z,
             })
+        };
+        tiled(latent, tiling, units, |tile| {
+            computed_in(self.decoder.conv_in.dtype(), tile, decode)
         })
     }
 

@@ -6,6 +6,7 @@ use super::distill::{Examined, Pair, Pupil, Stage, Term, Trainer, TrainerConfig}
 use super::init;
 use super::learner::LearnerConfig;
 use super::losses::{MaskedFourierConfig, MaskedFourierLoss, l1};
+use super::mixed::Precision;
 use super::pictures::Pictures;
 use super::schedule::Schedule;
 use super::student::Student;
@@ -147,6 +148,7 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> NanoTrainer<B> {
             data: config.data.clone(),
             learner: config.learner.clone(),
             accumulate: 1,
+            precision: Precision::Full,
             adversary: None,
             samples_every: config.samples_every,
         };

@@ -4,7 +4,7 @@ use crate::backend::Backend;
 use burn::module::{Module, Param};
 use burn::nn::PaddingConfig2d;
 use burn::nn::conv::Conv2dConfig;
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 
 /// A convolution padded by half its kernel: `[N, C, H, W]` -> `[N, C', ceil(H / stride), ceil(W / stride)]`.
 #[derive(Module, Debug)]
@@ -25,6 +25,11 @@ impl<B: Backend> Convolution<B> {
             bias: layer.bias.expect("burn's default is with a bias"),
             stride,
         }
+    }
+
+    /// The precision of the weights.
+    pub(crate) fn dtype(&self) -> DType {
+        self.weight.dtype()
     }
 
     /// # Shapes

@@ -30,6 +30,7 @@ pub use operations::Operation;
 
 use crate::backend::Backend;
 use crate::error::Result;
+use crate::precision::{computed_in, narrow};
 use crate::weights::parameter_count;
 use blocks::{BlockConditioning, DownBlock, MidBlock, UpBlock};
 use burn::module::Module;
@@ -120,16 +121,20 @@ impl<B: Backend> UNet<B> {
     fn time_embedding(&self, timestep: f64) -> Tensor<B, 2> {
         let [widest, ..] = self.conv_in.weight.dims();
         let device = self.conv_in.weight.device();
-        self.time_embedding
-            .forward(sinusoid(timestep, widest, &device))
+        let sinusoid = narrow(sinusoid(timestep, widest, &device), self.conv_in.dtype());
+        self.time_embedding.forward(sinusoid)
     }
 
+    /// In the precision of the weights; the output has that of the sample.
+    ///
     /// # Shapes
     ///
     /// - sample: `[N, in_channels, H, W]`, any `H` and `W` from 1
     /// - output: `[N, out_channels, H, W]`
     pub fn forward(&self, sample: Tensor<B, 4>, conditioning: &Conditioning<B>) -> Tensor<B, 4> {
-        self.conv_out.forward(self.hidden(sample, conditioning))
+        computed_in(self.conv_in.dtype(), sample, |sample| {
+            self.conv_out.forward(self.hidden(sample, conditioning))
+        })
     }
 
     /// What the last convolution reads, `[N, widest, H, W]`.

@@ -15,6 +15,7 @@ use crate::train::degrade::{Degradation, TwoOrder};
 use crate::train::discriminator::DiscriminatorConfig;
 use crate::train::learner::LearnerConfig;
 use crate::train::losses::{MaskedFourierConfig, PyramidConfig};
+use crate::train::mixed::Precision;
 use crate::train::pictures::Pictures;
 use crate::train::schedule::Schedule;
 use crate::unet::Feature;
@@ -122,6 +123,7 @@ impl DistillConfig {
             data: data.clone(),
             learner: learner(steps, learning_rate),
             accumulate: 1,
+            precision: Precision::Full,
             adversary: None,
             samples_every: 0,
         };
@@ -206,6 +208,7 @@ impl DistillConfig {
                 },
                 learner: learner(trainer.learner),
                 accumulate: 4,
+                precision: trainer.precision,
                 adversary: trainer.adversary.map(|adversary| AdversaryConfig {
                     discriminator: DiscriminatorConfig {
                         width: 256,

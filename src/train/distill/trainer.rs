@@ -11,6 +11,7 @@ use crate::train::data::DataConfig;
 use crate::train::discriminator::{DiscriminatorConfig, Eyes, Heads};
 use crate::train::learner::{Learner, LearnerConfig};
 use crate::train::losses::{discriminator_loss, generator_loss};
+use crate::train::mixed::Precision;
 use crate::train::pictures::stream;
 use crate::train::replica::Replica;
 use crate::unet::UNetConfig;
@@ -39,6 +40,9 @@ pub struct TrainerConfig {
     pub learner: LearnerConfig,
     /// Batches whose gradients are summed up for a step. Several devices share them, each the same number.
     pub accumulate: u64,
+    /// What the student computes in. Default: the backend's float type.
+    #[serde(default)]
+    pub precision: Precision,
     /// The adversary, if any.
     pub adversary: Option<AdversaryConfig>,
     /// Every so many steps, a picture of what the averaged student makes of four pairs, `samples/step-N.png` in the run's
@@ -165,6 +169,7 @@ where
         let unet = eyes.as_ref().map(|(_, unet)| *unet);
         config.validate(unet)?;
         replica.validate(config.accumulate)?;
+        config.precision.validate::<B>(device)?;
         let source = config.data.open()?;
         let mut adversary = match (&config.adversary, eyes) {
             (Some(adversary), Some((eyes, unet))) => {
@@ -263,8 +268,10 @@ where
             let pair = self.feed.next();
             let mut rng = stream(!self.config.data.seed, batch);
             let student = &self.student.model;
+            // Anew for each batch: a backward pass uses it up.
+            let computing = self.config.precision.of::<B, _>(student);
             let pupil = Pupil {
-                model: student,
+                model: &computing,
                 average: &self.student.average,
                 step: self.step,
                 cooling: self.config.learner.schedule.cooling(self.step),

@@ -4,14 +4,14 @@ use super::Replica;
 use crate::error::{Error, Result};
 use burn::module::AutodiffModule;
 use burn::optim::GradientsParams;
-use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::backend::AutodiffBackend;
 
 /// Runs `lead` on the only device.
 ///
 /// # Errors
 ///
 /// Those of `lead`, and [`Error::Config`] when there is another number of devices.
-pub fn on_each<B: Backend, T>(
+pub fn on_each<B: AutodiffBackend, T>(
     devices: &[B::Device],
     lead: impl FnOnce(Replica, &B::Device) -> Result<T>,
     _follow: impl Fn(Replica, &B::Device) -> Result<()> + Sync,

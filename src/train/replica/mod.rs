@@ -11,6 +11,9 @@ mod enabled;
 #[cfg(feature = "collective")]
 pub(super) use enabled::on_each;
 
+#[cfg(all(test, feature = "collective", feature = "flex"))]
+mod tests;
+
 #[cfg(not(feature = "collective"))]
 mod disabled;
 #[cfg(not(feature = "collective"))]

@@ -29,6 +29,7 @@ fn several_devices_want_the_feature() {
 mod together {
     use super::*;
     use crate::guidance::Prompt;
+    use crate::train::learner::load_average;
     use crate::train::pictures::stream;
     use crate::train::replica::{Replica, on_each};
     use burn::module::{ModuleVisitor, Param};
@@ -86,7 +87,7 @@ mod together {
         let second = Mutex::new(Values::default());
         let first = on_each::<B, _>(
             &TWO,
-            |replica, _| trained(replica, pupil, folder.path()),
+            |replica, _| trained(replica, pupil.clone(), folder.path()),
             |replica, _| {
                 let other = gendr().vae.init(&Default::default())?;
                 *second.lock().unwrap() = trained(replica, other, folder.path())?;
@@ -94,15 +95,17 @@ mod together {
             },
         );
         let (first, second) = (first.unwrap(), second.into_inner().unwrap());
-        assert!(first == alone, "the first is not as one alone");
-        assert!(second == alone, "the second is not as the first");
+        let mut before = Values::default();
+        pupil.valid().visit(&mut before);
+        assert_same(&first, &alone, &before);
+        assert_same(&second, &first, &before);
     }
 
     /// Student and heads of an adversarial stage, whose batches do not all have a gradient for all of it, go on on two
     /// devices as on one.
     #[test]
     fn a_training_goes_on_on_another_number_of_devices() {
-        let folders = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let folders = [(); 3].map(|()| tempfile::tempdir().unwrap());
         let mut config = small();
         config.negative.share = 0.5;
         config.stage2.trainer.accumulate = 2;
@@ -112,22 +115,19 @@ mod together {
         for pass in [Pass::Vae, Pass::Teacher, Pass::Stage1, Pass::Stage2] {
             train(&config, pass, folders[0].path(), &TWO[..1]);
         }
-        copy(folders[0].path(), folders[1].path());
+        for copied in &folders[1..] {
+            copy(folders[0].path(), copied.path());
+        }
         config.stage2.trainer.learner.schedule.steps = 16;
         for (folder, devices) in folders.iter().zip([&TWO[..1], &TWO[..]]) {
             train(&config, Pass::Stage2, folder.path(), devices);
         }
-        for part in [
-            "student-model",
-            "student-average",
-            "heads-model",
-            "heads-average",
-        ] {
-            let [one, two] = [0, 1].map(|i| {
-                let path = format!("stage2/checkpoint-16/{part}.bin");
-                fs::read(folders[i].path().join(path)).unwrap()
+        for part in ["student", "heads"] {
+            let [before, one, two] = [(2, 2), (16, 0), (16, 1)].map(|(step, folder)| {
+                let folder = folders[folder].path().join("stage2");
+                averages(&folder.join(format!("checkpoint-{step}")), part)
             });
-            assert!(one == two, "{part}");
+            assert_same(&one, &two, &before);
         }
 
         // Of the steps from the second on, each replica's prompts: both alike, and not.
@@ -146,6 +146,38 @@ mod together {
                 "{prompts:?} is not among {steps:?}"
             );
         }
+    }
+
+    /// The averaged weights of a checkpoint's student or heads.
+    fn averages(checkpoint: &Path, part: &str) -> Values {
+        let device = Default::default();
+        let mut values = Values::default();
+        if part == "student" {
+            let student = Student::<Flex>::new(&pix().unet, TOKENS, &device).unwrap();
+            let student = load_average(student, checkpoint, part, &device).unwrap();
+            student.visit(&mut values);
+        } else {
+            let heads = discriminator().init::<Flex>(&adc().unet, &device).unwrap();
+            let heads = load_average(heads, checkpoint, part, &device).unwrap();
+            heads.visit(&mut values);
+        }
+        values
+    }
+
+    /// Far nearer to each other than to where they come from. Bit for bit the same from most starts, but not from all: sums
+    /// are rounded otherwise, and Adam's first steps are as long for a gradient that is nothing but rounding.
+    fn assert_same(a: &Values, b: &Values, before: &Values) {
+        let (apart, moved) = (distance(a, b), distance(a, before));
+        assert!(apart < 0.1 * moved, "{apart} apart, {moved} moved");
+    }
+
+    /// Root of the mean square of the difference.
+    fn distance(a: &Values, b: &Values) -> f64 {
+        let squares =
+            a.0.iter()
+                .zip(&b.0)
+                .map(|(&a, &b)| f64::from(a - b).powi(2));
+        (squares.sum::<f64>() / a.0.len() as f64).sqrt()
     }
 
     fn copy(from: &Path, to: &Path) {
