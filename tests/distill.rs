@@ -37,9 +37,9 @@ fn a_stage_that_is_refused_leaves_no_log() {
 fn replicas_that_have_nothing_to_share_are_refused() {
     let error = refused("vae --replicas 2");
     let why = if cfg!(feature = "collective") {
-        "`accumulate`"
+        "2 devices cannot share 1 batches"
     } else {
-        "`collective`"
+        "without the feature `collective`"
     };
     assert!(error.contains(why), "{error}");
 }
