@@ -4,6 +4,7 @@ mod attention;
 mod convolution;
 mod geglu;
 mod matrix;
+mod memory;
 mod norm;
 mod shuffle;
 mod simd;
