@@ -8,7 +8,6 @@
 
 mod common;
 
-use burn::tensor::module::linear;
 use burn::tensor::{Distribution, Tensor};
 use clap::{Parser, ValueEnum};
 use common::{median_seconds, size};
@@ -129,7 +128,7 @@ fn seconds(operation: Operation, groups: usize, runs: u32) -> f64 {
             let (x, weight) = (random::<3>([1, tokens, input]), random([input, output]));
             let bias = bias.then(|| random([output]));
             time(runs, || {
-                linear(x.clone(), weight.clone(), bias.clone());
+                B::token_linear(x.clone(), weight.clone(), bias.clone());
             })
         }
         Operation::Attention {

@@ -97,6 +97,22 @@ pub trait Backend: burn::tensor::backend::Backend {
         plain::token_norm(x, weight, bias, epsilon)
     }
 
+    /// Linear map of tokens, `x weight + bias`.
+    ///
+    /// # Shapes
+    ///
+    /// - x: `[N, T, C]`
+    /// - weight: `[C, C']`
+    /// - bias: `[C']`
+    /// - output: `[N, T, C']`
+    fn token_linear(
+        x: Tensor<Self, 3>,
+        weight: Tensor<Self, 2>,
+        bias: Option<Tensor<Self, 1>>,
+    ) -> Tensor<Self, 3> {
+        plain::token_linear(x, weight, bias)
+    }
+
     /// Attention, `softmax(query key^T / sqrt(D)) value` for each head; the heads lie side by side in the channels, `D`
     /// of them each.
     ///

@@ -83,6 +83,33 @@ impl<B: Backend> Backward<B, 1> for Geglu {
     }
 }
 
+#[derive(Debug)]
+struct Linear;
+
+impl<B: Backend> Backward<B, 3> for Linear {
+    /// Input and weight.
+    type State = (FloatTensor<B>, FloatTensor<B>);
+
+    fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let gradient: Tensor<B, 3> = wrap(grads.consume::<B>(&ops.node));
+        let [x_node, weight_node, bias_node] = ops.parents;
+        let (x, weight): (Tensor<B, 3>, Tensor<B, 2>) = (wrap(ops.state.0), wrap(ops.state.1));
+        if let Some(node) = x_node {
+            let dx = B::token_linear(gradient.clone(), weight.transpose(), None);
+            grads.register::<B>(node.id, unwrap(dx));
+        }
+        let rows: Tensor<B, 2> = gradient.flatten(0, 1);
+        if let Some(node) = weight_node {
+            let dw = x.flatten::<2>(0, 1).transpose().matmul(rows.clone());
+            grads.register::<B>(node.id, unwrap(dw));
+        }
+        if let Some(node) = bias_node {
+            let db: Tensor<B, 1> = rows.sum_dim(0).squeeze_dim(0);
+            grads.register::<B>(node.id, unwrap(db));
+        }
+    }
+}
+
 impl<B: Backend, C: CheckpointStrategy> Backend for Autodiff<B, C> {
     fn convolution(
         x: Tensor<Self, 4>,
@@ -126,6 +153,29 @@ impl<B: Backend, C: CheckpointStrategy> Backend for Autodiff<B, C> {
         wrap(
             match GroupNorm.prepare::<C>(nodes).compute_bound().stateful() {
                 OpsKind::Tracked(step) => step.finish(([x, weight, bias], options), output),
+                OpsKind::UnTracked(step) => step.finish(output),
+            },
+        )
+    }
+
+    fn token_linear(
+        x: Tensor<Self, 3>,
+        weight: Tensor<Self, 2>,
+        bias: Option<Tensor<Self, 1>>,
+    ) -> Tensor<Self, 3> {
+        // A step has its number of inputs by type: no bias is one without a gradient.
+        let no_bias = || Tensor::zeros([1], &x.device());
+        let bias_node = unwrap::<Self, 1>(bias.clone().unwrap_or_else(no_bias)).node;
+        let (x, weight) = (unwrap(x), unwrap(weight));
+        let nodes = [x.node.clone(), weight.node.clone(), bias_node];
+        let output = unwrap(B::token_linear(
+            wrap(x.primitive.clone()),
+            wrap(weight.primitive.clone()),
+            bias.map(|bias| wrap(unwrap(bias).primitive)),
+        ));
+        wrap(
+            match Linear.prepare::<C>(nodes).compute_bound().stateful() {
+                OpsKind::Tracked(step) => step.finish((x.primitive, weight.primitive), output),
                 OpsKind::UnTracked(step) => step.finish(output),
             },
         )

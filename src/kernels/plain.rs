@@ -3,7 +3,7 @@
 use crate::backend::{Backend, GroupNormOptions};
 use crate::precision::{narrow, widen};
 use burn::tensor::activation::{gelu, sigmoid};
-use burn::tensor::module::{attention, conv2d};
+use burn::tensor::module::{self, attention, conv2d};
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Tensor, TensorPrimitive};
 use std::f64::consts::{FRAC_1_SQRT_2, PI};
@@ -178,6 +178,14 @@ pub(crate) fn token_norm<B: Backend>(
         normed * widen(weight).unsqueeze() + widen(bias).unsqueeze(),
         dtype,
     )
+}
+
+pub(crate) fn token_linear<B: Backend>(
+    x: Tensor<B, 3>,
+    weight: Tensor<B, 2>,
+    bias: Option<Tensor<B, 1>>,
+) -> Tensor<B, 3> {
+    module::linear(x, weight, bias)
 }
 
 pub(crate) fn multi_head_attention<B: Backend>(

@@ -2,6 +2,7 @@
 
 use super::NORM_EPSILON;
 use crate::backend::Backend;
+use crate::unet::linear::linear;
 use crate::unet::norm::GroupNorm;
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
@@ -37,8 +38,9 @@ impl<B: Backend> SpatialAttention<B> {
         let [n, c, h, w] = x.dims();
         let tokens = self.tokens(x.clone());
         let [query, key, value] =
-            [&self.to_q, &self.to_k, &self.to_v].map(|linear| linear.forward(tokens.clone()));
-        let out = self.to_out[0].forward(B::multi_head_attention(query, key, value, 1)); // [N, H * W, C]
+            [&self.to_q, &self.to_k, &self.to_v].map(|layer| linear(layer, tokens.clone()));
+        let out = B::multi_head_attention(query, key, value, 1); // [N, H * W, C]
+        let out = linear(&self.to_out[0], out);
         x + out.swap_dims(1, 2).reshape([n, c, h, w])
     }
 

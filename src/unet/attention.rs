@@ -1,5 +1,6 @@
 //! Multi-head attention, over the picture itself or over a prompt (diffusers' `Attention`).
 
+use super::linear::linear;
 use crate::backend::Backend;
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
@@ -45,8 +46,8 @@ impl<B: Backend> Attention<B> {
     /// Keys and values of what is attended to, `[N, T, context]`.
     pub fn key_value(&self, context: Tensor<B, 3>) -> KeyValue<B> {
         KeyValue {
-            key: self.to_k.forward(context.clone()),
-            value: self.to_v.forward(context),
+            key: linear(&self.to_k, context.clone()),
+            value: linear(&self.to_v, context),
         }
     }
 
@@ -55,8 +56,9 @@ impl<B: Backend> Attention<B> {
     /// - input and output: `[N, T, C]`
     /// - keys and values: of `N` or of one batch entry, which then serves all
     pub fn forward(&self, x: Tensor<B, 3>, context: KeyValue<B>) -> Tensor<B, 3> {
-        let query = self.to_q.forward(x);
+        let query = linear(&self.to_q, x);
         let KeyValue { key, value } = context;
-        self.to_out[0].forward(B::multi_head_attention(query, key, value, self.heads))
+        let values = B::multi_head_attention(query, key, value, self.heads);
+        linear(&self.to_out[0], values)
     }
 }

@@ -13,6 +13,7 @@ mod ends;
 mod features;
 #[cfg(all(test, feature = "flex", feature = "ndarray", feature = "train"))]
 mod gradients;
+pub(crate) mod linear;
 mod macs;
 pub(crate) mod norm;
 mod operations;

@@ -17,7 +17,7 @@ pub enum Operation {
         /// Step between the pixels that are kept.
         stride: usize,
     },
-    /// A linear map of tokens.
+    /// [`Backend::token_linear`](crate::Backend::token_linear).
     Linear {
         /// Tokens.
         tokens: usize,

@@ -2,6 +2,7 @@
 //! `Transformer2DModel` with linear projections).
 
 use super::attention::{Attention, KeyValue};
+use super::linear::linear;
 use super::norm::{GroupNorm, LayerNorm};
 use crate::backend::Backend;
 use burn::module::Module;
@@ -58,9 +59,9 @@ impl<B: Backend> Transformer<B> {
             .forward(x.clone())
             .reshape([n, c, h * w])
             .swap_dims(1, 2); // [N, H * W, C]
-        let tokens = self.proj_in.forward(tokens);
+        let tokens = linear(&self.proj_in, tokens);
         let tokens = self.transformer_blocks[0].forward(tokens, prompt);
-        let tokens = self.proj_out.forward(tokens);
+        let tokens = linear(&self.proj_out, tokens);
         x + tokens.swap_dims(1, 2).reshape([n, c, h, w])
     }
 }
@@ -115,6 +116,6 @@ impl<B: Backend> FeedForward<B> {
     }
 
     fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
-        self.out.forward(B::geglu(self.proj.forward(x)))
+        linear(&self.out, B::geglu(linear(&self.proj, x)))
     }
 }

@@ -5,6 +5,7 @@
 //! "FlashAttention", arXiv 2205.14135.
 
 use super::matrix::{Matrix, multiply};
+use super::memory::zeros;
 use super::simd::{exp, vectorised};
 use rayon::prelude::*;
 
@@ -74,7 +75,7 @@ impl Attention {
                 )
             })
             .collect();
-        let mut output = vec![0.0; self.n * self.queries * channels];
+        let mut output = zeros(self.n * self.queries * channels);
         output
             .par_chunks_mut(channels)
             .enumerate()

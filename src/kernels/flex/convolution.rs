@@ -2,6 +2,7 @@
 //! the weight matrix is multiplied with the columns (im2col, a cache-sized part at a time).
 
 use super::matrix::{Matrix, multiply};
+use super::memory::zeros;
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -154,7 +155,7 @@ impl Convolution {
             })
             .collect();
         let plane = self.plane();
-        let mut output = vec![0.0; self.n * self.c_out * plane];
+        let mut output = zeros(self.n * self.c_out * plane);
         output
             .par_chunks_mut(plane)
             .enumerate()

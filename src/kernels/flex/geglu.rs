@@ -1,5 +1,6 @@
 //! GEGLU and its gradient in one pass: see the trait's and the plain body for the formulas.
 
+use super::memory::zeros;
 use super::simd::{erf, exp, vectorised};
 use rayon::prelude::*;
 use std::f32::consts::{FRAC_1_SQRT_2, PI};
@@ -9,7 +10,7 @@ use std::f32::consts::{FRAC_1_SQRT_2, PI};
 /// - x: `[.., 2 width]`
 /// - output: `[.., width]`
 pub(super) fn forward(x: &[f32], width: usize) -> Vec<f32> {
-    let mut output = vec![0.0; x.len() / 2];
+    let mut output = zeros(x.len() / 2);
     let tokens = output.par_chunks_mut(width).zip(x.par_chunks(2 * width));
     tokens.for_each(|(output, x)| {
         let (value, gate) = x.split_at(width);
@@ -30,7 +31,7 @@ pub(super) fn forward(x: &[f32], width: usize) -> Vec<f32> {
 /// - x and output: `[.., 2 width]`
 /// - gradient: `[.., width]`
 pub(super) fn backward(x: &[f32], gradient: &[f32], width: usize) -> Vec<f32> {
-    let mut dx = vec![0.0; x.len()];
+    let mut dx = zeros(x.len());
     let tokens = dx.par_chunks_mut(2 * width).zip(x.par_chunks(2 * width));
     let tokens = tokens.zip(gradient.par_chunks(width));
     tokens.for_each(|((dx, x), gradient)| {

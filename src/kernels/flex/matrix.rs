@@ -1,5 +1,7 @@
 //! Matrix products on this thread, by the `gemm` crate.
 
+use std::ops::Range;
+
 /// A view of values as a matrix.
 #[derive(Clone, Copy)]
 pub(super) struct Matrix<'a> {
@@ -33,6 +35,22 @@ impl<'a> Matrix<'a> {
 
     pub(super) fn row_count(&self) -> usize {
         self.rows
+    }
+
+    pub(super) fn column_count(&self) -> usize {
+        self.columns
+    }
+
+    /// Some of the rows and columns.
+    pub(super) fn part(&self, rows: Range<usize>, columns: Range<usize>) -> Self {
+        assert!(rows.end <= self.rows && columns.end <= self.columns);
+        let start = rows.start * self.row_stride + columns.start * self.column_stride;
+        Self {
+            values: &self.values[start..],
+            rows: rows.len(),
+            columns: columns.len(),
+            ..*self
+        }
     }
 
     pub(super) fn transposed(self) -> Self {

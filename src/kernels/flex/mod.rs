@@ -3,7 +3,9 @@
 mod attention;
 mod convolution;
 mod geglu;
+mod linear;
 mod matrix;
+mod memory;
 mod norm;
 mod shuffle;
 mod simd;
@@ -16,6 +18,7 @@ use attention::Attention;
 use burn::tensor::{DType, Tensor, TensorData, TensorPrimitive};
 use burn_flex::FlexTensor;
 use convolution::Convolution;
+use matrix::Matrix;
 use norm::{GroupNorm, token_norm};
 use shuffle::Cells;
 
@@ -137,6 +140,27 @@ impl Backend for Flex {
         let [x, weight, bias] = [values(x), values(weight), values(bias)];
         let output = token_norm(slice(&x), slice(&weight), slice(&bias), epsilon);
         tensor(output, shape)
+    }
+
+    fn token_linear(
+        x: Tensor<Self, 3>,
+        weight: Tensor<Self, 2>,
+        bias: Option<Tensor<Self, 1>>,
+    ) -> Tensor<Self, 3> {
+        if x.dtype() != DType::F32 {
+            return plain::token_linear(x, weight, bias);
+        }
+        let [n, tokens, channels] = x.dims();
+        let [input, output] = weight.dims();
+        assert_eq!(channels, input, "shapes disagree");
+        let [x, weight] = [values(x), values(weight)];
+        let bias = bias.map(values);
+        let output_values = linear::forward(
+            Matrix::rows(slice(&x), n * tokens, input),
+            Matrix::rows(slice(&weight), input, output),
+            bias.as_ref().map(slice),
+        );
+        tensor(output_values, [n, tokens, output])
     }
 
     fn multi_head_attention(

@@ -1,5 +1,6 @@
 //! Group norm with SiLU, and layer norm, in two passes over a group or token instead of a dozen over the picture.
 
+use super::memory::zeros;
 use super::simd::{sigmoid, sums, vectorised};
 use crate::backend::GroupNormOptions;
 use rayon::prelude::*;
@@ -44,7 +45,7 @@ impl<'a> GroupNorm<'a> {
     }
 
     pub(super) fn forward(&self, x: &[f32]) -> Vec<f32> {
-        let mut output = vec![0.0; x.len()];
+        let mut output = zeros(x.len());
         let groups = output
             .par_chunks_mut(self.group())
             .zip(x.par_chunks(self.group()));
@@ -76,7 +77,7 @@ impl<'a> GroupNorm<'a> {
 
     /// Gradients for input, weight and bias: see the plain body for the formula.
     pub(super) fn backward(&self, x: &[f32], gradient: &[f32]) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
-        let mut dx = vec![0.0; x.len()];
+        let mut dx = zeros(x.len());
         let groups = dx.par_chunks_mut(self.group());
         let inputs = x
             .par_chunks(self.group())
@@ -152,7 +153,7 @@ impl<'a> GroupNorm<'a> {
 /// Layer norm of tokens, `[.., C]`, that share a weight and a bias, `[C]`.
 pub(super) fn token_norm(x: &[f32], weight: &[f32], bias: &[f32], epsilon: f64) -> Vec<f32> {
     let channels = weight.len();
-    let mut output = vec![0.0; x.len()];
+    let mut output = zeros(x.len());
     let tokens = output.par_chunks_mut(channels).zip(x.par_chunks(channels));
     tokens.for_each(|(y, x)| {
         vectorised(

@@ -1,5 +1,6 @@
 //! Pixel-unshuffle and pixel-shuffle, rows at a time on all cores.
 
+use super::memory::zeros;
 use rayon::prelude::*;
 
 /// A fold of a picture's `side` x `side` cells into channels.
@@ -28,7 +29,7 @@ impl Cells {
             rows,
             columns,
         } = self;
-        let mut cells = vec![0.0; pixels.len()];
+        let mut cells = zeros(pixels.len());
         let plane = rows * columns;
         // The channels that one line of the cells goes to lie side by side.
         let lines = cells.par_chunks_mut(side * plane).enumerate();
@@ -55,7 +56,7 @@ impl Cells {
             rows,
             columns,
         } = self;
-        let mut pixels = vec![0.0; cells.len()];
+        let mut pixels = zeros(cells.len());
         let plane = rows * columns;
         let lines = pixels.par_chunks_mut(side * columns).enumerate();
         lines.for_each(|(index, target)| {

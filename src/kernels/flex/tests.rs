@@ -17,6 +17,14 @@ fn assert_close<const D: usize>(found: T<D>, expected: T<D>) {
         .assert_approx_eq::<f32>(&expected.into_data(), Tolerance::rel_abs(1e-4, 1e-4));
 }
 
+/// For sums of products, whose error goes by the largest of them: what cancels leaves fewer digits.
+#[track_caller]
+fn assert_product<const D: usize>(found: T<D>, expected: T<D>) {
+    let largest = expected.clone().abs().max().into_scalar();
+    let error = (found - expected).abs().max().into_scalar();
+    assert!(error <= 1e-5 * largest, "{error:e} of {largest:e}");
+}
+
 /// Shapes of input and weight, and the stride: odd sizes, tiles over several pictures, one pixel, both kernels.
 const CONVOLUTIONS: [([usize; 4], [usize; 4], usize); 9] = [
     ([1, 3, 5, 7], [4, 3, 3, 3], 1),
@@ -174,5 +182,36 @@ fn cells_are_the_plain_ones() {
         let expected = plain::unfold_cells(cells, factor);
         back.to_data().assert_eq(&expected.to_data(), true);
         back.to_data().assert_eq(&picture.to_data(), true);
+    }
+}
+
+/// Tokens and channels in and out: few and many of each, and of none a multiple of a block.
+const LINEARS: [([usize; 3], usize); 7] = [
+    ([1, 1, 1], 1),
+    ([2, 3, 5], 7),
+    ([1, 16, 33], 16),
+    ([1, 300, 40], 17),
+    ([3, 31, 1100], 65),
+    ([1, 20, 96], 700),
+    ([2, 70, 513], 330),
+];
+
+#[test]
+fn linear_is_the_plain_one() {
+    for (x, channels) in LINEARS {
+        let [_, tokens, input] = [1, x[0] * x[1], x[2]];
+        let weight = random([input, channels]);
+        let x = random(x);
+        for bias in [None, Some(random([channels]))] {
+            let expected = plain::token_linear(x.clone(), weight.clone(), bias.clone());
+            let [x, weight] = [values(x.clone()), values(weight.clone())];
+            let bias = bias.map(values);
+            let found = linear::forward(
+                Matrix::rows(slice(&x), tokens, input),
+                Matrix::rows(slice(&weight), input, channels),
+                bias.as_ref().map(slice),
+            );
+            assert_product(tensor(found, expected.dims()), expected);
+        }
     }
 }

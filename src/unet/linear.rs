@@ -1,0 +1,16 @@
+//! Linear maps of tokens.
+
+use crate::backend::Backend;
+use burn::module::Param;
+use burn::nn::Linear;
+use burn::tensor::Tensor;
+
+/// `layer` by [`Backend::token_linear`].
+///
+/// # Shapes
+///
+/// - input: `[N, T, C]`
+/// - output: `[N, T, C']`
+pub(crate) fn linear<B: Backend>(layer: &Linear<B>, x: Tensor<B, 3>) -> Tensor<B, 3> {
+    B::token_linear(x, layer.weight.val(), layer.bias.as_ref().map(Param::val))
+}
