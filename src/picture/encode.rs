@@ -198,3 +198,67 @@ where
     let pixels = image.width() as usize * image.height() as usize;
     file.write_data(&image.as_raw()[..pixels * usize::from(P::CHANNEL_COUNT)])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{self, Cursor, SeekFrom};
+
+    /// A disk with room for some bytes only.
+    struct Disk {
+        room: u64,
+        file: Cursor<Vec<u8>>,
+    }
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if self.file.position() + bytes.len() as u64 > self.room {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.file.write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Seek for Disk {
+        fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+            self.file.seek(to)
+        }
+    }
+
+    #[test]
+    fn a_full_disk_is_told_by_every_encoder() {
+        let noise = RgbaImage::from_fn(64, 48, |x, y| {
+            Rgba([x * 31, y * 17, x * y, 255].map(|v| v as u8))
+        });
+        let picture = Picture::from(DynamicImage::from(noise));
+        for format in [
+            ImageFormat::Png,
+            ImageFormat::Jpeg,
+            ImageFormat::WebP,
+            ImageFormat::Tiff,
+            ImageFormat::Bmp,
+        ] {
+            let whole = picture.to_bytes(format).unwrap().0.len() as u64;
+            for room in [0, 20, whole / 2, whole - 1] {
+                let file = Cursor::default();
+                let error = encode(&picture, format, &mut Disk { room, file }, Path::new("a"));
+                assert!(
+                    matches!(&error, Err(Error::Io { path, .. }) if path == Path::new("a")),
+                    "{format:?}, {room} of {whole} bytes: {error:?}"
+                );
+            }
+            let file = Cursor::default();
+            encode(
+                &picture,
+                format,
+                &mut Disk { room: whole, file },
+                Path::new("a"),
+            )
+            .unwrap();
+        }
+    }
+}
