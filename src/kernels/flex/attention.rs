@@ -4,6 +4,7 @@
 //! Source: Milakov and Gimelshein, "Online normalizer calculation for softmax", arXiv 1805.02867; Dao et al.,
 //! "FlashAttention", arXiv 2205.14135.
 
+use super::amx::{Head, Tiles};
 use super::matrix::{Matrix, multiply};
 use super::memory::zeros;
 use super::simd::{exp, vectorised};
@@ -26,6 +27,8 @@ pub(super) struct Attention {
     heads: usize,
     /// Channels of a head.
     size: usize,
+    /// The CPU's matrix unit, where it is to be used.
+    tiles: Option<Tiles>,
 }
 
 impl Attention {
@@ -43,7 +46,13 @@ impl Attention {
             keys,
             heads,
             size: channels / heads,
+            tiles: Tiles::repaid(queries, keys),
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn with_tiles(self, tiles: Option<Tiles>) -> Self {
+        Self { tiles, ..self }
     }
 
     fn channels(&self) -> usize {
@@ -57,6 +66,9 @@ impl Attention {
     pub(super) fn forward(&self, query: &[f32], key: &[f32], value: &[f32]) -> Vec<f32> {
         let (channels, size) = (self.channels(), self.size);
         let keys = self.turned_keys(key);
+        let packed = self
+            .tiles
+            .map(|tiles| self.packed_heads(tiles, &keys, value));
         let blocks_of_head = self.queries.div_ceil(QUERIES);
         let blocks: Vec<Vec<f32>> = (0..self.n * self.heads * blocks_of_head)
             .into_par_iter()
@@ -67,8 +79,12 @@ impl Attention {
                 let first = block * QUERIES;
                 let rows = QUERIES.min(self.queries - first);
                 let query = &query[(picture * self.queries + first) * channels + head * size..];
+                let query = Matrix::strided(query, rows, size, channels);
+                if let Some(heads) = &packed {
+                    return heads[context * self.heads + head].attend(query);
+                }
                 self.block(
-                    Matrix::strided(query, rows, size, channels),
+                    query,
                     &keys[context * self.heads + head],
                     &value[context * self.keys * channels + head * size..],
                     scores,
@@ -114,6 +130,21 @@ impl Attention {
             .into_par_iter()
             .map(turned)
             .collect()
+    }
+
+    /// The heads of each context as the matrix unit takes them.
+    fn packed_heads(&self, tiles: Tiles, turned_keys: &[Vec<f32>], value: &[f32]) -> Vec<Head> {
+        let channels = self.channels();
+        let packed = |(i, keys): (usize, &Vec<f32>)| {
+            let (context, head) = (i / self.heads, i % self.heads);
+            let value = &value[context * self.keys * channels + head * self.size..];
+            Head::new(
+                tiles,
+                keys.chunks(KEYS * self.size),
+                Matrix::strided(value, self.keys, self.size, channels),
+            )
+        };
+        turned_keys.par_iter().enumerate().map(packed).collect()
     }
 
     /// The output of a block of queries of one head: `[queries, D]`.

@@ -1,6 +1,7 @@
 //! Convolution as matrix products over tiles of pixels: each pixel's neighbourhood is gathered into a column, and
 //! the weight matrix is multiplied with the columns (im2col, a cache-sized part at a time).
 
+use super::amx::{Bias, Columns, Product, Tiles};
 use super::matrix::{Matrix, multiply};
 use super::memory::zeros;
 use rayon::prelude::*;
@@ -21,6 +22,8 @@ pub(super) struct Convolution {
     w: usize,
     kernel: usize,
     stride: usize,
+    /// The CPU's matrix unit, where it is to be used.
+    tiles: Option<Tiles>,
 }
 
 /// Neighbouring pixels of one line of the output, part of a tile.
@@ -41,6 +44,7 @@ impl Convolution {
     ) -> Self {
         assert_eq!((weight_in, kernel), (c_in, kernel_w), "shapes disagree");
         assert!(kernel % 2 == 1, "a kernel of {kernel} has no centre");
+        let pixels = h.div_ceil(stride) * w.div_ceil(stride);
         Self {
             n,
             c_in,
@@ -49,7 +53,13 @@ impl Convolution {
             w,
             kernel,
             stride,
+            tiles: Tiles::repaid(c_out, pixels),
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn with_tiles(self, tiles: Option<Tiles>) -> Self {
+        Self { tiles, ..self }
     }
 
     pub(super) fn output_shape(&self) -> [usize; 4] {
@@ -106,13 +116,14 @@ impl Convolution {
         runs
     }
 
-    /// The columns of a tile's pixels, side by side: a row for each input channel and place of the kernel.
-    fn gather(&self, x: &[f32], tile: Range<usize>, columns: &mut Vec<f32>) {
+    /// Some rows of the columns of a tile's pixels, side by side: there is a row for each input channel and place of
+    /// the kernel.
+    fn gather(&self, x: &[f32], rows: Range<usize>, tile: Range<usize>, columns: &mut Vec<f32>) {
         let pixels = tile.len();
         let runs = self.runs(tile);
         let half = self.kernel / 2;
-        columns.resize(self.column() * pixels, 0.0);
-        for (row, values) in columns.chunks_exact_mut(pixels).enumerate() {
+        columns.resize(rows.len() * pixels, 0.0);
+        for (row, values) in rows.zip(columns.chunks_exact_mut(pixels)) {
             let (channel, place) = (
                 row / (self.kernel * self.kernel),
                 row % (self.kernel * self.kernel),
@@ -138,11 +149,23 @@ impl Convolution {
     /// - x: `[N, C, H, W]`, weight: `[C', C, K, K]`, bias: `[C']`
     /// - output: [`output_shape`](Self::output_shape)
     pub(super) fn forward(&self, x: &[f32], weight: &[f32], bias: &[f32]) -> Vec<f32> {
+        let plane = self.plane();
+        let mut output = zeros(self.n * self.c_out * plane);
+        if let Some(tiles) = self.tiles {
+            let product = Product {
+                tiles,
+                rows: Matrix::rows(weight, self.c_out, self.column()),
+                columns: &Gathered { of: self, x },
+                bias: Bias::Rows(bias),
+            };
+            product.write(&mut output);
+            return output;
+        }
         let tiles = self.tiles();
         let products: Vec<Vec<f32>> = tiles
             .par_iter()
             .map_init(Vec::new, |columns, tile| {
-                self.gather(x, tile.clone(), columns);
+                self.gather(x, 0..self.column(), tile.clone(), columns);
                 let pixels = tile.len();
                 let mut product = vec![0.0; self.c_out * pixels];
                 multiply(
@@ -154,8 +177,6 @@ impl Convolution {
                 product
             })
             .collect();
-        let plane = self.plane();
-        let mut output = zeros(self.n * self.c_out * plane);
         output
             .par_chunks_mut(plane)
             .enumerate()
@@ -196,6 +217,7 @@ impl Convolution {
             c_in: c_out,
             c_out: c_in,
             stride: 1,
+            tiles: Tiles::repaid(c_in, self.h * self.w),
             ..*self
         };
         let no_bias = vec![0.0; c_in];
@@ -226,7 +248,7 @@ impl Convolution {
             let mut weight = vec![0.0; self.c_out * self.column()];
             let mut bias = vec![0.0; self.c_out];
             for tile in tiles {
-                self.gather(x, tile.clone(), &mut columns);
+                self.gather(x, 0..self.column(), tile.clone(), &mut columns);
                 let pixels = tile.len();
                 let mut rows = vec![0.0; self.c_out * pixels];
                 for (channel, row) in rows.chunks_exact_mut(pixels).enumerate() {
@@ -259,6 +281,39 @@ impl Convolution {
             .into_iter()
             .reduce(|a, b| (add(a.0, b.0), add(a.1, b.1)))
             .expect("a picture has pixels")
+    }
+}
+
+/// The columns of a convolution's pixels.
+struct Gathered<'a> {
+    of: &'a Convolution,
+    x: &'a [f32],
+}
+
+impl Columns for Gathered<'_> {
+    fn pictures(&self) -> usize {
+        self.of.n
+    }
+
+    fn column_count(&self) -> usize {
+        self.of.plane()
+    }
+
+    fn part<'a>(
+        &'a self,
+        picture: usize,
+        rows: Range<usize>,
+        columns: Range<usize>,
+        scratch: &'a mut Vec<f32>,
+    ) -> Matrix<'a> {
+        let plane = self.of.plane();
+        if self.of.kernel == 1 && self.of.stride == 1 {
+            let picture = &self.x[picture * self.of.c_in * plane..];
+            return Matrix::rows(picture, self.of.c_in, plane).part(rows, columns);
+        }
+        let pixels = picture * plane + columns.start..picture * plane + columns.end;
+        self.of.gather(self.x, rows.clone(), pixels, scratch);
+        Matrix::rows(scratch, rows.len(), columns.len())
     }
 }
 

@@ -1,14 +1,28 @@
 //! Linear maps, in parts that the cores share.
 
+use super::amx::{Bias, Product, Tiles};
 use super::matrix::{Matrix, multiply};
 use super::memory::zeros;
 use rayon::prelude::*;
 
-/// `x weight + bias`, row after row.
-pub(super) fn forward(x: Matrix, weight: Matrix, bias: Option<&[f32]>) -> Vec<f32> {
+/// `x weight + bias`, row after row; by `tiles` if there are any.
+pub(super) fn forward(
+    x: Matrix,
+    weight: Matrix,
+    bias: Option<&[f32]>,
+    tiles: Option<Tiles>,
+) -> Vec<f32> {
     let (tokens, channels) = (x.row_count(), weight.column_count());
     let mut output = zeros(tokens * channels);
-    if tokens >= channels {
+    if let Some(tiles) = tiles {
+        let product = Product {
+            tiles,
+            rows: x,
+            columns: &weight,
+            bias: Bias::Columns(bias),
+        };
+        product.write(&mut output);
+    } else if tokens >= channels {
         let share = tokens.div_ceil(rayon::current_num_threads());
         let parts = output.par_chunks_mut(share * channels).enumerate();
         parts.for_each(|(i, output)| {

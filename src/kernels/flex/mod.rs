@@ -1,5 +1,6 @@
 //! Kernels for the CPU, in f32; other precisions take the plain way.
 
+mod amx;
 mod attention;
 mod convolution;
 mod geglu;
@@ -14,6 +15,7 @@ mod tests;
 
 use crate::backend::{Backend, Flex, GroupNormOptions};
 use crate::kernels::plain;
+use amx::Tiles;
 use attention::Attention;
 use burn::tensor::{DType, Tensor, TensorData, TensorPrimitive};
 use burn_flex::FlexTensor;
@@ -159,6 +161,7 @@ impl Backend for Flex {
             Matrix::rows(slice(&x), n * tokens, input),
             Matrix::rows(slice(&weight), input, output),
             bias.as_ref().map(slice),
+            Tiles::repaid(n * tokens, output),
         );
         tensor(output_values, [n, tokens, output])
     }

@@ -26,7 +26,7 @@ fn assert_product<const D: usize>(found: T<D>, expected: T<D>) {
 }
 
 /// Shapes of input and weight, and the stride: odd sizes, tiles over several pictures, one pixel, both kernels.
-const CONVOLUTIONS: [([usize; 4], [usize; 4], usize); 9] = [
+const CONVOLUTIONS: [([usize; 4], [usize; 4], usize); 11] = [
     ([1, 3, 5, 7], [4, 3, 3, 3], 1),
     ([2, 3, 5, 7], [4, 3, 3, 3], 2),
     ([2, 5, 6, 8], [3, 5, 3, 3], 2),
@@ -36,16 +36,23 @@ const CONVOLUTIONS: [([usize; 4], [usize; 4], usize); 9] = [
     ([2, 7, 31, 33], [5, 7, 1, 1], 1),
     ([1, 4, 40, 30], [8, 4, 5, 5], 1),
     ([2, 40, 17, 23], [16, 40, 3, 3], 1),
+    ([2, 130, 21, 19], [97, 130, 3, 3], 2),
+    ([1, 900, 13, 12], [100, 900, 1, 1], 1),
 ];
 
 #[test]
 fn convolution_is_the_plain_one() {
     for (x, weight, stride) in CONVOLUTIONS {
+        let of = Convolution::new(x, weight, stride);
         let (x, weight, bias) = (random(x), random(weight), random([weight[0]]));
-        assert_close(
-            Flex::convolution(x.clone(), weight.clone(), bias.clone(), stride),
-            plain::convolution(x, weight, bias, stride),
-        );
+        let expected = plain::convolution(x.clone(), weight.clone(), bias.clone(), stride);
+        let [x, weight] = [values(x), values(weight)];
+        let bias = values(bias);
+        for tiles in [None, Tiles::new()] {
+            let of = of.with_tiles(tiles);
+            let found = of.forward(slice(&x), slice(&weight), slice(&bias));
+            assert_product(tensor(found, of.output_shape()), expected.clone());
+        }
     }
 }
 
@@ -54,7 +61,7 @@ fn convolution_gradients_are_the_plain_ones() {
     for (x, weight, stride) in CONVOLUTIONS {
         let gradient = random(Convolution::new(x, weight, stride).output_shape());
         let (x, weight) = (random(x), random(weight));
-        assert_close(
+        assert_product(
             Flex::convolution_x_backward(x.clone(), weight.clone(), gradient.clone(), stride),
             plain::convolution_x_backward(x.clone(), weight.clone(), gradient.clone(), stride),
         );
@@ -93,20 +100,27 @@ const ATTENTIONS: [([usize; 3], [usize; 3], usize); 8] = [
 fn attention_is_the_plain_one() {
     for (query, key, heads) in ATTENTIONS {
         // Some scores far apart, so that the maximum moves from tile to tile.
+        let of = Attention::new(query, key, heads);
         let (query, key, value) = (random(query) * 3.0, random(key), random(key));
-        assert_close(
-            Flex::multi_head_attention(query.clone(), key.clone(), value.clone(), heads),
-            plain::multi_head_attention(query, key, value, heads),
-        );
+        let expected =
+            plain::multi_head_attention(query.clone(), key.clone(), value.clone(), heads);
+        let [query, key, value] = [query, key, value].map(values);
+        for tiles in [None, Tiles::new()] {
+            let of = of.with_tiles(tiles);
+            let found = of.forward(slice(&query), slice(&key), slice(&value));
+            assert_close(tensor(found, expected.dims()), expected.clone());
+        }
     }
 }
 
 #[test]
 fn attention_shows_what_is_not_a_number() {
-    let [query, value] = [(); 2].map(|()| random([1, 4, 8]));
-    let key = random::<3>([1, 4, 8]).slice_fill([0..1, 2..3], f32::NAN);
-    let found = Flex::multi_head_attention(query, key, value, 2);
-    assert!(found.is_nan().all().into_scalar());
+    for tokens in [4, 100] {
+        let [query, value] = [(); 2].map(|()| random([1, tokens, 8]));
+        let key = random::<3>([1, tokens, 8]).slice_fill([0..1, 2..3], f32::NAN);
+        let found = Flex::multi_head_attention(query, key, value, 2);
+        assert!(found.is_nan().all().into_scalar());
+    }
 }
 
 #[test]
@@ -206,12 +220,44 @@ fn linear_is_the_plain_one() {
             let expected = plain::token_linear(x.clone(), weight.clone(), bias.clone());
             let [x, weight] = [values(x.clone()), values(weight.clone())];
             let bias = bias.map(values);
-            let found = linear::forward(
-                Matrix::rows(slice(&x), tokens, input),
-                Matrix::rows(slice(&weight), input, channels),
-                bias.as_ref().map(slice),
-            );
-            assert_product(tensor(found, expected.dims()), expected);
+            for tiles in [None, Tiles::new()] {
+                let found = linear::forward(
+                    Matrix::rows(slice(&x), tokens, input),
+                    Matrix::rows(slice(&weight), input, channels),
+                    bias.as_ref().map(slice),
+                    tiles,
+                );
+                assert_product(tensor(found, expected.dims()), expected.clone());
+            }
         }
+    }
+}
+
+/// What the documentation of the matrix unit's products says of their error, and that of the others'.
+#[test]
+fn products_are_as_exact_as_said() {
+    let (tokens, input, channels) = (97, 1000, 130);
+    let [x, weight] = [random([tokens, input]), random([input, channels])].map(values);
+    let (x, weight) = (slice(&x), slice(&weight));
+    let exact = (0..tokens * channels).map(|i| {
+        let row = x[i / channels * input..][..input].iter();
+        let column = weight[i % channels..].iter().step_by(channels);
+        row.zip(column)
+            .map(|(a, b)| f64::from(*a) * f64::from(*b))
+            .sum::<f64>()
+    });
+    let exact: Vec<f64> = exact.collect();
+    let largest = exact.iter().fold(0f64, |largest, x| largest.max(x.abs()));
+    for (tiles, bound) in [(None, 2e-6), (Tiles::new(), 1e-5)] {
+        let (x, weight) = (
+            Matrix::rows(x, tokens, input),
+            Matrix::rows(weight, input, channels),
+        );
+        let found = linear::forward(x, weight, None, tiles);
+        let errors = found.iter().zip(&exact);
+        let error = errors.fold(0f64, |worst, (found, exact)| {
+            worst.max((f64::from(*found) - exact).abs())
+        });
+        assert!(error <= bound * largest, "{error:e} of {largest:e}");
     }
 }

@@ -1,0 +1,200 @@
+//! The CPU's matrix unit: Intel's Advanced Matrix Extensions, on Linux.
+
+use super::panel::Line;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+use super::panel::STEP;
+
+/// Rows, and columns, of a block of the output.
+pub(super) const SIDE: usize = 32;
+
+/// A block of the output, row after row.
+#[derive(Clone, Debug)]
+#[repr(C, align(64))]
+pub(super) struct Block(pub(super) [[f32; SIDE]; SIDE]);
+
+impl Block {
+    pub(super) const ZERO: Self = Self([[0.0; SIDE]; SIDE]);
+}
+
+/// Panels to multiply: `stride` lines apart, or one alone if that is zero.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(
+    not(all(target_arch = "x86_64", target_os = "linux")),
+    allow(dead_code, reason = "there is no unit to read them")
+)]
+pub(super) struct Panels<'a> {
+    pub(super) lines: &'a [Line],
+    pub(super) stride: usize,
+}
+
+/// Proof that this CPU has the unit, with bf16, and that the system lets this process use it.
+#[derive(Clone, Copy, Debug)]
+pub(in super::super) struct Tiles(());
+
+impl Tiles {
+    /// Where the unit is there, and a product of this size repays the packing: each number is packed once and used once
+    /// a row or column of the other operand.
+    pub(in super::super) fn repaid(rows: usize, columns: usize) -> Option<Self> {
+        const ENOUGH: usize = 96;
+        Self::new().filter(|_| rows.min(columns) >= ENOUGH)
+    }
+}
+
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+impl Tiles {
+    pub(in super::super) fn new() -> Option<Self> {
+        static AVAILABLE: std::sync::LazyLock<bool> =
+            std::sync::LazyLock::new(|| present() && permitted());
+        AVAILABLE.then_some(Self(()))
+    }
+
+    /// `block = rows columns`, or `block += rows columns`, for each of the blocks: all products of the numbers' parts
+    /// but those of two low ones.
+    ///
+    /// `rows` and `columns` are panels of `steps` steps. One of them has a panel for each block, its panels `stride` lines
+    /// apart; the other has one for all.
+    pub(super) fn multiply(
+        self,
+        rows: Panels,
+        columns: Panels,
+        steps: usize,
+        blocks: &mut [Block],
+        add: bool,
+    ) {
+        /// Eight tiles of 16 rows of 64 bytes, in the form that LDTILECFG reads.
+        #[repr(C, align(64))]
+        struct Config {
+            palette: u8,
+            zeros: [u8; 15],
+            row_bytes: [u16; 16],
+            rows: [u8; 16],
+        }
+        static CONFIG: Config = Config {
+            palette: 1,
+            zeros: [0; 15],
+            row_bytes: [64, 64, 64, 64, 64, 64, 64, 64, 0, 0, 0, 0, 0, 0, 0, 0],
+            rows: [16, 16, 16, 16, 16, 16, 16, 16, 0, 0, 0, 0, 0, 0, 0, 0],
+        };
+        assert!(steps > 0 && !blocks.is_empty(), "an empty product");
+        for panels in [&rows, &columns] {
+            let last = panels.stride * (blocks.len() - 1);
+            assert!(
+                last + steps * STEP <= panels.lines.len(),
+                "panels are missing"
+            );
+        }
+        if !add {
+            blocks.fill(Block::ZERO);
+        }
+        let bytes = |lines: usize| lines * size_of::<Line>();
+        // SAFETY: `self` proves that the instructions may be used. Of each panel, `steps` times the 4096 bytes of a step
+        // are read, which the assertions keep inside `rows` and `columns`; `blocks` are read and written, 4096 bytes
+        // each. The unit's state is set up and given up in here.
+        unsafe {
+            std::arch::asm!(
+                "ldtilecfg [{config}]",
+                "2:",
+                "mov {step}, {steps}",
+                "tileloadd tmm0, [{block} + {row}]",
+                "tileloadd tmm1, [{block} + {row} + 64]",
+                "tileloadd tmm2, [{block} + {row} + 2048]",
+                "tileloadd tmm3, [{block} + {row} + 2112]",
+                "3:",
+                // Rows' low parts by columns' high ones.
+                "tileloadd tmm6, [{columns} + {line}]",
+                "tileloadd tmm4, [{rows} + {line} + 2048]",
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                "tileloadd tmm7, [{columns} + {line} + 1024]",
+                "tdpbf16ps tmm1, tmm4, tmm7",
+                "tileloadd tmm5, [{rows} + {line} + 3072]",
+                "tdpbf16ps tmm2, tmm5, tmm6",
+                "tdpbf16ps tmm3, tmm5, tmm7",
+                // High by high.
+                "tileloadd tmm4, [{rows} + {line}]",
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                "tdpbf16ps tmm1, tmm4, tmm7",
+                "tileloadd tmm5, [{rows} + {line} + 1024]",
+                "tdpbf16ps tmm2, tmm5, tmm6",
+                "tdpbf16ps tmm3, tmm5, tmm7",
+                // High by low.
+                "tileloadd tmm6, [{columns} + {line} + 2048]",
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                "tdpbf16ps tmm2, tmm5, tmm6",
+                "tileloadd tmm7, [{columns} + {line} + 3072]",
+                "tdpbf16ps tmm1, tmm4, tmm7",
+                "tdpbf16ps tmm3, tmm5, tmm7",
+                "add {rows}, 4096",
+                "add {columns}, 4096",
+                "dec {step}",
+                "jnz 3b",
+                "tilestored [{block} + {row}], tmm0",
+                "tilestored [{block} + {row} + 64], tmm1",
+                "tilestored [{block} + {row} + 2048], tmm2",
+                "tilestored [{block} + {row} + 2112], tmm3",
+                "add {block}, 4096",
+                "add {rows}, {next_rows}",
+                "add {columns}, {next_columns}",
+                "dec {blocks}",
+                "jnz 2b",
+                "tilerelease",
+                config = in(reg) &raw const CONFIG,
+                rows = inout(reg) rows.lines.as_ptr() => _,
+                columns = inout(reg) columns.lines.as_ptr() => _,
+                // From the end of one panel to the start of the next: back, where one panel is for all.
+                next_rows = in(reg) bytes(rows.stride).wrapping_sub(bytes(steps * STEP)),
+                next_columns = in(reg) bytes(columns.stride).wrapping_sub(bytes(steps * STEP)),
+                steps = in(reg) steps,
+                step = out(reg) _,
+                line = in(reg) 64usize,
+                blocks = inout(reg) blocks.len() => _,
+                block = inout(reg) blocks.as_mut_ptr() => _,
+                row = in(reg) 128usize,
+                out("tmm0") _,
+                out("tmm1") _,
+                out("tmm2") _,
+                out("tmm3") _,
+                out("tmm4") _,
+                out("tmm5") _,
+                out("tmm6") _,
+                out("tmm7") _,
+                options(nostack),
+            );
+        }
+    }
+}
+
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+fn present() -> bool {
+    const BF16: u32 = 1 << 22;
+    const TILES: u32 = 1 << 24;
+    // Unsafe in the oldest Rust that the crate builds with.
+    #[allow(unused_unsafe)]
+    let features = unsafe { std::arch::x86_64::__cpuid_count(7, 0) }.edx;
+    features & (BF16 | TILES) == BF16 | TILES
+}
+
+/// Asks Linux for the use of the tiles: their 8 KB a thread are saved only for processes that did.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+fn permitted() -> bool {
+    const ARCH_REQ_XCOMP_PERM: libc::c_long = 0x1023;
+    const XFEATURE_XTILEDATA: libc::c_long = 18;
+    // SAFETY: the call takes two numbers and changes nothing but the permission; a kernel that lacks it refuses.
+    unsafe {
+        libc::syscall(
+            libc::SYS_arch_prctl,
+            ARCH_REQ_XCOMP_PERM,
+            XFEATURE_XTILEDATA,
+        ) == 0
+    }
+}
+
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+impl Tiles {
+    pub(in super::super) fn new() -> Option<Self> {
+        None
+    }
+
+    pub(super) fn multiply(self, _: Panels, _: Panels, _: usize, _: &mut [Block], _: bool) {
+        unreachable!("there is no `Tiles` here")
+    }
+}
