@@ -7,7 +7,7 @@ use image::error::EncodingError;
 use image::{ColorType, DynamicImage, ImageBuffer, ImageEncoder, ImageError, ImageFormat};
 use image::{ImageResult, Pixel, Rgba, RgbaImage, imageops};
 use std::borrow::Cow;
-use std::io::{Seek, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::path::Path;
 use tiff::encoder::colortype::{self, ColorType as TiffColor};
 use tiff::encoder::{TiffEncoder, TiffValue};
@@ -55,21 +55,27 @@ pub(super) fn encode(
     let image = fit(&source, format, &mut warnings);
     let profile = profile.map(|profile| profile.bytes());
     let metadata = Metadata { profile, exif };
+    let mut out = Watched { out, failed: None };
     let written = match format {
-        ImageFormat::Png => metadata.write(PngEncoder::new(out), &image),
-        ImageFormat::Jpeg => {
-            metadata.write(JpegEncoder::new_with_quality(out, JPEG_QUALITY), &image)
-        }
-        ImageFormat::WebP => metadata.write(WebPEncoder::new_lossless(out), &image),
-        ImageFormat::Tiff => write_tiff(&image, profile, out),
-        other => image.write_to(out, other),
+        ImageFormat::Png => metadata.write(PngEncoder::new(&mut out), &image),
+        ImageFormat::Jpeg => metadata.write(
+            JpegEncoder::new_with_quality(&mut out, JPEG_QUALITY),
+            &image,
+        ),
+        ImageFormat::WebP => metadata.write(WebPEncoder::new_lossless(&mut out), &image),
+        ImageFormat::Tiff => write_tiff(&image, profile, &mut out),
+        other => image.write_to(&mut out, other),
     };
+    let io = |source| Error::Io {
+        path: path.to_owned(),
+        source,
+    };
+    if let Some(source) = out.failed {
+        return Err(io(source));
+    }
     match written {
         Ok(()) => Ok(warnings),
-        Err(ImageError::IoError(source)) => Err(Error::Io {
-            path: path.to_owned(),
-            source,
-        }),
+        Err(ImageError::IoError(source)) => Err(io(source)),
         Err(other) => Err(Error::Format {
             path: path.to_owned(),
             reason: other.to_string(),
@@ -94,6 +100,35 @@ fn refuses_exif(format: ImageFormat, exif: &[u8]) -> Option<&'static str> {
         ImageFormat::Jpeg if exif.len() > JPEG_EXIF => Some("JPEG holds 64 kB"),
         ImageFormat::Jpeg => None,
         _ => Some("it is not written to files of this format"),
+    }
+}
+
+/// Remembers what failed: PNG's encoder writes its last chunk when it is dropped, and keeps an error then to itself.
+struct Watched<'a, W> {
+    out: &'a mut W,
+    failed: Option<io::Error>,
+}
+
+impl<W: Write> Write for Watched<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.out.write(bytes);
+        written.map_err(|error| {
+            let kind = error.kind();
+            if kind != io::ErrorKind::Interrupted {
+                self.failed.get_or_insert(error);
+            }
+            kind.into()
+        })
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+impl<W: Seek> Seek for Watched<'_, W> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.out.seek(to)
     }
 }
 
@@ -202,7 +237,7 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::{self, Cursor, SeekFrom};
+    use std::io::Cursor;
 
     /// A disk with room for some bytes only.
     struct Disk {
