@@ -35,6 +35,7 @@ def main():
     programs = {
         "gendr-pix, f32": [args.measure, "--model", "sd21", *runs],
         "PyTorch, f32": [*torch, "float32"],
+        "PyTorch, f32, precision high": [*torch, "float32", "--precision", "high"],
         "PyTorch, bf16": [*torch, "bfloat16"],
     }
     seconds = {name: [] for name in programs}
