@@ -432,17 +432,21 @@ fn profiles_come_back() {
     }
 }
 
-/// A colour in P3 is shown to the model as it is in sRGB (values by the matrices of CSS Color 4).
-#[test]
-fn the_model_sees_srgb() {
+fn orange_in_p3() -> Vec<u8> {
     let orange = RgbImage::from_pixel(2, 2, Rgb([200, 100, 50]));
     let profile = ColorProfile::new_display_p3().encode().unwrap();
-    let bytes = encoded!(
+    encoded!(
         PngEncoder::new,
         orange,
         profile = Some(profile),
         exif = None
-    );
+    )
+}
+
+/// A colour in P3 is shown to the model as it is in sRGB (values by the matrices of CSS Color 4).
+#[test]
+fn the_model_sees_srgb() {
+    let bytes = orange_in_p3();
     let _ = good(&bytes).map(|image| {
         let pixel = *image.to_rgb32f().get_pixel(0, 0);
         let expected = [0.842_7, 0.363_2, 0.121_4];
@@ -538,14 +542,7 @@ fn highlights_with_a_profile_come_back() {
 /// BMP holds no profile, so the colours become sRGB's.
 #[test]
 fn colours_are_converted_where_no_profile_fits() {
-    let orange = RgbImage::from_pixel(2, 2, Rgb([200, 100, 50]));
-    let profile = ColorProfile::new_display_p3().encode().unwrap();
-    let bytes = encoded!(
-        PngEncoder::new,
-        orange,
-        profile = Some(profile),
-        exif = None
-    );
+    let bytes = orange_in_p3();
     let (bytes, warnings) = good(&bytes).to_bytes(ImageFormat::Bmp).unwrap();
     assert_eq!(warnings, [Warning::ProfileConverted]);
     let pixel = *good(&bytes).image().to_rgb8().get_pixel(0, 0);
