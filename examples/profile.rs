@@ -28,6 +28,9 @@ struct Args {
     /// Runs of each operation and of the pass; the median counts.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
+    /// Show every operation at every shape, too.
+    #[arg(long)]
+    each: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -75,6 +78,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         unet.forward(sample.clone(), &conditioning).into_data();
     });
 
+    if args.each {
+        for (operation, seconds) in &timed {
+            let times = config.operations(h, w, tokens);
+            let times = times.iter().filter(|other| *other == operation).count();
+            let rate = 2e-9 * operation.macs() as f64 / seconds;
+            let all = 1e3 * seconds * times as f64;
+            println!("{all:>7.1} ms in {times:>2} x {rate:>4.0} GFLOP/s {operation:?}");
+        }
+    }
     let known: f64 = shares.values().map(|share| share.seconds).sum();
     println!(
         "{:<12} {:>9} {:>8} {:>9}",

@@ -107,8 +107,7 @@ impl<C: Columns> Product<'_, C> {
             true => [Side::Rows, Side::Columns],
             false => [Side::Columns, Side::Rows],
         };
-        let share = self.panels(own).div_ceil(2 * rayon::current_num_threads());
-        let own = self.groups(own, share.min(OWN));
+        let own = self.groups(own, share(self.panels(own)));
         let shared = self.groups(shared, 1);
 
         let ranges = self.ranges();
@@ -246,6 +245,13 @@ impl<C: Columns> Product<'_, C> {
             }
         });
     }
+}
+
+/// Panels of a group, of `panels` in all: at most [`OWN`], and so many that all threads get as much to do.
+fn share(panels: usize) -> usize {
+    let threads = rayon::current_num_threads();
+    let groups = panels.div_ceil(OWN).next_multiple_of(2 * threads);
+    panels.div_ceil(groups)
 }
 
 impl Side {

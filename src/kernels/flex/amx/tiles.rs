@@ -32,11 +32,11 @@ pub(super) struct Panels<'a> {
 pub(in super::super) struct Tiles(());
 
 impl Tiles {
-    /// Where the unit is there, and a product of this size repays the packing: each number is packed once and used once
-    /// a row or column of the other operand.
+    /// Where the unit is there, and a product of this size repays the packing: of an inner dimension's `rows + columns`
+    /// numbers for `rows * columns` multiplications.
     pub(in super::super) fn repaid(rows: usize, columns: usize) -> Option<Self> {
-        const ENOUGH: usize = 96;
-        Self::new().filter(|_| rows.min(columns) >= ENOUGH)
+        const ENOUGH: usize = 48;
+        Self::new().filter(|_| rows * columns >= ENOUGH * (rows + columns))
     }
 }
 
