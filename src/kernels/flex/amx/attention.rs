@@ -1,7 +1,7 @@
 //! Attention to one head's keys and values, packed once for all queries.
 
 use super::super::matrix::Matrix;
-use super::super::simd::{exp, vectorised};
+use super::super::simd::{exp_fused, vectorised};
 use super::panel::{Line, STEP, lines, pack_columns, pack_line, pack_rows};
 use super::tiles::{Block, Panels, SIDE, Tiles};
 use super::{at_least, with_kept};
@@ -31,12 +31,10 @@ impl Head {
     ) -> Self {
         let size = values.column_count();
         let pack = |matrix: Matrix| {
-            let mut packed = Vec::new();
-            for column in (0..matrix.column_count()).step_by(SIDE) {
-                let start = packed.len();
-                packed.resize(start + lines(matrix.row_count()), Line::ZERO);
-                pack_columns(&matrix, column, &mut packed[start..]);
-            }
+            let panel = lines(matrix.row_count());
+            let panels = matrix.column_count().div_ceil(SIDE);
+            let mut packed = vec![Line::ZERO; panels * panel];
+            pack_columns(&matrix, &mut packed, panel);
             packed
         };
         let mut start = 0;
@@ -189,14 +187,14 @@ impl Softmax {
             for (block, step) in scores.iter_mut().zip(weights.chunks_exact_mut(STEP)) {
                 for chunk in block.0[i].as_chunks_mut::<LANES>().0 {
                     for (lane, score) in lanes.iter_mut().zip(chunk) {
-                        *score = exp(*score - max);
+                        *score = exp_fused(*score - max);
                         *lane += *score;
                     }
                 }
                 let (pairs, _) = block.0[i].as_chunks::<2>();
                 pack_line(|j| pairs[j], i, step);
             }
-            *shrink = exp(self.max[i] - max);
+            *shrink = exp_fused(self.max[i] - max);
             self.sum[i] = self.sum[i] * *shrink + lanes.iter().sum::<f32>();
             self.max[i] = max;
         }

@@ -172,14 +172,14 @@ impl<C: Columns> Product<'_, C> {
 
     /// The panels of a group over a range of the inner dimension.
     fn pack(&self, group: &Group, range: &Range<usize>, packed: &mut [Line]) {
-        let panels = packed.chunks_mut(packed.len() / group.panels.len());
-        let panels = panels.map(|panel| &mut panel[..lines(range.len())]);
+        let stride = packed.len() / group.panels.len();
         let first = SIDE * group.panels.start;
         match group.side {
             Side::Rows => {
                 let part = self.rows.part(0..self.rows.row_count(), range.clone());
+                let panels = packed.chunks_mut(stride);
                 for (row, panel) in (first..).step_by(SIDE).zip(panels) {
-                    pack_rows(&part, row, panel);
+                    pack_rows(&part, row, &mut panel[..lines(range.len())]);
                 }
             }
             Side::Columns => with_kept(&VALUES, |values| {
@@ -187,9 +187,7 @@ impl<C: Columns> Product<'_, C> {
                 let part = self
                     .columns
                     .part(group.picture, range.clone(), first..end, values);
-                for (column, panel) in (0..).step_by(SIDE).zip(panels) {
-                    pack_columns(&part, column, panel);
-                }
+                pack_columns(&part, packed, stride);
             }),
         }
     }

@@ -55,17 +55,22 @@ pub(super) fn pack_rows(matrix: &Matrix, row: usize, panel: &mut [Line]) {
     );
 }
 
-/// 32 columns of `matrix` from `column` on; zeros beyond the matrix.
-pub(super) fn pack_columns(matrix: &Matrix, column: usize, panel: &mut [Line]) {
+/// All columns of `matrix`, 32 a panel, panels `stride` lines apart; zeros beyond the matrix.
+pub(super) fn pack_columns(matrix: &Matrix, panels: &mut [Line], stride: usize) {
     vectorised(
         #[inline(always)]
         || {
-            for (step, start) in panel.chunks_exact_mut(STEP).zip((0..).step_by(STEP_DEPTH)) {
+            let used = lines(matrix.row_count());
+            for (start, row) in (0..used).step_by(STEP).zip((0..).step_by(STEP_DEPTH)) {
                 for i in 0..LINE {
-                    let [first, second] =
-                        [0, 1].map(|k| matrix.row_part::<SIDE>(start + 2 * i + k, column));
-                    pack_line(|j| [first[j], second[j]], i, step);
-                    pack_line(|j| [first[LINE + j], second[LINE + j]], LINE + i, step);
+                    // Two rows at a time through all panels: they may lie far apart in memory.
+                    let steps = panels.chunks_mut(stride).map(|panel| &mut panel[start..]);
+                    for (step, column) in steps.zip((0..).step_by(SIDE)) {
+                        let [first, second] =
+                            [0, 1].map(|k| matrix.row_part::<SIDE>(row + 2 * i + k, column));
+                        pack_line(|j| [first[j], second[j]], i, step);
+                        pack_line(|j| [first[LINE + j], second[LINE + j]], LINE + i, step);
+                    }
                 }
             }
         },
