@@ -6,9 +6,10 @@
 
 use super::amx::{Head, Tiles};
 use super::matrix::{Matrix, multiply};
-use super::memory::zeros;
+use super::memory::written;
 use super::simd::{exp, vectorised};
 use rayon::prelude::*;
+use std::mem::MaybeUninit;
 
 /// Queries of a tile: enough that its two products run at full speed, no more than keeps the cores evenly busy.
 const QUERIES: usize = 128;
@@ -91,19 +92,19 @@ impl Attention {
                 )
             })
             .collect();
-        let mut output = zeros(self.n * self.queries * channels);
-        output
-            .par_chunks_mut(channels)
-            .enumerate()
-            .for_each(|(token, output)| {
+        let write = |output: &mut [MaybeUninit<f32>]| {
+            let tokens = output.par_chunks_mut(channels).enumerate();
+            tokens.for_each(|(token, output)| {
                 let (picture, token) = (token / self.queries, token % self.queries);
                 for (head, output) in output.chunks_exact_mut(size).enumerate() {
                     let block = (picture * self.heads + head) * blocks_of_head + token / QUERIES;
                     let row = &blocks[block][token % QUERIES * size..];
-                    output.copy_from_slice(&row[..size]);
+                    output.write_copy_of_slice(&row[..size]);
                 }
             });
-        output
+        };
+        // SAFETY: whole tokens, of which each head's channels are written.
+        unsafe { written(self.n * self.queries * channels, write) }
     }
 
     /// The keys of each head of each context, scaled, tile after tile as the matrix that queries are multiplied with.

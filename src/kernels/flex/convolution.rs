@@ -3,8 +3,9 @@
 
 use super::amx::{Bias, Columns, Product, Tiles};
 use super::matrix::{Matrix, multiply};
-use super::memory::zeros;
+use super::memory::written;
 use rayon::prelude::*;
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 /// Values gathered at a time: what fits a core's own cache beside the weights in use.
@@ -150,7 +151,7 @@ impl Convolution {
     /// - output: [`output_shape`](Self::output_shape)
     pub(super) fn forward(&self, x: &[f32], weight: &[f32], bias: &[f32]) -> Vec<f32> {
         let plane = self.plane();
-        let mut output = zeros(self.n * self.c_out * plane);
+        let size = self.n * self.c_out * plane;
         if let Some(tiles) = self.tiles {
             let product = Product {
                 tiles,
@@ -158,8 +159,8 @@ impl Convolution {
                 columns: &Gathered { of: self, x },
                 bias: Bias::Rows(bias),
             };
-            product.write(&mut output);
-            return output;
+            // SAFETY: a product writes all of its output.
+            return unsafe { written(size, |output| product.write(output)) };
         }
         let tiles = self.tiles();
         let products: Vec<Vec<f32>> = tiles
@@ -177,20 +178,21 @@ impl Convolution {
                 product
             })
             .collect();
-        output
-            .par_chunks_mut(plane)
-            .enumerate()
-            .for_each(|(i, output)| {
+        let write = |output: &mut [MaybeUninit<f32>]| {
+            let planes = output.par_chunks_mut(plane).enumerate();
+            planes.for_each(|(i, output)| {
                 let (picture, channel) = (i / self.c_out, i % self.c_out);
                 for (at, tile, pixels) in parts(&tiles, picture * plane..(picture + 1) * plane) {
                     let row = &products[tile][channel * tiles[tile].len()..][pixels];
                     let output = &mut output[at..at + row.len()];
                     for (y, product) in output.iter_mut().zip(row) {
-                        *y = product + bias[channel];
+                        y.write(product + bias[channel]);
                     }
                 }
             });
-        output
+        };
+        // SAFETY: the tiles' parts make up each plane.
+        unsafe { written(size, write) }
     }
 
     /// The gradient for the input: a convolution too, of the gradient spread to the input's size, with the kernel turned

@@ -1,29 +1,33 @@
 //! GEGLU and its gradient in one pass: see the trait's and the plain body for the formulas.
 
-use super::memory::zeros;
+use super::memory::{written, zeros};
 use super::simd::{erf, exp, vectorised};
 use rayon::prelude::*;
 use std::f32::consts::{FRAC_1_SQRT_2, PI};
+use std::mem::MaybeUninit;
 
 /// # Shapes
 ///
 /// - x: `[.., 2 width]`
 /// - output: `[.., width]`
 pub(super) fn forward(x: &[f32], width: usize) -> Vec<f32> {
-    let mut output = zeros(x.len() / 2);
-    let tokens = output.par_chunks_mut(width).zip(x.par_chunks(2 * width));
-    tokens.for_each(|(output, x)| {
-        let (value, gate) = x.split_at(width);
-        vectorised(
-            #[inline(always)]
-            || {
-                for ((output, value), gate) in output.iter_mut().zip(value).zip(gate) {
-                    *output = value * gate * below(*gate);
-                }
-            },
-        );
-    });
-    output
+    assert_eq!(x.len() % (2 * width), 0, "shapes disagree");
+    let write = |output: &mut [MaybeUninit<f32>]| {
+        let tokens = output.par_chunks_mut(width).zip(x.par_chunks(2 * width));
+        tokens.for_each(|(output, x)| {
+            let (value, gate) = x.split_at(width);
+            vectorised(
+                #[inline(always)]
+                || {
+                    for ((output, value), gate) in output.iter_mut().zip(value).zip(gate) {
+                        output.write(value * gate * below(*gate));
+                    }
+                },
+            );
+        });
+    };
+    // SAFETY: whole tokens by the assertion, with a value and a gate for each number of the output.
+    unsafe { written(x.len() / 2, write) }
 }
 
 /// # Shapes

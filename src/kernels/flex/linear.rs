@@ -2,7 +2,7 @@
 
 use super::amx::{Bias, Product, Tiles};
 use super::matrix::{Matrix, multiply};
-use super::memory::zeros;
+use super::memory::{written, zeros};
 use rayon::prelude::*;
 
 /// `x weight + bias`, row after row; by `tiles` if there are any.
@@ -13,7 +13,6 @@ pub(super) fn forward(
     tiles: Option<Tiles>,
 ) -> Vec<f32> {
     let (tokens, channels) = (x.row_count(), weight.column_count());
-    let mut output = zeros(tokens * channels);
     if let Some(tiles) = tiles {
         let product = Product {
             tiles,
@@ -21,8 +20,11 @@ pub(super) fn forward(
             columns: &weight,
             bias: Bias::Columns(bias),
         };
-        product.write(&mut output);
-    } else if tokens >= channels {
+        // SAFETY: a product writes all of its output.
+        return unsafe { written(tokens * channels, |output| product.write(output)) };
+    }
+    let mut output = zeros(tokens * channels);
+    if tokens >= channels {
         let share = tokens.div_ceil(rayon::current_num_threads());
         let parts = output.par_chunks_mut(share * channels).enumerate();
         parts.for_each(|(i, output)| {

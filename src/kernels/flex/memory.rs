@@ -1,6 +1,8 @@
 //! Memory for results: a pass allocates and frees some hundred megabytes, and what the system gives page by page is slow
 //! to get.
 
+use std::mem::MaybeUninit;
+
 /// Below this, an allocator has the memory at hand more often than not.
 const LARGE: usize = 4 << 20;
 
@@ -11,9 +13,27 @@ pub(super) fn zeros(count: usize) -> Vec<f32> {
     values
 }
 
+/// `count` values as `write` leaves them, on large pages where the system has them.
+///
+/// # Safety
+///
+/// `write` writes all values, or does not return.
+pub(super) unsafe fn written(
+    count: usize,
+    write: impl FnOnce(&mut [MaybeUninit<f32>]),
+) -> Vec<f32> {
+    let mut values = Vec::with_capacity(count);
+    let memory = &mut values.spare_capacity_mut()[..count];
+    on_large_pages(memory);
+    write(memory);
+    // SAFETY: by the caller's promise the first `count` values are written.
+    unsafe { values.set_len(count) };
+    values
+}
+
 /// Asks Linux to back memory that has not been written yet by large pages: a fault for each 2 MB instead of each 4 KB.
 #[cfg(target_os = "linux")]
-fn on_large_pages(values: &[f32]) {
+fn on_large_pages<T>(values: &[T]) {
     const PAGE: usize = 4096;
     let bytes = values.as_ptr_range();
     let start = bytes.start.addr().next_multiple_of(PAGE);
@@ -28,4 +48,4 @@ fn on_large_pages(values: &[f32]) {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn on_large_pages(_: &[f32]) {}
+fn on_large_pages<T>(_: &[T]) {}

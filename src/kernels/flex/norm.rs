@@ -1,9 +1,10 @@
 //! Group norm with SiLU, and layer norm, in two passes over a group or token instead of a dozen over the picture.
 
-use super::memory::zeros;
+use super::memory::{written, zeros};
 use super::simd::{sigmoid, sums, vectorised};
 use crate::backend::GroupNormOptions;
 use rayon::prelude::*;
+use std::mem::MaybeUninit;
 
 /// A group norm over pictures of one shape.
 pub(super) struct GroupNorm<'a> {
@@ -45,34 +46,39 @@ impl<'a> GroupNorm<'a> {
     }
 
     pub(super) fn forward(&self, x: &[f32]) -> Vec<f32> {
-        let mut output = zeros(x.len());
-        let groups = output
-            .par_chunks_mut(self.group())
-            .zip(x.par_chunks(self.group()));
-        groups.enumerate().for_each(|(i, (y, x))| {
-            vectorised(
-                #[inline(always)]
-                || {
-                    let Statistics { mean, inverse } = statistics(x, self.options.epsilon);
-                    let channels = y.chunks_mut(self.pixels).zip(x.chunks(self.pixels));
-                    for (c, (y, x)) in (self.first_channel(i)..).zip(channels) {
-                        let scale = self.weight[c] * inverse;
-                        let shift = self.bias[c] - mean * scale;
-                        if self.options.silu {
-                            for (y, x) in y.iter_mut().zip(x) {
-                                let a = x * scale + shift;
-                                *y = a * sigmoid(a);
-                            }
-                        } else {
-                            for (y, x) in y.iter_mut().zip(x) {
-                                *y = x * scale + shift;
-                            }
-                        }
-                    }
-                },
-            );
-        });
-        output
+        let write = |output: &mut [MaybeUninit<f32>]| {
+            let groups = output
+                .par_chunks_mut(self.group())
+                .zip(x.par_chunks(self.group()));
+            groups.enumerate().for_each(|(i, (y, x))| {
+                vectorised(
+                    #[inline(always)]
+                    || self.group_forward(self.first_channel(i), x, y),
+                );
+            });
+        };
+        // SAFETY: as many values as `x` has, in the same chunks, each of which is written.
+        unsafe { written(x.len(), write) }
+    }
+
+    #[inline(always)]
+    fn group_forward(&self, first: usize, x: &[f32], output: &mut [MaybeUninit<f32>]) {
+        let Statistics { mean, inverse } = statistics(x, self.options.epsilon);
+        let channels = output.chunks_mut(self.pixels).zip(x.chunks(self.pixels));
+        for (c, (y, x)) in (first..).zip(channels) {
+            let scale = self.weight[c] * inverse;
+            let shift = self.bias[c] - mean * scale;
+            if self.options.silu {
+                for (y, x) in y.iter_mut().zip(x) {
+                    let a = x * scale + shift;
+                    y.write(a * sigmoid(a));
+                }
+            } else {
+                for (y, x) in y.iter_mut().zip(x) {
+                    y.write(x * scale + shift);
+                }
+            }
+        }
     }
 
     /// Gradients for input, weight and bias: see the plain body for the formula.
@@ -153,20 +159,24 @@ impl<'a> GroupNorm<'a> {
 /// Layer norm of tokens, `[.., C]`, that share a weight and a bias, `[C]`.
 pub(super) fn token_norm(x: &[f32], weight: &[f32], bias: &[f32], epsilon: f64) -> Vec<f32> {
     let channels = weight.len();
-    let mut output = zeros(x.len());
-    let tokens = output.par_chunks_mut(channels).zip(x.par_chunks(channels));
-    tokens.for_each(|(y, x)| {
-        vectorised(
-            #[inline(always)]
-            || {
-                let Statistics { mean, inverse } = statistics(x, epsilon);
-                for ((y, x), (weight, bias)) in y.iter_mut().zip(x).zip(weight.iter().zip(bias)) {
-                    *y = (x - mean) * inverse * weight + bias;
-                }
-            },
-        );
-    });
-    output
+    assert_eq!((bias.len(), x.len() % channels), (channels, 0));
+    let write = |output: &mut [MaybeUninit<f32>]| {
+        let tokens = output.par_chunks_mut(channels).zip(x.par_chunks(channels));
+        tokens.for_each(|(y, x)| {
+            vectorised(
+                #[inline(always)]
+                || {
+                    let Statistics { mean, inverse } = statistics(x, epsilon);
+                    let affine = weight.iter().zip(bias);
+                    for ((y, x), (weight, bias)) in y.iter_mut().zip(x).zip(affine) {
+                        y.write((x - mean) * inverse * weight + bias);
+                    }
+                },
+            );
+        });
+    };
+    // SAFETY: whole tokens by the assertion, each of which is written.
+    unsafe { written(x.len(), write) }
 }
 
 struct Statistics {

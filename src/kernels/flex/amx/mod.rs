@@ -21,6 +21,7 @@ use output::{Output, Place};
 use panel::{Line, STEP, STEP_DEPTH, lines, pack_columns, pack_rows};
 use rayon::prelude::*;
 use std::cell::Cell;
+use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::thread::LocalKey;
 use tiles::{Block, Panels, SIDE};
@@ -94,8 +95,8 @@ struct Group {
 }
 
 impl<C: Columns> Product<'_, C> {
-    /// Writes the product to `output`, `[pictures, rows, columns]`.
-    pub(super) fn write(&self, output: &mut [f32]) {
+    /// Writes the product to all of `output`, `[pictures, rows, columns]`.
+    pub(super) fn write(&self, output: &mut [MaybeUninit<f32>]) {
         let shape = [
             self.columns.pictures(),
             self.rows.row_count(),
@@ -237,7 +238,7 @@ impl<C: Columns> Product<'_, C> {
                         column: SIDE * column,
                     };
                     // SAFETY: a block of the output belongs to one group of the operand that is not shared, and each
-                    // of these groups to one thread.
+                    // of these groups to one thread. The first range of the inner dimension comes first.
                     unsafe { output.write(place, block, first) };
                 }
             }

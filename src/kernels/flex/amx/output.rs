@@ -3,6 +3,7 @@
 use super::super::simd::vectorised;
 use super::tiles::{Block, SIDE};
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 
 /// What is added to a product.
 #[derive(Clone, Copy, Debug)]
@@ -15,12 +16,12 @@ pub(in super::super) enum Bias<'a> {
 
 /// Matrices of one shape, one for each picture.
 pub(super) struct Output<'a> {
-    values: *mut f32,
+    values: *mut MaybeUninit<f32>,
     pictures: usize,
     rows: usize,
     columns: usize,
     bias: Bias<'a>,
-    borrowed: PhantomData<&'a mut [f32]>,
+    borrowed: PhantomData<&'a mut [MaybeUninit<f32>]>,
 }
 
 // SAFETY: what threads write at a time does not overlap, as `write` demands.
@@ -36,7 +37,7 @@ pub(super) struct Place {
 
 impl<'a> Output<'a> {
     pub(super) fn new(
-        values: &'a mut [f32],
+        values: &'a mut [MaybeUninit<f32>],
         [pictures, rows, columns]: [usize; 3],
         bias: Bias<'a>,
     ) -> Self {
@@ -61,7 +62,8 @@ impl<'a> Output<'a> {
     ///
     /// # Safety
     ///
-    /// No other thread writes a block of the same place meanwhile; places are multiples of a block's sides.
+    /// No other thread writes a block of the same place meanwhile; places are multiples of a block's sides; no place is
+    /// written before it is the first time.
     pub(super) unsafe fn write(&self, place: Place, block: &Block, first: bool) {
         let Place {
             picture,
@@ -81,12 +83,13 @@ impl<'a> Output<'a> {
                         unsafe { std::slice::from_raw_parts_mut(self.values.add(start), width) };
                     let pairs = values.iter_mut().zip(block);
                     match self.bias {
-                        _ if !first => pairs.for_each(|(y, x)| *y += x),
-                        Bias::Rows(bias) => pairs.for_each(|(y, x)| *y = x + bias[row]),
-                        Bias::Columns(None) => pairs.for_each(|(y, x)| *y = *x),
+                        // SAFETY: the first block of this place has been written here.
+                        _ if !first => pairs.for_each(|(y, x)| unsafe { *y.assume_init_mut() += x }),
+                        Bias::Rows(bias) => pairs.for_each(|(y, x)| _ = y.write(x + bias[row])),
+                        Bias::Columns(None) => pairs.for_each(|(y, x)| _ = y.write(*x)),
                         Bias::Columns(Some(bias)) => {
                             let bias = &bias[column..column + width];
-                            pairs.zip(bias).for_each(|((y, x), bias)| *y = x + bias);
+                            pairs.zip(bias).for_each(|((y, x), bias)| _ = y.write(x + bias));
                         }
                     }
                 }
