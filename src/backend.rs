@@ -46,6 +46,26 @@ pub trait Backend: burn::tensor::backend::Backend {
         plain::convolution_weight_backward(x, weight, gradient, stride)
     }
 
+    /// Pixels as tokens.
+    ///
+    /// # Shapes
+    ///
+    /// - pixels: `[N, C, H, W]`
+    /// - output: `[N, H W, C]`
+    fn to_tokens(pixels: Tensor<Self, 4>) -> Tensor<Self, 3> {
+        plain::to_tokens(pixels)
+    }
+
+    /// `pixels + tokens`, the inverse of [`to_tokens`](Self::to_tokens) at the end of a residual.
+    ///
+    /// # Shapes
+    ///
+    /// - pixels and output: `[N, C, H, W]`
+    /// - tokens: `[N, H W, C]`
+    fn add_tokens(pixels: Tensor<Self, 4>, tokens: Tensor<Self, 3>) -> Tensor<Self, 4> {
+        plain::add_tokens(pixels, tokens)
+    }
+
     /// What [`pixel_unshuffle`](crate::shuffle::pixel_unshuffle) does, of checked shapes.
     fn fold_cells(picture: Tensor<Self, 4>, factor: usize) -> Tensor<Self, 4> {
         plain::fold_cells(picture, factor)
@@ -139,6 +159,21 @@ pub trait Backend: burn::tensor::backend::Backend {
     /// - output: `[N, T, C]`
     fn geglu(x: Tensor<Self, 3>) -> Tensor<Self, 3> {
         plain::geglu(x)
+    }
+
+    /// A transformer's feed-forward: a linear map, [`geglu`](Self::geglu), another linear map.
+    ///
+    /// # Shapes
+    ///
+    /// - x and output: `[N, T, C]`
+    /// - weights: `[C, 2 D]` and `[D, C]`
+    /// - biases: `[2 D]` and `[C]`
+    fn feed_forward(
+        x: Tensor<Self, 3>,
+        weights: [Tensor<Self, 2>; 2],
+        biases: [Tensor<Self, 1>; 2],
+    ) -> Tensor<Self, 3> {
+        plain::feed_forward(x, weights, biases)
     }
 
     /// Gradient of [`geglu`](Self::geglu) for its input, from the gradient of its output.

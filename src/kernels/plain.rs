@@ -188,6 +188,16 @@ pub(crate) fn token_linear<B: Backend>(
     module::linear(x, weight, bias)
 }
 
+pub(crate) fn to_tokens<B: Backend>(pixels: Tensor<B, 4>) -> Tensor<B, 3> {
+    let [n, c, h, w] = pixels.dims();
+    pixels.reshape([n, c, h * w]).swap_dims(1, 2)
+}
+
+pub(crate) fn add_tokens<B: Backend>(pixels: Tensor<B, 4>, tokens: Tensor<B, 3>) -> Tensor<B, 4> {
+    let shape = pixels.dims();
+    pixels + tokens.swap_dims(1, 2).reshape(shape)
+}
+
 pub(crate) fn multi_head_attention<B: Backend>(
     query: Tensor<B, 3>,
     key: Tensor<B, 3>,
@@ -234,6 +244,16 @@ fn halves<B: Backend>(x: Tensor<B, 3>) -> [Tensor<B, 3>; 2] {
 pub(crate) fn geglu<B: Backend>(x: Tensor<B, 3>) -> Tensor<B, 3> {
     let [value, gate] = halves(x);
     value * gelu(gate)
+}
+
+pub(crate) fn feed_forward<B: Backend>(
+    x: Tensor<B, 3>,
+    weights: [Tensor<B, 2>; 2],
+    biases: [Tensor<B, 1>; 2],
+) -> Tensor<B, 3> {
+    let ([up, down], [up_bias, down_bias]) = (weights, biases);
+    let hidden = B::geglu(B::token_linear(x, up, Some(up_bias)));
+    B::token_linear(hidden, down, Some(down_bias))
 }
 
 /// `dvalue = dy gelu(gate)` and `dgate = dy value gelu'(gate)`, where `gelu'(x) = P(X <= x) + x p(x)` with the normal

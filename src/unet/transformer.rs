@@ -53,16 +53,11 @@ impl<B: Backend> Transformer<B> {
     /// - input and output: `[N, C, H, W]`
     /// - prompt: from [`fold_prompt`](Self::fold_prompt)
     pub fn forward(&self, x: Tensor<B, 4>, prompt: KeyValue<B>) -> Tensor<B, 4> {
-        let [n, c, h, w] = x.dims();
-        let tokens = self
-            .norm
-            .forward(x.clone())
-            .reshape([n, c, h * w])
-            .swap_dims(1, 2); // [N, H * W, C]
+        let tokens = B::to_tokens(self.norm.forward(x.clone()));
         let tokens = linear(&self.proj_in, tokens);
         let tokens = self.transformer_blocks[0].forward(tokens, prompt);
         let tokens = linear(&self.proj_out, tokens);
-        x + tokens.swap_dims(1, 2).reshape([n, c, h, w])
+        B::add_tokens(x, tokens)
     }
 }
 
@@ -116,6 +111,8 @@ impl<B: Backend> FeedForward<B> {
     }
 
     fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
-        linear(&self.out, B::geglu(linear(&self.proj, x)))
+        let layers = [&self.proj, &self.out];
+        let biases = layers.map(|layer| layer.bias.as_ref().expect("made with a bias").val());
+        B::feed_forward(x, layers.map(|layer| layer.weight.val()), biases)
     }
 }

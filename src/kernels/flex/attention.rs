@@ -99,7 +99,9 @@ impl Attention {
                 for (head, output) in output.chunks_exact_mut(size).enumerate() {
                     let block = (picture * self.heads + head) * blocks_of_head + token / QUERIES;
                     let row = &blocks[block][token % QUERIES * size..];
-                    output.write_copy_of_slice(&row[..size]);
+                    for (output, value) in output.iter_mut().zip(&row[..size]) {
+                        output.write(*value);
+                    }
                 }
             });
         };

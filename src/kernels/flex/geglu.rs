@@ -20,7 +20,7 @@ pub(super) fn forward(x: &[f32], width: usize) -> Vec<f32> {
                 #[inline(always)]
                 || {
                     for ((output, value), gate) in output.iter_mut().zip(value).zip(gate) {
-                        output.write(value * gate * below(*gate));
+                        output.write(value * (gate * below(*gate)));
                     }
                 },
             );
@@ -28,6 +28,21 @@ pub(super) fn forward(x: &[f32], width: usize) -> Vec<f32> {
     };
     // SAFETY: whole tokens by the assertion, with a value and a gate for each number of the output.
     unsafe { written(x.len() / 2, write) }
+}
+
+/// [`forward`], with the result where the values were, `[.., 0..width]` of `[.., 2 width]`.
+pub(super) fn in_place(x: &mut [f32], width: usize) {
+    x.par_chunks_mut(2 * width).for_each(|x| {
+        let (value, gate) = x.split_at_mut(width);
+        vectorised(
+            #[inline(always)]
+            || {
+                for (value, gate) in value.iter_mut().zip(gate) {
+                    *value *= *gate * below(*gate);
+                }
+            },
+        );
+    });
 }
 
 /// # Shapes

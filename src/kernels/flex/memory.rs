@@ -22,13 +22,37 @@ pub(super) unsafe fn written(
     count: usize,
     write: impl FnOnce(&mut [MaybeUninit<f32>]),
 ) -> Vec<f32> {
-    let mut values = Vec::with_capacity(count);
-    let memory = &mut values.spare_capacity_mut()[..count];
-    on_large_pages(memory);
-    write(memory);
+    let mut values = Vec::new();
+    // SAFETY: by the caller's promise.
+    unsafe { rewritten(&mut values, count, write) };
+    values
+}
+
+/// [`written`], to memory that may be there already.
+///
+/// # Safety
+///
+/// `write` writes all values, or does not return.
+pub(super) unsafe fn rewritten(
+    values: &mut Vec<f32>,
+    count: usize,
+    write: impl FnOnce(&mut [MaybeUninit<f32>]),
+) {
+    values.clear();
+    if values.capacity() < count {
+        values.reserve_exact(count);
+        on_large_pages(values.spare_capacity_mut());
+    }
+    write(&mut values.spare_capacity_mut()[..count]);
     // SAFETY: by the caller's promise the first `count` values are written.
     unsafe { values.set_len(count) };
-    values
+}
+
+/// `memory` with zeros written to it.
+pub(super) fn zeroed(memory: &mut [MaybeUninit<f32>]) -> &mut [f32] {
+    memory.fill(MaybeUninit::new(0.0));
+    // SAFETY: each value is written, and `MaybeUninit` has the layout of what it holds.
+    unsafe { &mut *(memory as *mut [MaybeUninit<f32>] as *mut [f32]) }
 }
 
 /// Asks Linux to back memory that has not been written yet by large pages: a fault for each 2 MB instead of each 4 KB.

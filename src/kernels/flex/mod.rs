@@ -12,6 +12,7 @@ mod shuffle;
 mod simd;
 #[cfg(test)]
 mod tests;
+mod tokens;
 
 use crate::backend::{Backend, Flex, GroupNormOptions};
 use crate::kernels::plain;
@@ -20,9 +21,11 @@ use attention::Attention;
 use burn::tensor::{DType, Tensor, TensorData, TensorPrimitive};
 use burn_flex::FlexTensor;
 use convolution::Convolution;
+use linear::Linear;
 use matrix::Matrix;
 use norm::{GroupNorm, token_norm};
 use shuffle::Cells;
+use tokens::turned;
 
 impl Backend for Flex {
     fn convolution(
@@ -157,13 +160,32 @@ impl Backend for Flex {
         assert_eq!(channels, input, "shapes disagree");
         let [x, weight] = [values(x), values(weight)];
         let bias = bias.map(values);
-        let output_values = linear::forward(
-            Matrix::rows(slice(&x), n * tokens, input),
-            Matrix::rows(slice(&weight), input, output),
-            bias.as_ref().map(slice),
-            Tiles::repaid(n * tokens, output),
-        );
-        tensor(output_values, [n, tokens, output])
+        let layer = Linear {
+            weight: Matrix::rows(slice(&weight), input, output),
+            bias: bias.as_ref().map(slice),
+        };
+        let x = Matrix::rows(slice(&x), n * tokens, input);
+        let tiles = Tiles::repaid(n * tokens, output);
+        tensor(layer.forward(x, tiles), [n, tokens, output])
+    }
+
+    fn to_tokens(pixels: Tensor<Self, 4>) -> Tensor<Self, 3> {
+        if pixels.dtype() != DType::F32 {
+            return plain::to_tokens(pixels);
+        }
+        let [n, c, h, w] = pixels.dims();
+        let tokens = turned(slice(&values(pixels)), [c, h * w], None);
+        tensor(tokens, [n, h * w, c])
+    }
+
+    fn add_tokens(pixels: Tensor<Self, 4>, tokens: Tensor<Self, 3>) -> Tensor<Self, 4> {
+        if pixels.dtype() != DType::F32 {
+            return plain::add_tokens(pixels, tokens);
+        }
+        let shape @ [_, c, h, w] = pixels.dims();
+        let (pixels, tokens) = (values(pixels), values(tokens));
+        let sum = turned(slice(&tokens), [h * w, c], Some(slice(&pixels)));
+        tensor(sum, shape)
     }
 
     fn multi_head_attention(
@@ -191,6 +213,29 @@ impl Backend for Flex {
             geglu::forward(slice(&x), double / 2),
             [n, tokens, double / 2],
         )
+    }
+
+    fn feed_forward(
+        x: Tensor<Self, 3>,
+        weights: [Tensor<Self, 2>; 2],
+        biases: [Tensor<Self, 1>; 2],
+    ) -> Tensor<Self, 3> {
+        if x.dtype() != DType::F32 {
+            return plain::feed_forward(x, weights, biases);
+        }
+        let [n, tokens, input] = x.dims();
+        let shapes = weights.each_ref().map(|weight| weight.dims());
+        let [[channels, wide], [hidden, output]] = shapes;
+        assert_eq!((channels, wide), (input, 2 * hidden), "shapes disagree");
+        let x = values(x);
+        let (weights, biases) = (weights.map(values), biases.map(values));
+        let layer = |i: usize| Linear {
+            weight: Matrix::rows(slice(&weights[i]), shapes[i][0], shapes[i][1]),
+            bias: Some(slice(&biases[i])),
+        };
+        let x = Matrix::rows(slice(&x), n * tokens, input);
+        let y = linear::feed_forward(x, [layer(0), layer(1)]);
+        tensor(y, [n, tokens, output])
     }
 
     fn geglu_backward(x: Tensor<Self, 3>, gradient: Tensor<Self, 3>) -> Tensor<Self, 3> {

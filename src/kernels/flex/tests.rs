@@ -254,16 +254,45 @@ fn linear_is_the_plain_one() {
             let [x, weight] = [values(x.clone()), values(weight.clone())];
             let bias = bias.map(values);
             for tiles in [None, Tiles::new()] {
-                let found = linear::forward(
-                    Matrix::rows(slice(&x), tokens, input),
-                    Matrix::rows(slice(&weight), input, channels),
-                    bias.as_ref().map(slice),
-                    tiles,
-                );
+                let layer = Linear {
+                    weight: Matrix::rows(slice(&weight), input, channels),
+                    bias: bias.as_ref().map(slice),
+                };
+                let found = layer.forward(Matrix::rows(slice(&x), tokens, input), tiles);
                 let found = tensor(found, expected.dims());
                 assert_product(found, expected.clone(), absolute.clone());
             }
         }
+    }
+}
+
+/// Fewer tokens than are taken at a time, and more: two parts, and three of which the last is shorter.
+#[test]
+fn feed_forward_is_the_plain_one() {
+    for (x, hidden) in [
+        ([2, 5, 12], 48),
+        ([1, 2100, 8], 512),
+        ([2, 1050, 130], 1000),
+    ] {
+        let channels = x[2];
+        let scaled = |shape: [usize; 2]| random(shape) / (shape[0] as f32).sqrt();
+        let weights = [scaled([channels, 2 * hidden]), scaled([hidden, channels])];
+        let biases = [random([2 * hidden]), random([channels])];
+        let x = random(x);
+        let found = Flex::feed_forward(x.clone(), weights.clone(), biases.clone());
+        assert_close(found, plain::feed_forward(x, weights, biases));
+    }
+}
+
+#[test]
+fn pixels_become_tokens_and_are_added_as_the_plain_ones() {
+    for shape in [[1, 1, 1, 1], [2, 5, 3, 7], [3, 16, 4, 4], [2, 33, 5, 13]] {
+        let [n, c, h, w] = shape;
+        let (pixels, tokens) = (random(shape), random([n, h * w, c]));
+        let found = Flex::to_tokens(pixels.clone()).into_data();
+        assert_eq!(found, plain::to_tokens(pixels.clone()).into_data());
+        let found = Flex::add_tokens(pixels.clone(), tokens.clone()).into_data();
+        assert_eq!(found, plain::add_tokens(pixels, tokens).into_data());
     }
 }
 
@@ -283,11 +312,11 @@ fn products_are_as_exact_as_said() {
     let exact: Vec<f64> = exact.collect();
     let largest = exact.iter().fold(0f64, |largest, x| largest.max(x.abs()));
     for (tiles, bound) in [(None, 2e-6), (Tiles::new(), 1e-5)] {
-        let (x, weight) = (
-            Matrix::rows(x, tokens, input),
-            Matrix::rows(weight, input, channels),
-        );
-        let found = linear::forward(x, weight, None, tiles);
+        let layer = Linear {
+            weight: Matrix::rows(weight, input, channels),
+            bias: None,
+        };
+        let found = layer.forward(Matrix::rows(x, tokens, input), tiles);
         let errors = found.iter().zip(&exact);
         let error = errors.fold(0f64, |worst, (found, exact)| {
             worst.max((f64::from(*found) - exact).abs())

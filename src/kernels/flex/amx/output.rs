@@ -84,12 +84,16 @@ impl<'a> Output<'a> {
                     let pairs = values.iter_mut().zip(block);
                     match self.bias {
                         // SAFETY: the first block of this place has been written here.
-                        _ if !first => pairs.for_each(|(y, x)| unsafe { *y.assume_init_mut() += x }),
+                        _ if !first => {
+                            pairs.for_each(|(y, x)| unsafe { *y.assume_init_mut() += x })
+                        }
                         Bias::Rows(bias) => pairs.for_each(|(y, x)| _ = y.write(x + bias[row])),
                         Bias::Columns(None) => pairs.for_each(|(y, x)| _ = y.write(*x)),
                         Bias::Columns(Some(bias)) => {
                             let bias = &bias[column..column + width];
-                            pairs.zip(bias).for_each(|((y, x), bias)| _ = y.write(x + bias));
+                            pairs
+                                .zip(bias)
+                                .for_each(|((y, x), bias)| _ = y.write(x + bias));
                         }
                     }
                 }
