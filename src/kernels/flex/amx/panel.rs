@@ -21,6 +21,9 @@ const PARTS: usize = 2;
 /// Lines of a panel's step: of each part two tiles.
 pub(super) const STEP: usize = PARTS * SIDE;
 
+/// Rows between what is packed and what the CPU is told to read.
+const AHEAD: usize = 4;
+
 /// Lines of a panel of 32 rows or columns.
 pub(super) fn lines(inner: usize) -> usize {
     inner.div_ceil(STEP_DEPTH) * STEP
@@ -64,6 +67,9 @@ pub(super) fn pack_columns(matrix: &Matrix, panels: &mut [Line], stride: usize) 
             for (start, row) in (0..used).step_by(STEP).zip((0..).step_by(STEP_DEPTH)) {
                 for i in 0..LINE {
                     // Two rows at a time through all panels: they may lie far apart in memory.
+                    for ahead in AHEAD..AHEAD + 2 {
+                        prefetch(matrix.row(row + 2 * i + ahead).unwrap_or_default());
+                    }
                     let steps = panels.chunks_mut(stride).map(|panel| &mut panel[start..]);
                     for (step, column) in steps.zip((0..).step_by(SIDE)) {
                         let [first, second] =
