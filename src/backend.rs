@@ -46,6 +46,26 @@ pub trait Backend: burn::tensor::backend::Backend {
         plain::convolution_weight_backward(x, weight, gradient, stride)
     }
 
+    /// Channels side by side.
+    ///
+    /// # Shapes
+    ///
+    /// - a and b: `[N, A, H, W]` and `[N, B, H, W]`
+    /// - output: `[N, A + B, H, W]`
+    fn concatenate(a: Tensor<Self, 4>, b: Tensor<Self, 4>) -> Tensor<Self, 4> {
+        plain::concatenate(a, b)
+    }
+
+    /// The part of `[H', W'] = size` whose first row and column are `top_left`.
+    ///
+    /// # Shapes
+    ///
+    /// - x: `[N, C, H, W]`
+    /// - output: `[N, C, H', W']`
+    fn crop(x: Tensor<Self, 4>, top_left: [usize; 2], size: [usize; 2]) -> Tensor<Self, 4> {
+        plain::crop(x, top_left, size)
+    }
+
     /// Pixels as tokens.
     ///
     /// # Shapes

@@ -11,6 +11,7 @@ use crate::planes::Planes;
 use crate::resize;
 use burn::tensor::{Tensor, TensorData};
 use image::DynamicImage;
+use rayon::prelude::*;
 
 /// Enlarges `picture` and has it restored by `restore`, from and to `[1, 3, H, W]` in -1..1.
 ///
@@ -72,23 +73,35 @@ pub(crate) fn blend<B: Backend, P>(
     passes: impl IntoIterator<Item = (P, f64)>,
     run: impl Fn(P) -> Tensor<B, 4>,
 ) -> Tensor<B, 4> {
-    let weighted = passes.into_iter().map(|(pass, weight)| run(pass) * weight);
+    let weighted = passes.into_iter().map(|(pass, weight)| match weight {
+        1.0 => run(pass),
+        _ => run(pass) * weight,
+    });
     let sum = weighted.reduce(|sum, pass| sum + pass);
     sum.expect("weights that add up to one leave a pass")
 }
 
 /// Planes in 0..1 -> `[1, 3, H, W]` in -1..1.
-fn to_tensor<B: Backend>(planes: Planes, device: &B::Device) -> Tensor<B, 4> {
+fn to_tensor<B: Backend>(mut planes: Planes, device: &B::Device) -> Tensor<B, 4> {
+    let values = planes.data.par_iter_mut();
+    values.for_each(|value| *value = *value * 2.0 - 1.0);
     let shape = [1, planes.channels, planes.height, planes.width];
-    Tensor::from_data(TensorData::new(planes.data, shape), device) * 2.0 - 1.0
+    Tensor::from_data(TensorData::new(planes.data, shape), device)
 }
 
 /// `[1, 3, H, W]` in -1..1 -> planes in 0..1.
 fn to_planes<B: Backend>(tensor: Tensor<B, 4>) -> Result<Planes> {
     let [_, channels, height, width] = tensor.dims();
-    let data = ((tensor + 1.0) * 0.5).into_data().convert::<f32>();
-    let data: Vec<f32> = data.into_vec().expect("converted to f32 just now");
-    if !data.iter().all(|value| value.is_finite()) {
+    let data = tensor.into_data().convert::<f32>();
+    let mut data: Vec<f32> = data.into_vec().expect("converted to f32 just now");
+    // Not `all`, which looks after each value whether another thread is done.
+    let values = data.par_chunks_mut(1 << 16).map(|values| {
+        values.iter_mut().fold(true, |finite, value| {
+            *value = (*value + 1.0) * 0.5;
+            finite & value.is_finite()
+        })
+    });
+    if !values.reduce(|| true, |a, b| a & b) {
         return Err(Error::NonFiniteOutput);
     }
     Ok(Planes::new(channels, width, height, data))

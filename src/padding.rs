@@ -96,11 +96,9 @@ pub(crate) fn wrapped<B: Backend>(
 pub(crate) fn crop<B: Backend>(
     padded: Tensor<B, 4>,
     padding: Padding,
-    [h, w]: [usize; 2],
+    size: [usize; 2],
 ) -> Tensor<B, 4> {
-    let [n, c, _, _] = padded.dims();
-    let Padding { top, left } = padding;
-    padded.slice([0..n, 0..c, top..top + h, left..left + w])
+    B::crop(padded, [padding.top, padding.left], size)
 }
 
 #[cfg(all(test, feature = "flex"))]

@@ -188,6 +188,19 @@ pub(crate) fn token_linear<B: Backend>(
     module::linear(x, weight, bias)
 }
 
+pub(crate) fn concatenate<B: Backend>(a: Tensor<B, 4>, b: Tensor<B, 4>) -> Tensor<B, 4> {
+    Tensor::cat(vec![a, b], 1)
+}
+
+pub(crate) fn crop<B: Backend>(
+    x: Tensor<B, 4>,
+    [top, left]: [usize; 2],
+    [h, w]: [usize; 2],
+) -> Tensor<B, 4> {
+    let [n, c, ..] = x.dims();
+    x.slice([0..n, 0..c, top..top + h, left..left + w])
+}
+
 pub(crate) fn to_tokens<B: Backend>(pixels: Tensor<B, 4>) -> Tensor<B, 3> {
     let [n, c, h, w] = pixels.dims();
     pixels.reshape([n, c, h * w]).swap_dims(1, 2)

@@ -206,7 +206,7 @@ impl<B: Backend> UpBlock<B> {
     ) -> Tensor<B, 4> {
         for i in 0..self.resnets.len() {
             let skip = skips.pop().expect("the way down left a skip a layer");
-            x = Tensor::cat(vec![x, skip], 1);
+            x = B::concatenate(x, skip);
             x = conditioning.layer(i, &self.resnets, &self.attentions, x);
         }
         for upsampler in &self.upsamplers {

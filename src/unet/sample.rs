@@ -50,11 +50,11 @@ impl<B: Backend> Upsample<B> {
     /// - input: `[N, C, ceil(H / 2), ceil(W / 2)]`
     /// - output: `[N, C, H, W]` with `[H, W] = size`
     pub fn forward(&self, x: Tensor<B, 4>, size: [usize; 2]) -> Tensor<B, 4> {
-        let [n, c, h, w] = x.dims();
+        let [_, _, h, w] = x.dims();
         let nearest = InterpolateOptions::new(InterpolateMode::Nearest).with_align_corners(false);
         let mut x = interpolate(x, [2 * h, 2 * w], nearest);
         if [2 * h, 2 * w] != size {
-            x = x.slice([0..n, 0..c, 0..size[0], 0..size[1]]);
+            x = B::crop(x, [0, 0], size);
         }
         self.conv.forward(x)
     }

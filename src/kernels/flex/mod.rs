@@ -3,6 +3,7 @@
 mod amx;
 mod attention;
 mod convolution;
+mod copy;
 mod geglu;
 mod linear;
 mod matrix;
@@ -73,6 +74,26 @@ impl Backend for Flex {
         let [x, gradient] = [values(x), values(gradient)];
         let (weight, bias) = of.weight_backward(slice(&x), slice(&gradient));
         (tensor(weight, shape), tensor(bias, [shape[0]]))
+    }
+
+    fn concatenate(a: Tensor<Self, 4>, b: Tensor<Self, 4>) -> Tensor<Self, 4> {
+        if a.dtype() != DType::F32 {
+            return plain::concatenate(a, b);
+        }
+        let ([n, a_channels, h, w], [_, b_channels, ..]) = (a.dims(), b.dims());
+        assert_eq!(b.dims(), [n, b_channels, h, w], "shapes disagree");
+        let (a, b) = (values(a), values(b));
+        let sizes = [a_channels, b_channels].map(|channels| channels * h * w);
+        let both = copy::side_by_side([slice(&a), slice(&b)], sizes);
+        tensor(both, [n, a_channels + b_channels, h, w])
+    }
+
+    fn crop(x: Tensor<Self, 4>, top_left: [usize; 2], size: [usize; 2]) -> Tensor<Self, 4> {
+        let view = plain::crop(x, top_left, size);
+        if view.dtype() != DType::F32 {
+            return view;
+        }
+        Tensor::from_primitive(TensorPrimitive::Float(values(view)))
     }
 
     fn fold_cells(picture: Tensor<Self, 4>, factor: usize) -> Tensor<Self, 4> {
@@ -251,7 +272,15 @@ impl Backend for Flex {
 
 /// The tensor's values in memory order, copied only if they are not so already.
 fn values<const D: usize>(tensor: Tensor<Flex, D>) -> FlexTensor {
-    tensor.into_primitive().tensor().to_contiguous()
+    let shape = tensor.shape();
+    let tensor = tensor.into_primitive().tensor();
+    if tensor.is_contiguous() {
+        return tensor.to_contiguous();
+    }
+    match copy::rows(&tensor) {
+        Some(values) => FlexTensor::from_data(TensorData::new(values, shape)),
+        None => tensor.to_contiguous(),
+    }
 }
 
 fn slice(tensor: &FlexTensor) -> &[f32] {

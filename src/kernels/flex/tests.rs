@@ -266,6 +266,20 @@ fn linear_is_the_plain_one() {
     }
 }
 
+#[test]
+fn copies_are_the_plain_ones() {
+    let (a, b) = (random([3, 5, 7, 6]), random([3, 2, 7, 6]));
+    let found = Flex::concatenate(a.clone(), b.clone()).into_data();
+    assert_eq!(found, plain::concatenate(a.clone(), b).into_data());
+    for view in [a.clone(), a.clone().swap_dims(0, 2), a.swap_dims(2, 3)] {
+        let [_, _, h, w] = view.dims();
+        for (top_left, size) in [([0, 0], [h, w]), ([1, 2], [h - 1, w - 2]), ([0, 1], [1, 1])] {
+            let found = Flex::crop(view.clone(), top_left, size).into_data();
+            assert_eq!(found, plain::crop(view.clone(), top_left, size).into_data());
+        }
+    }
+}
+
 /// Fewer tokens than are taken at a time, and more: two parts, and three of which the last is shorter.
 #[test]
 fn feed_forward_is_the_plain_one() {

@@ -1,0 +1,57 @@
+//! Copies on all cores: views in their own order, and channels side by side.
+
+use super::memory::written;
+use burn_flex::FlexTensor;
+use rayon::prelude::*;
+use std::mem::MaybeUninit;
+
+/// The values of a view whose last axis is in memory as it is; none for other views.
+pub(super) fn rows(view: &FlexTensor) -> Option<Vec<f32>> {
+    let layout = view.layout();
+    let (&[ref outer @ .., width], &[ref strides @ .., 1]) = (&**layout.shape(), layout.strides())
+    else {
+        return None;
+    };
+    let source: &[f32] = view.storage();
+    let write = |output: &mut [MaybeUninit<f32>]| {
+        let rows = output.par_chunks_exact_mut(width).enumerate();
+        rows.for_each(|(mut row, output)| {
+            let mut start = layout.start_offset() as isize;
+            for (n, stride) in outer.iter().zip(strides).rev() {
+                start += (row % n) as isize * stride;
+                row /= n;
+            }
+            copy(&source[start as usize..][..width], output);
+        });
+    };
+    // SAFETY: the values are whole rows, each of which is written.
+    (width > 0).then(|| unsafe { written(layout.num_elements(), write) })
+}
+
+/// `[N, A, ..]` and `[N, B, ..]`, `[A, B]` values a picture, as `[N, A + B, ..]`.
+pub(super) fn side_by_side(parts: [&[f32]; 2], [a, b]: [usize; 2]) -> Vec<f32> {
+    /// Values that a thread copies at a time.
+    const SHARE: usize = 1 << 16;
+    assert_eq!(parts[0].len() * b, parts[1].len() * a, "shapes disagree");
+    let write = |output: &mut [MaybeUninit<f32>]| {
+        let pictures = output.par_chunks_exact_mut(a + b);
+        let sources = parts[0]
+            .par_chunks_exact(a)
+            .zip(parts[1].par_chunks_exact(b));
+        pictures.zip(sources).for_each(|(output, (first, second))| {
+            let (to_first, to_second) = output.split_at_mut(a);
+            for (from, to) in [(first, to_first), (second, to_second)] {
+                let shares = from.par_chunks(SHARE).zip(to.par_chunks_mut(SHARE));
+                shares.for_each(|(from, to)| copy(from, to));
+            }
+        });
+    };
+    // SAFETY: whole pictures, as many as there are of each part, and all of both parts is written.
+    unsafe { written(parts[0].len() + parts[1].len(), write) }
+}
+
+fn copy(from: &[f32], to: &mut [MaybeUninit<f32>]) {
+    for (to, from) in to.iter_mut().zip(from) {
+        to.write(*from);
+    }
+}
