@@ -2,12 +2,13 @@
 //!
 //! ```sh
 //! cargo run --release --example upscale -- photo.jpg -o large.png
-//! cargo run --release --example upscale -- a.jpg b.png -o folder/ --scale 2
+//! cargo run --release --example upscale -- photos/ b.png -o large/ --skip-existing --json
 //! cargo run --release --features wgpu --example upscale -- photo.jpg -o large.png --backend wgpu
 //! ```
 //!
-//! Everything that can be known beforehand (names, formats, folders) is checked before the first
-//! picture; after that, a picture that fails does not stop the others. An output is either complete or not there.
+//! Everything that can be known beforehand (names, formats, folders) is checked before the first picture; after that, a
+//! picture that fails does not stop the others, and Ctrl-C stops within the picture. An output is either complete or not
+//! there.
 
 // Without a backend, all that is left to do is to say so.
 #![cfg_attr(
@@ -20,27 +21,49 @@
     allow(unused)
 )]
 
-use std::collections::{HashMap, HashSet};
-use std::fs;
-use std::path::{Path, PathBuf};
+mod compare;
+mod plan;
+mod report;
+
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use clap::Parser;
-use gendr_pix::picture::{Picture, Warning};
-use gendr_pix::{Backend, ColorFix, Edge, Error, GenDrPix, Target, Tiling, Upscale, backend};
-use image::ImageFormat;
+use gendr_pix::picture::{Picture, ReadAhead};
+use gendr_pix::{
+    Backend, Cancel, ColorFix, Edge, Error, GenDrPix, Target, Tiling, Upscale, backend,
+};
+use image::DynamicImage;
 use indicatif::{ProgressBar, ProgressStyle};
+use os_display::Quotable;
+use plan::{Job, Plan};
+use report::{Done, Outcome, Report};
+
+/// What a shell tells of a program that Ctrl-C has stopped.
+const INTERRUPTED: u8 = 130;
+/// Steps of the bar for one picture.
+const STEPS: u64 = 1000;
 
 /// Upscale pictures with GenDR-Pix.
 #[derive(Parser)]
 #[command(version)]
 struct Args {
-    /// Pictures to upscale: PNG, JPEG, WebP, TIFF or BMP.
+    /// Pictures to upscale: PNG, JPEG, WebP, TIFF or BMP; of folders all, and those in the folders within.
     #[arg(required = true)]
     inputs: Vec<PathBuf>,
     /// The picture to write, or a folder (created if missing; a name that is new ends in `/`).
     #[arg(short, long)]
     output: PathBuf,
+    /// Leave out the pictures whose output is there already.
+    #[arg(long)]
+    skip_existing: bool,
+    /// Beside each output, write NAME.compare.png: before and after to either side of a line, and enlarged parts.
+    #[arg(long)]
+    compare: bool,
+    /// Print what became of each picture as JSON when all are done.
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     target: TargetArgs,
     /// How far the picture may move from the input: 0 is the plain resize, 1 the model.
@@ -102,20 +125,30 @@ impl TargetArgs {
     }
 }
 
-/// One picture to read and one to write.
-struct Job {
-    input: PathBuf,
-    output: PathBuf,
-}
-
 /// Errors are for people: one line, with the file's name in quotes.
 type Result<T> = std::result::Result<T, String>;
 
 fn main() -> ExitCode {
-    run(&Args::parse()).unwrap_or_else(|reason| {
+    let args = Args::parse();
+    let mut report = Report::default();
+    if let Err(reason) = run(&args, &mut report) {
         eprintln!("upscale: {reason}");
-        ExitCode::FAILURE
-    })
+        report.error = Some(reason);
+    }
+    if args.json {
+        println!("{}", report.to_json());
+    }
+    match report {
+        Report {
+            interrupted: true, ..
+        } => ExitCode::from(INTERRUPTED),
+        Report {
+            error: None,
+            failed: 0,
+            ..
+        } => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    }
 }
 
 /// Tiles of `side` pixels, a quarter of which is shared with each neighbour, as in [`Tiling::default`].
@@ -149,92 +182,100 @@ fn edge(name: &str) -> Result<Edge> {
     }
 }
 
-fn run(args: &Args) -> Result<ExitCode> {
-    let jobs = plan(&args.inputs, &args.output)?;
+fn run(args: &Args, report: &mut Report) -> Result<()> {
+    let plan = Plan {
+        inputs: &args.inputs,
+        output: &args.output,
+        compare: args.compare,
+        skip_existing: args.skip_existing,
+    };
+    let jobs = plan.jobs()?;
     match args.backend.as_str() {
         #[cfg(feature = "flex")]
-        "flex" => upscale_all::<backend::Flex>(args, &jobs),
+        "flex" => upscale_all::<backend::Flex>(args, jobs, report),
         #[cfg(feature = "ndarray")]
-        "ndarray" => upscale_all::<backend::NdArray>(args, &jobs),
+        "ndarray" => upscale_all::<backend::NdArray>(args, jobs, report),
         #[cfg(feature = "wgpu")]
-        "wgpu" => upscale_all::<backend::Wgpu>(args, &jobs),
+        "wgpu" => upscale_all::<backend::Wgpu>(args, jobs, report),
         #[cfg(feature = "cuda")]
-        "cuda" => upscale_all::<backend::Cuda>(args, &jobs),
+        "cuda" => upscale_all::<backend::Cuda>(args, jobs, report),
         name => Err(format!(
             "backend `{name}` is not built in: build with `--features {name}`"
         )),
     }
 }
 
-/// Where each picture goes; refuses what cannot end well, before any work.
-fn plan(inputs: &[PathBuf], output: &Path) -> Result<Vec<Job>> {
-    let ends_in_separator = output.to_string_lossy().ends_with(std::path::is_separator);
-    let is_folder = ends_in_separator || output.is_dir();
-    if !is_folder && inputs.len() > 1 {
-        return Err(format!(
-            "{output:?} is not a folder, which several pictures need: a new folder is asked for with a `/` at the end"
-        ));
-    }
-    let originals: HashSet<_> = inputs.iter().flat_map(fs::canonicalize).collect();
-    let mut taken: HashMap<PathBuf, &Path> = HashMap::new();
-    let mut jobs = Vec::new();
-    for input in inputs {
-        let mut output = output.to_path_buf();
-        if is_folder {
-            let name = input.file_name();
-            output.push(name.ok_or_else(|| format!("{input:?} is not the name of a picture"))?);
-            if !is_writable(&output) {
-                output.set_extension("png");
-            }
-        }
-        if !is_writable(&output) {
-            return Err(format!(
-                "{output:?}: can write .png, .jpg, .webp, .tiff and .bmp only"
-            ));
-        }
-        if fs::canonicalize(&output).is_ok_and(|path| originals.contains(&path)) {
-            return Err(format!("{output:?} is an input and would be overwritten"));
-        }
-        if let Some(other) = taken.insert(output.clone(), input) {
-            return Err(format!(
-                "{other:?} and {input:?} would both be written to {output:?}"
-            ));
-        }
-        let input = input.clone();
-        jobs.push(Job { input, output });
-    }
-    if ends_in_separator {
-        fs::create_dir_all(output)
-            .map_err(|error| format!("cannot create the folder {output:?}: {error}"))?;
-    }
-    // All go to one folder. The trial file has no name, so nothing is left behind.
-    let folder = folder_of(&jobs[0].output);
-    tempfile::tempfile_in(folder)
-        .map_err(|error| format!("cannot write to the folder {folder:?}: {error}"))?;
-    Ok(jobs)
-}
-
-fn is_writable(path: &Path) -> bool {
-    ImageFormat::from_path(path).is_ok_and(|format| format.writing_enabled())
-}
-
-fn folder_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    }
-}
-
-fn upscale_all<B: Backend>(args: &Args, jobs: &[Job]) -> Result<ExitCode> {
+fn upscale_all<B: Backend>(args: &Args, jobs: Vec<Job>, report: &mut Report) -> Result<()> {
     let device = Default::default();
     let model = match &args.weights {
-        Some(path) => GenDrPix::<B>::load(path, &device),
+        Some(path) => GenDrPix::<B>::load(path, &device)
+            .map_err(|error| format!("{}: {}", path.quote(), reason(error))),
         #[cfg(feature = "pretrained")]
-        None => GenDrPix::<B>::pretrained(&device),
+        None => GenDrPix::<B>::pretrained(&device).map_err(reason),
         #[cfg(not(feature = "pretrained"))]
-        None => return Err("no weights are built in: give `--weights`".into()),
+        None => Err("no weights are built in: give `--weights`".into()),
+    }?;
+    let cancel = Cancel::new();
+    let on_interrupt = cancel.clone();
+    ctrlc::set_handler(move || on_interrupt.cancel())
+        .map_err(|error| format!("cannot wait for Ctrl-C: {error}"))?;
+
+    // Drawn on stderr, and only if that is a terminal.
+    let style = ProgressStyle::with_template("{wide_bar} {percent} % {msg}")
+        .expect("the template is well formed");
+    let (skipped, jobs): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(|job| job.skip);
+    for job in skipped {
+        report.add(&job.input, &job.output, Outcome::Skipped);
     }
-    .map_err(|error| error.to_string())?;
+    let count = jobs.len();
+    let bar = ProgressBar::new(STEPS * count as u64).with_style(style);
+    let options = options(args).cancel(cancel.clone());
+    let pictures = jobs.into_iter().map(|job| (Picture::open(&job.input), job));
+    for (done, (picture, job)) in (0..).zip(ReadAhead::new(pictures)) {
+        bar.set_message(job.input.maybe_quote().to_string());
+        let shown = bar.clone();
+        let options = options.clone().on_progress(move |progress| {
+            shown.set_position(done * STEPS + (progress.fraction * STEPS as f64) as u64);
+        });
+        let outcome = upscale(&model, &options, picture, &job);
+        if cancel.is_cancelled() && outcome.is_err() {
+            report.interrupted = true;
+            let unfinished = job.input.quote();
+            return Err(format!(
+                "interrupted at {unfinished}, {done} of {count} done"
+            ));
+        }
+        let outcome = match outcome {
+            Ok(done) => {
+                for warning in &done.warnings {
+                    bar.suspend(|| eprintln!("upscale: {}: {warning}", job.output.quote()));
+                }
+                Outcome::Upscaled(done)
+            }
+            Err(error) => {
+                bar.suspend(|| eprintln!("upscale: {error}"));
+                Outcome::Failed { error }
+            }
+        };
+        report.add(&job.input, &job.output, outcome);
+    }
+    bar.finish_and_clear();
+    if report.pictures.len() > 1 && report.failed + report.skipped > 0 {
+        let Report {
+            upscaled,
+            skipped,
+            failed,
+            ..
+        } = report;
+        eprintln!(
+            "upscale: {upscaled} upscaled, {skipped} skipped, {failed} of {} pictures failed",
+            report.pictures.len()
+        );
+    }
+    Ok(())
+}
+
+fn options(args: &Args) -> Upscale {
     let mut options = Upscale::new()
         .target(args.target.target())
         .fidelity(args.fidelity)
@@ -248,47 +289,43 @@ fn upscale_all<B: Backend>(args: &Args, jobs: &[Job]) -> Result<ExitCode> {
     if let Some(tiling) = args.tile {
         options = options.tiling(tiling);
     }
-
-    // Drawn on stderr, and only if that is a terminal.
-    let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} {msg}")
-        .expect("the template is well formed");
-    let bar = ProgressBar::new(jobs.len() as u64).with_style(style);
-    let mut failed = 0;
-    for job in jobs {
-        bar.set_message(job.input.display().to_string());
-        match upscale(&model, &options, job) {
-            Ok(warnings) => bar.suspend(|| {
-                for warning in warnings {
-                    eprintln!("upscale: {:?}: {warning}", job.output);
-                }
-            }),
-            Err(reason) => {
-                failed += 1;
-                bar.suspend(|| eprintln!("upscale: {reason}"));
-            }
-        }
-        bar.inc(1);
-    }
-    bar.finish_and_clear();
-    if failed == 0 {
-        return Ok(ExitCode::SUCCESS);
-    }
-    if jobs.len() > 1 {
-        eprintln!("upscale: {failed} of {} pictures failed", jobs.len());
-    }
-    Ok(ExitCode::FAILURE)
+    options
 }
 
-/// Reads, upscales and writes one picture; returns what the user should know about the result.
-fn upscale<B: Backend>(model: &GenDrPix<B>, options: &Upscale, job: &Job) -> Result<Vec<Warning>> {
-    let input = |error| format!("{:?}: {}", job.input, reason(error));
-    let output = |error| format!("{:?}: {}", job.output, reason(error));
-    let picture = Picture::open(&job.input).map_err(input)?;
-    let large = picture.map(|image| model.upscale_with(image, options));
+/// Upscales and writes one picture, and compares if asked to.
+fn upscale<B: Backend>(
+    model: &GenDrPix<B>,
+    options: &Upscale,
+    picture: gendr_pix::Result<Picture>,
+    job: &Job,
+) -> Result<Done> {
+    let start = Instant::now();
+    let input = |error| format!("{}: {}", job.input.quote(), reason(error));
+    let picture = picture.map_err(input)?;
+    let from = [picture.image().width(), picture.image().height()];
+    let mut page = None;
+    let large = picture.map(|image| {
+        let large = model.upscale_with(image, options)?;
+        if job.comparison.is_some() {
+            page = Some(compare::compare(image, &large));
+        }
+        Ok(large)
+    });
     let large = large.map_err(input)?;
     let mut warnings = large.warnings().to_vec();
+    let output = |error| format!("{}: {}", job.output.quote(), reason(error));
     warnings.extend(large.save(&job.output).map_err(output)?);
-    Ok(warnings)
+    if let (Some(path), Some(page)) = (&job.comparison, page) {
+        let saved = Picture::from(DynamicImage::from(page)).save(path);
+        saved.map_err(|error| format!("{}: {}", path.quote(), reason(error)))?;
+    }
+    Ok(Done {
+        from,
+        to: [large.image().width(), large.image().height()],
+        seconds: start.elapsed().as_secs_f64(),
+        comparison: job.comparison.as_deref().map(report::text),
+        warnings,
+    })
 }
 
 /// What went wrong, without the name of the file: that is told in quotes before.
