@@ -42,6 +42,7 @@ pub(crate) fn enlarge<B: Backend>(
     if fidelity != 0.0 {
         let restored = restore(to_tensor(rgb, device), options.watch(Stage::Restore))?;
         let correcting = options.watch(Stage::Correct);
+        correcting.check()?;
         let restored = to_planes(restored)?;
         correcting.check()?;
         // The plain resize is computed again where it is needed: kept, it would add to the model's peak of memory.

@@ -138,9 +138,9 @@ impl Upscale {
         self
     }
 
-    /// A token that stops the work: [`Error::Cancelled`], at the latest after the layer that is being computed. On 2 cores
-    /// the bundled model stops within 0.2 seconds at 3840x2160; larger models have larger layers. What a GPU has queued it
-    /// still computes.
+    /// A token that stops the work: [`Error::Cancelled`], at the latest after the operation that is being computed: a
+    /// convolution, an attention, a resize. Larger pictures and models have longer ones. What a GPU has queued it still
+    /// computes.
     pub fn cancel(mut self, cancel: Cancel) -> Self {
         self.cancel = Some(cancel);
         self

@@ -220,9 +220,13 @@ impl<B: Backend> GenDrPix<B> {
         let factor = self.config.factor;
         let [_, _, h, w] = x.dims();
         let padded = [h, w].map(|n| one_cell_more(n, factor));
-        let z = pixel_unshuffle(pad(x, pass.padding, edge, padded), factor);
+        let x = pad(x, pass.padding, edge, padded);
+        watch.check()?;
+        let z = pixel_unshuffle(x, factor);
+        watch.check()?;
         let prediction = self.unet.predict(z.clone(), pass.prompt, watch)?;
         let x0 = self.config.onestep.x0(z, prediction);
+        watch.check()?;
         Ok(crop(pixel_shuffle(x0, factor), pass.padding, [h, w]))
     }
 }

@@ -47,8 +47,7 @@ impl<B: Backend> BlockConditioning<B> {
         x: Tensor<B, 4>,
         parts: &mut Parts,
     ) -> Watched<Tensor<B, 4>> {
-        let x = resnets[i].forward(x, self.biases[i].clone());
-        parts.done()?;
+        let x = resnets[i].forward_watched(x, self.biases[i].clone(), parts.part())?;
         let Some(attention) = attentions.get(i) else {
             return Ok(x);
         };
