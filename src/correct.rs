@@ -7,6 +7,7 @@
 
 use crate::padding::Edge;
 use crate::planes::Planes;
+use crate::progress::{Watch, Watched};
 use rayon::prelude::*;
 
 /// Smoothings, and bands but for what is left after the last.
@@ -44,11 +45,13 @@ pub(crate) fn correct(
     fix: ColorFix,
     fidelity: f64,
     edge: Edge,
-) -> Planes {
+    watch: Watch,
+) -> Watched<Planes> {
     if fix == ColorFix::None && fidelity == 1.0 {
-        return restored;
+        return Ok(restored);
     }
     let plain = plain();
+    watch.check()?;
     if fix == ColorFix::MeanStd {
         match_statistics(&plain, &mut restored);
     }
@@ -61,6 +64,7 @@ pub(crate) fn correct(
     let width = plain.width;
     let mut change = vec![0.0; width * plain.height];
     let mut across = change.clone();
+    let mut parts = watch.parts(plain.channels * LEVELS);
     for channel in 0..plain.channels {
         let out = restored.plane_mut(channel);
         let plain = plain.plane(channel);
@@ -77,9 +81,10 @@ pub(crate) fn correct(
                 let pairs = out.par_iter_mut().zip(&change);
                 pairs.for_each(|(out, change)| *out += step * change);
             }
+            parts.done()?;
         }
     }
-    restored
+    Ok(restored)
 }
 
 /// Gives each channel of `picture` the mean and the standard deviation of that of `like`.
@@ -144,7 +149,18 @@ fn mix(before: f32, here: f32, after: f32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::progress::unwatched;
     use proptest::prelude::*;
+
+    fn corrected(
+        plain: impl FnOnce() -> Planes,
+        restored: Planes,
+        fix: ColorFix,
+        fidelity: f64,
+        edge: Edge,
+    ) -> Planes {
+        unwatched(|watch| correct(plain, restored, fix, fidelity, edge, watch))
+    }
 
     /// Noise over a slope, the same for the same `seed`.
     fn noise(width: usize, height: usize, seed: u32) -> Planes {
@@ -177,7 +193,7 @@ mod tests {
     fn the_ends_are_exact() {
         let (plain, restored) = (noise(40, 31, 1), noise(40, 31, 2));
         let at = |fidelity| {
-            correct(
+            corrected(
                 || plain.clone(),
                 restored.clone(),
                 ColorFix::None,
@@ -198,7 +214,7 @@ mod tests {
         ) {
             let (plain, restored) = (noise(width, height, 3), noise(width, height, 4));
             let high = (low + step).min(1.0);
-            let at = |fidelity| correct(|| plain.clone(), restored.clone(), fix, fidelity, Edge::Replicate);
+            let at = |fidelity| corrected(|| plain.clone(), restored.clone(), fix, fidelity, Edge::Replicate);
             let (near, far, whole) = (at(low), at(high), at(1.0));
             let scale = distance(&plain, &whole);
             prop_assert!(distance(&plain, &near) <= distance(&plain, &far) + 1e-3 * scale);
@@ -215,7 +231,7 @@ mod tests {
             let data = (0..64 * 64).map(|i| 0.5 + change(i % 64, i / 64)).collect();
             let restored = Planes::new(1, 64, 64, data);
             let whole = distance(&plain, &restored);
-            let half = correct(
+            let half = corrected(
                 || plain.clone(),
                 restored,
                 ColorFix::None,
@@ -242,7 +258,7 @@ mod tests {
                 *value = *value * gain + shift;
             }
         }
-        let fixed = |fix| correct(|| plain.clone(), shifted.clone(), fix, 1.0, Edge::Reflect);
+        let fixed = |fix| corrected(|| plain.clone(), shifted.clone(), fix, 1.0, Edge::Reflect);
         let statistics = fixed(ColorFix::MeanStd);
         assert!(distance(&plain, &statistics) < 1e-3);
         let wavelet = fixed(ColorFix::Wavelet);
@@ -251,7 +267,7 @@ mod tests {
             assert!((means[0] - means[1]).abs() < 1e-3, "{means:?}");
         }
         let flat = Planes::filled(3, 5, 4, 0.5);
-        let fixed = correct(
+        let fixed = corrected(
             || plain.clone(),
             noise(48, 40, 5),
             ColorFix::MeanStd,
@@ -259,7 +275,7 @@ mod tests {
             Edge::Reflect,
         );
         assert!(distance(&fixed, &plain) < 1e-4);
-        let same = correct(
+        let same = corrected(
             || flat.clone(),
             flat.clone(),
             ColorFix::MeanStd,

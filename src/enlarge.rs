@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::options::Upscale;
 use crate::pixels::Pixels;
 use crate::planes::Planes;
+use crate::progress::{Stage, Watch, Watched};
 use crate::resize;
 use burn::tensor::{Tensor, TensorData};
 use image::DynamicImage;
@@ -17,16 +18,19 @@ use rayon::prelude::*;
 ///
 /// # Errors
 ///
-/// [`Error::EmptyPicture`], [`Error::NonFinitePicture`], [`Error::OutputTooLarge`], [`Error::NonFiniteOutput`], and
-/// those of `restore`.
+/// [`Error::EmptyPicture`], [`Error::NonFinitePicture`], [`Error::OutputTooLarge`], [`Error::NonFiniteOutput`],
+/// [`Error::Cancelled`], and those of `restore`.
 pub(crate) fn enlarge<B: Backend>(
     picture: &DynamicImage,
     options: &Upscale,
     device: &B::Device,
-    restore: impl FnOnce(Tensor<B, 4>) -> Result<Tensor<B, 4>>,
+    restore: impl FnOnce(Tensor<B, 4>, Watch) -> Result<Tensor<B, 4>>,
 ) -> Result<DynamicImage> {
     let to = options.enlargement(picture.width(), picture.height())?;
+    let resizing = options.watch(Stage::Resize);
+    resizing.check()?;
     let picture = Pixels::read(picture)?;
+    resizing.check()?;
     let &Upscale {
         fidelity,
         color_fix,
@@ -34,21 +38,27 @@ pub(crate) fn enlarge<B: Backend>(
         ..
     } = options;
     let plain = || resize::enlarge_to(&picture.rgb, to, edge);
-    let rgb = if fidelity == 0.0 {
-        plain()
-    } else {
-        let restored = to_planes(restore(to_tensor(plain(), device))?)?;
-        // Computed again where it is needed: kept, it would add to the model's peak of memory.
-        correct(plain, restored, color_fix, fidelity, edge)
-    };
+    let mut rgb = plain();
+    resizing.done()?;
+    if fidelity != 0.0 {
+        let restored = restore(to_tensor(rgb, device), options.watch(Stage::Restore))?;
+        let correcting = options.watch(Stage::Correct);
+        correcting.check()?;
+        let restored = to_planes(restored)?;
+        correcting.check()?;
+        // The plain resize is computed again where it is needed: kept, it would add to the model's peak of memory.
+        rgb = correct(plain, restored, color_fix, fidelity, edge, correcting)?;
+    }
+    let mut finishing = options.watch(Stage::Finish).parts(2);
     let alpha = picture.alpha.as_ref();
     // Without the overshoot of a bicubic resize, which grows with the values: highlights would get black rings.
     let beyond = picture.beyond.as_ref();
-    Ok(picture.write(
-        rgb,
-        alpha.map(|alpha| resize::enlarge_to(alpha, to, edge)),
-        beyond.map(|beyond| resize::enlarge_linearly(beyond, to, edge)),
-    ))
+    let alpha = alpha.map(|alpha| resize::enlarge_to(alpha, to, edge));
+    let beyond = beyond.map(|beyond| resize::enlarge_linearly(beyond, to, edge));
+    finishing.done()?;
+    let large = picture.write(rgb, alpha, beyond);
+    finishing.done()?;
+    Ok(large)
 }
 
 /// Checks the shape of pictures that have their output size already.
@@ -70,15 +80,24 @@ pub(crate) fn check_shape<B: Backend>(x: &Tensor<B, 4>) -> Result<()> {
 
 /// The weighted sum of what `run` gives for each pass. The weights add up to one.
 pub(crate) fn blend<B: Backend, P>(
-    passes: impl IntoIterator<Item = (P, f64)>,
-    run: impl Fn(P) -> Tensor<B, 4>,
-) -> Tensor<B, 4> {
-    let weighted = passes.into_iter().map(|(pass, weight)| match weight {
-        1.0 => run(pass),
-        _ => run(pass) * weight,
-    });
-    let sum = weighted.reduce(|sum, pass| sum + pass);
-    sum.expect("weights that add up to one leave a pass")
+    passes: impl IntoIterator<Item = (P, f64), IntoIter: Clone>,
+    watch: Watch,
+    run: impl Fn(P, Watch) -> Watched<Tensor<B, 4>>,
+) -> Watched<Tensor<B, 4>> {
+    let passes = passes.into_iter();
+    let mut parts = watch.parts(passes.clone().count());
+    let mut sum = None;
+    for (pass, weight) in passes {
+        let mut weighted = run(pass, parts.part())?;
+        if weight != 1.0 {
+            weighted = weighted * weight;
+        }
+        sum = Some(match sum {
+            Some(sum) => sum + weighted,
+            None => weighted,
+        });
+    }
+    Ok(sum.expect("weights that add up to one leave a pass"))
 }
 
 /// Planes in 0..1 -> `[1, 3, H, W]` in -1..1.

@@ -129,6 +129,10 @@ pub enum Error {
         smallest: usize,
     },
 
+    /// The work was stopped by the [`Cancel`](crate::Cancel) that it was given.
+    #[error("cancelled")]
+    Cancelled,
+
     /// A term of the training's loss is NaN or infinite; the step was not taken.
     #[error("training step {step}: the loss term `{term}` is {value}")]
     Diverged {

@@ -64,7 +64,7 @@ pub(crate) struct Pass {
 /// The prompts of guidance scale `w` and their weights, which add up to one.
 ///
 /// `w = 1` needs no negative pass and `w = 0` no positive one: what has no weight is not run.
-pub(crate) fn prompts(w: f64) -> impl Iterator<Item = (Prompt, f64)> {
+pub(crate) fn prompts(w: f64) -> impl Iterator<Item = (Prompt, f64)> + Clone {
     let weighted = [(Prompt::Positive, w), (Prompt::Negative, 1.0 - w)];
     weighted.into_iter().filter(|&(_, weight)| weight != 0.0)
 }

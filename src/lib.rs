@@ -24,6 +24,8 @@
 //! | you want | see |
 //! | --- | --- |
 //! | to enlarge a picture | [`GenDrPix::upscale`], [`GenDrPix::upscale_with`] and its options, [`Upscale`] |
+//! | to show how far it is, to stop it | [`Upscale::on_progress`], [`Upscale::cancel`] |
+//! | many pictures, the next decoded meanwhile | [`GenDrPix::upscale_many`], [`picture::ReadAhead`] |
 //! | to read and write picture files with all that is in them | [`picture`] |
 //! | to work on tensors | [`GenDrPix::restore`] |
 //! | to load other weights | [`GenDrPix::load`], [`GenDrPix::from_bytes`] |
@@ -72,6 +74,7 @@ mod pipeline;
 mod pixels;
 mod planes;
 mod precision;
+mod progress;
 mod prompted;
 mod resize;
 pub mod shuffle;
@@ -92,6 +95,7 @@ pub use onestep::{OneStep, Prediction};
 pub use options::Upscale;
 pub use padding::Edge;
 pub use pipeline::GenDrPix;
+pub use progress::{Cancel, Progress, Stage};
 pub use target::Target;
 pub use tiling::Tiling;
 pub use weights::{Storage, Weights};

@@ -4,6 +4,7 @@ use crate::correct::ColorFix;
 use crate::error::{Error, Result};
 use crate::guidance::Padding;
 use crate::padding::Edge;
+use crate::progress::{Cancel, Observer, Progress, Stage, Watch};
 use crate::target::{Enlargement, Target};
 use crate::tiling::Tiling;
 
@@ -17,7 +18,7 @@ use crate::tiling::Tiling;
 ///     .guidance(1.2)
 ///     .ensemble(vec![Padding::new(4, 4), Padding::new(0, 0)]);
 /// ```
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Upscale {
     pub(crate) target: Target,
@@ -28,6 +29,8 @@ pub struct Upscale {
     pub(crate) color_fix: ColorFix,
     pub(crate) tiling: Option<Tiling>,
     pub(crate) max_output_pixels: u64,
+    observer: Option<Observer>,
+    cancel: Option<Cancel>,
 }
 
 impl Default for Upscale {
@@ -41,6 +44,8 @@ impl Default for Upscale {
             color_fix: ColorFix::default(),
             tiling: None,
             max_output_pixels: 1 << 27,
+            observer: None,
+            cancel: None,
         }
     }
 }
@@ -114,6 +119,36 @@ impl Upscale {
     pub fn max_output_pixels(mut self, pixels: u64) -> Self {
         self.max_output_pixels = pixels;
         self
+    }
+
+    /// Has `observer` told how far the work is: after each layer of each tile of each pass, and between the other steps. It is
+    /// called on the thread that asked for the enlargement, which waits for it.
+    ///
+    /// GPU backends queue work and return: there the progress is that of the queueing, which may be well ahead of the
+    /// device, and the last fractions wait for it.
+    ///
+    /// ```
+    /// use gendr_pix::Upscale;
+    ///
+    /// let options = Upscale::new()
+    ///     .on_progress(|progress| eprintln!("{:?}: {:.0} %", progress.stage, 100.0 * progress.fraction));
+    /// ```
+    pub fn on_progress(mut self, observer: impl Fn(Progress) + Send + Sync + 'static) -> Self {
+        self.observer = Some(Observer::new(observer));
+        self
+    }
+
+    /// A token that stops the work: [`Error::Cancelled`], at the latest after the operation that is being computed: a
+    /// convolution, an attention, a resize. Larger pictures and models have longer ones. What a GPU has queued it still
+    /// computes.
+    pub fn cancel(mut self, cancel: Cancel) -> Self {
+        self.cancel = Some(cancel);
+        self
+    }
+
+    /// Watches a stage of an enlargement.
+    pub(crate) fn watch(&self, stage: Stage) -> Watch<'_> {
+        Watch::of_stage(stage, self.observer.as_ref(), self.cancel.as_ref())
     }
 
     /// Checks every option for a model whose cells have sides of `factor` pixels.

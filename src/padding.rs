@@ -2,6 +2,7 @@
 
 use crate::backend::Backend;
 use crate::guidance::Padding;
+use crate::progress::Watched;
 use burn::tensor::{Int, Tensor, TensorData};
 
 /// What is beyond the edges of a picture.
@@ -80,8 +81,8 @@ pub(crate) fn wrapped<B: Backend>(
     x: Tensor<B, 4>,
     edge: Edge,
     factor: usize,
-    run: impl FnOnce(Tensor<B, 4>, Edge) -> Tensor<B, 4>,
-) -> Tensor<B, 4> {
+    run: impl FnOnce(Tensor<B, 4>, Edge) -> Watched<Tensor<B, 4>>,
+) -> Watched<Tensor<B, 4>> {
     if edge != Edge::Wrap {
         return run(x, edge);
     }
@@ -89,7 +90,7 @@ pub(crate) fn wrapped<B: Backend>(
     let margin = WRAPPED_CELLS * factor;
     let around = Padding::new(margin, margin);
     let larger = pad(x, around, edge, [h, w].map(|n| n + 2 * margin));
-    crop(run(larger, Edge::Reflect), around, [h, w])
+    Ok(crop(run(larger, Edge::Reflect)?, around, [h, w]))
 }
 
 /// The picture of `size` (`[H, W]`) that [`pad`] was given.

@@ -9,6 +9,8 @@ use crate::error::Result;
 use crate::guidance::{Pass, passes};
 use crate::options::Upscale;
 use crate::padding::{Edge, crop, one_cell_more, pad, wrapped};
+use crate::picture::{Picture, ReadAhead};
+use crate::progress::{Stage, Watch, Watched};
 use crate::prompted::{PromptedUNet, random_weights};
 use crate::shuffle::{pixel_shuffle, pixel_unshuffle};
 use crate::tiling::in_tiles;
@@ -146,11 +148,34 @@ impl<B: Backend> GenDrPix<B> {
     /// # Errors
     ///
     /// [`Error::Option`] for an option out of range, [`Error::EmptyPicture`], [`Error::NonFinitePicture`],
-    /// [`Error::OutputTooLarge`], and [`Error::NonFiniteOutput`] when the backend's precision is too low for the
-    /// weights.
+    /// [`Error::OutputTooLarge`], [`Error::NonFiniteOutput`] when the backend's precision is too low for the weights, and
+    /// [`Error::Cancelled`].
     pub fn upscale_with(&self, picture: &DynamicImage, options: &Upscale) -> Result<DynamicImage> {
         options.validate(self.config.factor)?;
-        enlarge(picture, options, &self.device, |x| self.restore(x, options))
+        enlarge(picture, options, &self.device, |x, watch| {
+            self.restore_watched(x, options, watch)
+        })
+    }
+
+    /// Enlarges the pictures of many files, in their order; while one is enlarged the next is decoded, on another thread. See
+    /// [`ReadAhead`] for pictures that are not files, or other limits.
+    ///
+    /// Each result is of its own: a file that cannot be read does not stop the others, nor does [`Error::Cancelled`], after
+    /// which there is no point in going on.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Picture::open`] and [`upscale_with`](Self::upscale_with).
+    pub fn upscale_many<'a, P>(
+        &'a self,
+        paths: impl IntoIterator<Item = P, IntoIter: Send + 'static>,
+        options: &'a Upscale,
+    ) -> impl Iterator<Item = Result<Picture>>
+    where
+        P: AsRef<Path> + 'static,
+    {
+        ReadAhead::new(paths.into_iter().map(Picture::open))
+            .map(move |picture| picture?.map(|image| self.upscale_with(image, options)))
     }
 
     /// Restores pictures that have their output size already: the whole method but for the resize, and for what compares
@@ -162,8 +187,17 @@ impl<B: Backend> GenDrPix<B> {
     ///
     /// # Errors
     ///
-    /// [`Error::Option`] for an option out of range, [`Error::Shape`] for a tensor of another shape.
+    /// [`Error::Option`] for an option out of range, [`Error::Shape`] for a tensor of another shape, [`Error::Cancelled`].
     pub fn restore(&self, x: Tensor<B, 4>, options: &Upscale) -> Result<Tensor<B, 4>> {
+        self.restore_watched(x, options, options.watch(Stage::Restore).alone())
+    }
+
+    fn restore_watched(
+        &self,
+        x: Tensor<B, 4>,
+        options: &Upscale,
+        watch: Watch,
+    ) -> Result<Tensor<B, 4>> {
         options.validate(self.config.factor)?;
         check_shape(&x)?;
         let guidance = options.guidance.unwrap_or(self.config.guidance);
@@ -171,21 +205,28 @@ impl<B: Backend> GenDrPix<B> {
         let passes = passes(guidance, ensemble, self.config.factor);
         let factor = self.config.factor;
         Ok(wrapped(x, options.edge, factor, |x, edge| {
-            in_tiles(x, options.tiling, factor, edge, |x| {
+            in_tiles(x, options.tiling, factor, edge, watch, |x, watch| {
                 let weighted = passes.iter().map(|&pass| (pass, pass.weight));
-                blend(weighted, |pass| self.pass(x.clone(), pass, edge))
+                blend(weighted, watch, |pass, watch| {
+                    self.pass(x.clone(), pass, edge, watch)
+                })
             })
-        }))
+        })?)
     }
 
     /// One pass, the paper's `G(pad(x), c)` cropped back.
-    fn pass(&self, x: Tensor<B, 4>, pass: Pass, edge: Edge) -> Tensor<B, 4> {
+    fn pass(&self, x: Tensor<B, 4>, pass: Pass, edge: Edge, watch: Watch) -> Watched<Tensor<B, 4>> {
+        watch.check()?;
         let factor = self.config.factor;
         let [_, _, h, w] = x.dims();
         let padded = [h, w].map(|n| one_cell_more(n, factor));
-        let z = pixel_unshuffle(pad(x, pass.padding, edge, padded), factor);
-        let prediction = self.unet.predict(z.clone(), pass.prompt);
+        let x = pad(x, pass.padding, edge, padded);
+        watch.check()?;
+        let z = pixel_unshuffle(x, factor);
+        watch.check()?;
+        let prediction = self.unet.predict(z.clone(), pass.prompt, watch)?;
         let x0 = self.config.onestep.x0(z, prediction);
-        crop(pixel_shuffle(x0, factor), pass.padding, [h, w])
+        watch.check()?;
+        Ok(crop(pixel_shuffle(x0, factor), pass.padding, [h, w]))
     }
 }

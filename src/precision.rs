@@ -5,6 +5,7 @@
 //! squares overflow long before.
 
 use crate::backend::Backend;
+use crate::progress::Watched;
 use burn::tensor::{DType, FloatDType, Tensor};
 
 /// `tensor` in f32, for statistics; nothing happens to f32 and wider.
@@ -19,10 +20,10 @@ pub(crate) fn widen<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Tensor<
 pub(crate) fn computed_in<B: Backend, const D: usize>(
     dtype: DType,
     x: Tensor<B, D>,
-    compute: impl FnOnce(Tensor<B, D>) -> Tensor<B, D>,
-) -> Tensor<B, D> {
+    compute: impl FnOnce(Tensor<B, D>) -> Watched<Tensor<B, D>>,
+) -> Watched<Tensor<B, D>> {
     let own = x.dtype();
-    narrow(compute(narrow(x, dtype)), own)
+    Ok(narrow(compute(narrow(x, dtype))?, own))
 }
 
 /// `tensor` in the precision `dtype`.

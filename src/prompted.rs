@@ -3,6 +3,7 @@
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::guidance::Prompt;
+use crate::progress::{Watch, Watched};
 use crate::unet::{Conditioning, UNetConfig};
 use crate::weights::Weights;
 use burn::tensor::{Distribution, Tensor};
@@ -53,12 +54,17 @@ impl<B: Backend> PromptedUNet<B> {
     ///
     /// - z: `[N, in_channels, H, W]`
     /// - output: `[N, out_channels, H, W]`
-    pub(crate) fn predict(&self, z: Tensor<B, 4>, prompt: Prompt) -> Tensor<B, 4> {
+    pub(crate) fn predict(
+        &self,
+        z: Tensor<B, 4>,
+        prompt: Prompt,
+        watch: Watch,
+    ) -> Watched<Tensor<B, 4>> {
         let conditioning = match prompt {
             Prompt::Positive => &self.positive,
             Prompt::Negative => &self.negative,
         };
-        self.weights.unet.forward(z, conditioning)
+        self.weights.unet.forward_watched(z, conditioning, watch)
     }
 }
 

@@ -10,6 +10,7 @@
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::padding::{Edge, NONE, crop, pad};
+use crate::progress::{Watch, Watched};
 use burn::tensor::{Tensor, TensorData};
 use std::f64::consts::FRAC_PI_2;
 use std::ops::Range;
@@ -82,19 +83,20 @@ pub(crate) fn in_tiles<B: Backend>(
     tiling: Option<Tiling>,
     factor: usize,
     edge: Edge,
-    run: impl Fn(Tensor<B, 4>) -> Tensor<B, 4>,
-) -> Tensor<B, 4> {
+    watch: Watch,
+    run: impl Fn(Tensor<B, 4>, Watch) -> Watched<Tensor<B, 4>>,
+) -> Watched<Tensor<B, 4>> {
     let [_, _, h, w] = x.dims();
     if tiling.is_none_or(|tiling| tiling.holds([h, w], factor)) {
-        return run(x);
+        return run(x, watch);
     }
     let cells = [h, w].map(|n| n.next_multiple_of(factor));
     let units = Units {
         input: factor,
         output: factor,
     };
-    let whole = tiled(pad(x, NONE, edge, cells), tiling, units, run);
-    crop(whole, NONE, [h, w])
+    let whole = tiled(pad(x, NONE, edge, cells), tiling, units, watch, run)?;
+    Ok(crop(whole, NONE, [h, w]))
 }
 
 /// `run` over the tiles of `x`, blended; over all of `x` at once where it is no larger than a tile or there is no tiling.
@@ -107,15 +109,16 @@ pub(crate) fn tiled<B: Backend>(
     x: Tensor<B, 4>,
     tiling: Option<Tiling>,
     units: Units,
-    run: impl Fn(Tensor<B, 4>) -> Tensor<B, 4>,
-) -> Tensor<B, 4> {
+    watch: Watch,
+    run: impl Fn(Tensor<B, 4>, Watch) -> Watched<Tensor<B, 4>>,
+) -> Watched<Tensor<B, 4>> {
     let [n, c, h, w] = x.dims();
     let Some(tiling) = tiling else {
-        return run(x);
+        return run(x, watch);
     };
     let axes = [h, w].map(|pixels| tiling.cut(pixels / units.input));
     if axes.iter().all(|tiles| tiles.len() == 1) {
-        return run(x);
+        return run(x, watch);
     }
     let [row_weights, column_weights] = axes.each_ref().map(|tiles| weights(tiles, units.output));
     let [rows, columns] = &axes;
@@ -124,11 +127,12 @@ pub(crate) fn tiled<B: Backend>(
     let along = |weights: &[f32], shape: [usize; 4]| {
         Tensor::<B, 4>::from_data(TensorData::new(weights.to_vec(), shape), &device)
     };
+    let mut parts = watch.parts(rows.len() * columns.len());
     let mut output = None;
     for (row, row_weights) in rows.iter().zip(&row_weights) {
         for (column, column_weights) in columns.iter().zip(&column_weights) {
             let (ys, xs) = (source(row, h, units.input), source(column, w, units.input));
-            let tile = run(x.clone().slice([0..n, 0..c, ys, xs]));
+            let tile = run(x.clone().slice([0..n, 0..c, ys, xs]), parts.part())?;
             let [_, channels, tile_h, tile_w] = tile.dims();
             let tile = tile
                 * along(row_weights, [1, 1, tile_h, 1])
@@ -142,7 +146,7 @@ pub(crate) fn tiled<B: Backend>(
             output = Some(sum.slice_assign(place, there + tile));
         }
     }
-    output.expect("an axis has a tile")
+    Ok(output.expect("an axis has a tile"))
 }
 
 /// The pixels of the input that `tile` is made from, out of `pixels`.

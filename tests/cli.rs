@@ -87,7 +87,7 @@ fn an_extension_that_cannot_be_written_is_refused() {
     folder.picture("in.png", &colours());
     for output in ["out.xyz", "out.gif", "out"] {
         let errors = folder.fails(&["in.png", "-o", output]);
-        assert_one_line(&errors, &[&format!("\"{output}\""), ".png"]);
+        assert_one_line(&errors, &[&format!("'{output}'"), ".png"]);
     }
     assert_eq!(folder.names(), ["in.png"]);
 }
@@ -126,10 +126,11 @@ fn two_pictures_never_share_an_output() {
     let folder = Folder::new();
     folder.picture("in.png", &colours());
     let errors = folder.fails(&["in.png", "sub/in.png", "-o", "out/"]);
-    assert_one_line(&errors, &["\"in.png\"", "\"sub/in.png\""]);
+    assert_one_line(&errors, &["'in.png'", "'sub/in.png'"]);
     let errors = folder.fails(&["in.png", "other.png", "-o", "out.png"]);
-    assert_one_line(&errors, &["\"out.png\"", "folder"]);
-    assert_one_line(&folder.fails(&["..", "-o", "out/"]), &["\"..\""]);
+    assert_one_line(&errors, &["'out.png'", "folder"]);
+    let errors = folder.fails(&["absent/..", "-o", "out/"]);
+    assert_one_line(&errors, &["'absent/..'"]);
     assert_eq!(folder.names(), ["in.png"]);
 }
 
@@ -206,7 +207,7 @@ mod with_a_model {
         // The last one asked for the picture itself.
         assert_eq!(image::open(folder.path("out.png")).unwrap(), colours());
         let errors = folder.fails(&["in.png", "-o", "out.png", "--width", "4"]);
-        assert_one_line(&errors, &["\"in.png\"", "4x4 is smaller"]);
+        assert_one_line(&errors, &["'in.png'", "4x4 is smaller"]);
         for arguments in [
             &["--size", "16"][..],
             &["--edge", "round"],
@@ -222,7 +223,7 @@ mod with_a_model {
     fn a_missing_input_is_named() {
         let folder = Folder::new();
         let errors = folder.fails(&["absent.png", "-o", "out.png"]);
-        assert_one_line(&errors, &["\"absent.png\""]);
+        assert_one_line(&errors, &["'absent.png'"]);
         assert!(folder.names().is_empty());
     }
 
@@ -233,7 +234,7 @@ mod with_a_model {
         let bytes = fs::read(folder.path("in.png")).unwrap();
         fs::write(folder.path("in.png"), &bytes[..bytes.len() / 2]).unwrap();
         let errors = folder.fails(&["in.png", "-o", "out.png"]);
-        assert_one_line(&errors, &["\"in.png\""]);
+        assert_one_line(&errors, &["'in.png'"]);
         assert_eq!(folder.names(), ["in.png"]);
     }
 
@@ -245,8 +246,8 @@ mod with_a_model {
         folder.picture("c.bmp", &colours());
         let errors = folder.fails(&["a.png", "b.png", "c.bmp", "-o", "new/folder/"]);
         assert_eq!(errors.len(), 2, "{errors:#?}");
-        assert!(errors[0].contains("\"b.png\""));
-        assert!(errors[1].contains("1 of 3"));
+        assert!(errors[0].contains("'b.png'"));
+        assert!(errors[1].contains("2 upscaled, 0 skipped, 1 of 3 pictures failed"));
         assert_eq!(
             folder.names(),
             [
@@ -312,6 +313,189 @@ mod with_a_model {
         folder.picture("grey8.png", &DynamicImage::new_luma_a8(2, 2));
         succeeds(&folder, &["grey8.png", "-o", "out.png"]);
         assert_eq!(image::open(folder.path("out.png")).unwrap().color(), La8);
+    }
+
+    #[test]
+    fn folders_are_walked_and_what_is_there_is_skipped() {
+        let folder = Folder::new();
+        fs::create_dir_all(folder.path("photos/2024/deep")).unwrap();
+        folder.picture("photos/b.png", &colours());
+        folder.picture("photos/2024/a.bmp", &colours());
+        folder.picture("photos/2024/deep/c.png", &colours());
+        fs::write(folder.path("photos/notes.txt"), "not a picture").unwrap();
+        fs::write(folder.path("photos/2024/bad.png"), "not a picture either").unwrap();
+        let arguments = ["photos", "-o", "photos/large", "--scale", "2"];
+        let errors = folder.fails(&arguments);
+        assert_eq!(errors.len(), 2, "{errors:#?}");
+        assert!(errors[0].contains("'photos/2024/bad.png'"), "{errors:?}");
+        let large = |names: Vec<String>| -> Vec<String> {
+            let mut names = names.into_iter();
+            names
+                .by_ref()
+                .filter(|name| name.contains("large/"))
+                .collect()
+        };
+        let expected = ["2024/a.bmp", "2024/deep/c.png", "b.png"];
+        let expected = expected.map(|name| format!("photos/large/{name}"));
+        assert_eq!(large(folder.names()), expected);
+
+        // Again: what was written is no input, and stays as it is.
+        fs::write(folder.path("photos/large/b.png"), "earlier").unwrap();
+        fs::remove_file(folder.path("photos/large/2024/a.bmp")).unwrap();
+        fs::remove_file(folder.path("photos/2024/bad.png")).unwrap();
+        let notes = succeeds(&folder, &[&arguments[..], &["--skip-existing"]].concat());
+        assert!(notes.contains("1 upscaled, 2 skipped, 0 of 3"), "{notes}");
+        assert_eq!(large(folder.names()), expected);
+        assert_eq!(
+            fs::read(folder.path("photos/large/b.png")).unwrap(),
+            b"earlier"
+        );
+
+        fs::create_dir(folder.path("empty")).unwrap();
+        assert_one_line(
+            &folder.fails(&["empty", "-o", "out/"]),
+            &["'empty'", "no picture"],
+        );
+        assert_one_line(&folder.fails(&["photos", "-o", "photos"]), &["overwritten"]);
+    }
+
+    fn report(output: &Output) -> serde_json::Value {
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    #[test]
+    fn the_report_tells_of_each_picture() {
+        let folder = Folder::new();
+        folder.picture("a.png", &colours().to_rgba8().into());
+        fs::write(folder.path("it's bad.png"), "not a picture").unwrap();
+        folder.picture("c.png", &colours());
+        fs::create_dir(folder.path("out")).unwrap();
+        fs::write(folder.path("out/c.png"), "earlier").unwrap();
+        let options = ["-o", "out", "--scale", "2", "--json", "--skip-existing"];
+        let output = folder.run(&[&["a.png", "it's bad.png", "c.png"], &options[..]].concat());
+        assert_eq!(output.status.code(), Some(1));
+        let errors = String::from_utf8(output.stderr.clone()).unwrap();
+        assert!(errors.contains(r#""it's bad.png":"#), "{errors}");
+        let report = report(&output);
+        assert_eq!(
+            [&report["upscaled"], &report["skipped"], &report["failed"]],
+            [1, 1, 1]
+        );
+        let find = |input: &str| {
+            let pictures = report["pictures"].as_array().unwrap();
+            pictures
+                .iter()
+                .find(|entry| entry["input"] == input)
+                .unwrap()
+        };
+        let done = find("a.png");
+        assert_eq!(done["status"], "upscaled");
+        assert_eq!(done["output"], "out/a.png");
+        assert_eq!(done["from"], serde_json::json!([8, 8]));
+        assert_eq!(done["to"], serde_json::json!([16, 16]));
+        assert!(done["seconds"].as_f64().unwrap() > 0.0);
+        assert_eq!(find("c.png")["status"], "skipped");
+        let failed = find("it's bad.png");
+        assert_eq!(failed["status"], "failed");
+        assert!(failed["error"].as_str().unwrap().contains("picture"));
+
+        // What stops it before the first picture is in the report, too.
+        let output = folder.run(&["a.png", "-o", "out.xyz", "--json"]);
+        assert_eq!(output.status.code(), Some(1));
+        let report = self::report(&output);
+        assert!(report["error"].as_str().unwrap().contains("'out.xyz'"));
+        assert_eq!(report["pictures"], serde_json::json!([]));
+    }
+
+    #[test]
+    fn before_and_after_are_compared() {
+        let folder = Folder::new();
+        let sample = image::open("assets/sample.jpg")
+            .unwrap()
+            .crop_imm(30, 20, 80, 64);
+        folder.picture("in.png", &sample);
+        succeeds(&folder, &["in.png", "-o", "out.png", "--compare"]);
+        assert_eq!(folder.names(), ["in.png", "out.compare.png", "out.png"]);
+        let page = image::open(folder.path("out.compare.png"))
+            .unwrap()
+            .into_rgb8();
+        let after = image::open(folder.path("out.png")).unwrap().into_rgb8();
+        // The split picture, and a row of parts below.
+        assert_eq!(page.width(), after.width());
+        assert!(page.height() > after.height() + 20);
+        let (left, right) = (after.width() / 4, 3 * after.width() / 4);
+        let same = |x| {
+            let pairs = (0..after.height()).map(|y| (page.get_pixel(x, y), after.get_pixel(x, y)));
+            pairs.filter(|(page, after)| page == after).count()
+        };
+        assert_eq!(same(right), after.height() as usize);
+        assert!(same(left) < after.height() as usize / 2);
+        assert_eq!(page.get_pixel(after.width() / 2, 5).0, [255; 3]);
+
+        // A comparison is never written over an input.
+        folder.picture("x.compare.png", &colours());
+        let errors = folder.fails(&["in.png", "x.compare.png", "-o", ".", "--compare"]);
+        assert_one_line(&errors, &["overwritten"]);
+        // A picture of one pixel has no room for parts.
+        folder.picture("dot.png", &DynamicImage::new_rgba8(1, 1));
+        succeeds(&folder, &["dot.png", "-o", "large.png", "--compare"]);
+        assert!(folder.path("large.compare.png").exists());
+    }
+
+    /// The shell limits the size of files as a full disk would: an error for that file, nothing left of it.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_full_disk_leaves_no_file() {
+        let folder = Folder::new();
+        folder.picture("in.bmp", &colours());
+        let program = program::example("upscale");
+        let limited = |output: &str| {
+            let script = "trap '' XFSZ; ulimit -f 1; exec \"$0\" in.bmp -o \"$1\" --scale 16";
+            std::process::Command::new("bash")
+                .args(["-c", script])
+                .arg(program.get_program())
+                .arg(output)
+                .current_dir(folder.0.path())
+                .output()
+                .unwrap()
+        };
+        fs::write(folder.path("earlier.bmp"), "earlier").unwrap();
+        for output in ["out.bmp", "out.png", "out.tiff", "earlier.bmp"] {
+            let result = limited(output);
+            let errors = String::from_utf8(result.stderr).unwrap();
+            assert_eq!(result.status.code(), Some(1), "{output}: {errors}");
+            assert!(errors.contains(&format!("'{output}'")), "{errors}");
+        }
+        assert_eq!(folder.names(), ["earlier.bmp", "in.bmp"]);
+        assert_eq!(fs::read(folder.path("earlier.bmp")).unwrap(), b"earlier");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn ctrl_c_stops_without_a_trace() {
+        let folder = Folder::new();
+        let large = image::RgbImage::from_fn(1200, 1200, |x, y| image::Rgb([x as u8, y as u8, 9]));
+        folder.picture("in.bmp", &large.into());
+        let mut child = example("upscale")
+            .args(["in.bmp", "-o", "out.bmp"])
+            .current_dir(folder.0.path())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(1500));
+        assert!(
+            child.try_wait().unwrap().is_none(),
+            "too fast for this test"
+        );
+        let kill = std::process::Command::new("kill")
+            .args(["-INT", &child.id().to_string()])
+            .status();
+        assert!(kill.unwrap().success());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(130));
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert!(errors.contains("interrupted at 'in.bmp'"), "{errors}");
+        assert_eq!(folder.names(), ["in.bmp"]);
     }
 
     fn decoder(path: &Path) -> Box<dyn ImageDecoder> {

@@ -8,6 +8,7 @@ use crate::enlarge::enlarge;
 use crate::error::Error;
 use crate::error::Result;
 use crate::options::Upscale;
+use crate::progress::{Stage, Watch};
 use crate::prompted::random_weights;
 use crate::shuffle::pixel_unshuffle;
 use crate::tiling::Tiling;
@@ -101,8 +102,8 @@ impl<B: Backend> GenDrAdc<B> {
     /// Those of [`GenDrPix::upscale_with`](crate::GenDrPix::upscale_with).
     pub fn upscale_with(&self, picture: &DynamicImage, options: &Upscale) -> Result<DynamicImage> {
         options.validate(self.model.config.vae.factor())?;
-        enlarge(picture, options, &self.model.device, |x| {
-            self.restore(x, options)
+        enlarge(picture, options, &self.model.device, |x, watch| {
+            self.restore_watched(x, options, watch)
         })
     }
 
@@ -114,10 +115,22 @@ impl<B: Backend> GenDrAdc<B> {
     ///
     /// # Errors
     ///
-    /// [`Error::Option`] for an option out of range, [`Error::Shape`] for a tensor of another shape.
+    /// [`Error::Option`] for an option out of range, [`Error::Shape`] for a tensor of another shape, [`Error::Cancelled`].
     pub fn restore(&self, x: Tensor<B, 4>, options: &Upscale) -> Result<Tensor<B, 4>> {
+        self.restore_watched(x, options, options.watch(Stage::Restore).alone())
+    }
+
+    fn restore_watched(
+        &self,
+        x: Tensor<B, 4>,
+        options: &Upscale,
+        watch: Watch,
+    ) -> Result<Tensor<B, 4>> {
         let factor = self.model.config.vae.factor();
-        let unshuffle = |x| pixel_unshuffle(x, factor);
-        self.model.restore(x, options, unshuffle)
+        let unshuffle = |x, watch: Watch| {
+            watch.done()?;
+            Ok(pixel_unshuffle(x, factor))
+        };
+        self.model.restore(x, options, watch, unshuffle)
     }
 }

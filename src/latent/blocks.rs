@@ -4,6 +4,7 @@ use super::NORM_EPSILON;
 use super::attention::SpatialAttention;
 use super::config::VaeConfig;
 use crate::backend::Backend;
+use crate::progress::{Parts, Watch, Watched};
 use crate::unet::conv::{Convolution, conv3x3};
 use crate::unet::resnet::ResnetBlock;
 use crate::unet::sample::Upsample;
@@ -21,10 +22,16 @@ fn resnets<B: Backend>(
         .collect()
 }
 
-fn forward_all<B: Backend>(resnets: &[ResnetBlock<B>], x: Tensor<B, 4>) -> Tensor<B, 4> {
-    resnets
-        .iter()
-        .fold(x, |x, resnet| resnet.forward_timeless(x))
+fn forward_all<B: Backend>(
+    resnets: &[ResnetBlock<B>],
+    mut x: Tensor<B, 4>,
+    parts: &mut Parts,
+) -> Watched<Tensor<B, 4>> {
+    for resnet in resnets {
+        x = resnet.forward_timeless(x);
+        parts.done()?;
+    }
+    Ok(x)
 }
 
 /// 3x3 convolution of stride 2 whose zeros lie to the right and below only (diffusers' `Downsample2D` with a padding
@@ -82,10 +89,14 @@ impl<B: Backend> EncoderBlock<B> {
     ///
     /// - input: `[N, C_in, H, W]`
     /// - output: `[N, C, floor(H / 2), floor(W / 2)]`, or `[N, C, H, W]` from the deepest stage
-    pub(super) fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
-        let x = forward_all(&self.resnets, x);
-        let downsamplers = self.downsamplers.iter();
-        downsamplers.fold(x, |x, downsampler| downsampler.forward(x))
+    pub(super) fn forward(&self, x: Tensor<B, 4>, watch: Watch) -> Watched<Tensor<B, 4>> {
+        let mut parts = watch.parts(self.resnets.len() + self.downsamplers.len());
+        let mut x = forward_all(&self.resnets, x, &mut parts)?;
+        for downsampler in &self.downsamplers {
+            x = downsampler.forward(x);
+            parts.done()?;
+        }
+        Ok(x)
     }
 }
 
@@ -108,10 +119,15 @@ impl<B: Backend> VaeMidBlock<B> {
     /// # Shapes
     ///
     /// - input and output: `[N, C, H, W]`
-    pub(super) fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+    pub(super) fn forward(&self, x: Tensor<B, 4>, watch: Watch) -> Watched<Tensor<B, 4>> {
+        let mut parts = watch.parts(3);
         let x = self.before_attention(x);
+        parts.done()?;
         let x = self.attentions[0].forward(x);
-        self.resnets[1].forward_timeless(x)
+        parts.done()?;
+        let x = self.resnets[1].forward_timeless(x);
+        parts.done()?;
+        Ok(x)
     }
 
     pub(super) fn before_attention(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
@@ -141,10 +157,14 @@ impl<B: Backend> DecoderBlock<B> {
     ///
     /// - input: `[N, C_in, H, W]`
     /// - output: `[N, C, 2 * H, 2 * W]`, or `[N, C, H, W]` from the widest stage
-    pub(super) fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+    pub(super) fn forward(&self, x: Tensor<B, 4>, watch: Watch) -> Watched<Tensor<B, 4>> {
+        let mut parts = watch.parts(self.resnets.len() + self.upsamplers.len());
         let [_, _, h, w] = x.dims();
-        let x = forward_all(&self.resnets, x);
-        let upsamplers = self.upsamplers.iter();
-        upsamplers.fold(x, |x, upsampler| upsampler.forward(x, [2 * h, 2 * w]))
+        let mut x = forward_all(&self.resnets, x, &mut parts)?;
+        for upsampler in &self.upsamplers {
+            x = upsampler.forward(x, [2 * h, 2 * w]);
+            parts.done()?;
+        }
+        Ok(x)
     }
 }

@@ -10,6 +10,7 @@ use crate::guidance::{Padding, prompts};
 use crate::onestep::{OneStep, Prediction};
 use crate::options::Upscale;
 use crate::padding::{Edge, crop, pad, wrapped};
+use crate::progress::{Watch, Watched};
 use crate::prompted::PromptedUNet;
 use crate::tiling::{Tiling, in_tiles};
 use crate::unet::UNetConfig;
@@ -165,12 +166,13 @@ impl<B: Backend> LatentModel<B> {
     ///
     /// # Errors
     ///
-    /// [`Error::Option`] for an option out of range, [`Error::Shape`] for a tensor of another shape.
+    /// [`Error::Option`] for an option out of range, [`Error::Shape`] for a tensor of another shape, [`Error::Cancelled`].
     pub(super) fn restore(
         &self,
         x: Tensor<B, 4>,
         options: &Upscale,
-        enter: impl Fn(Tensor<B, 4>) -> Tensor<B, 4>,
+        watch: Watch,
+        enter: impl Fn(Tensor<B, 4>, Watch) -> Watched<Tensor<B, 4>>,
     ) -> Result<Tensor<B, 4>> {
         let factor = self.config.vae.factor();
         options.validate(factor)?;
@@ -178,22 +180,28 @@ impl<B: Backend> LatentModel<B> {
         let guidance = options.guidance.unwrap_or(self.config.guidance);
         let ensemble = options.ensemble.as_ref().unwrap_or(&self.config.ensemble);
         let share = 1.0 / ensemble.len() as f64;
-        let pass = |x: Tensor<B, 4>, padding: Padding, edge: Edge| {
+        let pass = |x: Tensor<B, 4>, padding: Padding, edge: Edge, watch: Watch| {
+            // Into the latent, the step, out of it.
+            let mut parts = watch.parts(3);
             let [_, _, h, w] = x.dims();
             // Without a padding, whole cells are left as they are: there are no seams of cells to move.
             let padded = [h + padding.top, w + padding.left].map(|n| n.next_multiple_of(factor));
-            let z = enter(pad(x, padding, edge, padded));
-            let x0 = blend(prompts(guidance), |prompt| {
-                let prediction = self.unet.predict(z.clone(), prompt);
-                self.config.onestep.x0(z.clone(), prediction)
-            });
-            crop(self.decoder.to_picture(x0, self.tiling), padding, [h, w])
+            let z = enter(pad(x, padding, edge, padded), parts.part())?;
+            let x0 = blend(prompts(guidance), parts.part(), |prompt, watch| {
+                let prediction = self.unet.predict(z.clone(), prompt, watch)?;
+                Ok(self.config.onestep.x0(z.clone(), prediction))
+            })?;
+            let decoder = &self.decoder;
+            let picture = decoder.to_picture_watched(x0, self.tiling, parts.part())?;
+            Ok(crop(picture, padding, [h, w]))
         };
         Ok(wrapped(x, options.edge, factor, |x, edge| {
-            in_tiles(x, options.tiling, factor, edge, |x| {
+            in_tiles(x, options.tiling, factor, edge, watch, |x, watch| {
                 let paddings = ensemble.iter().map(|&padding| (padding, share));
-                blend(paddings, |padding| pass(x.clone(), padding, edge))
+                blend(paddings, watch, |padding, watch| {
+                    pass(x.clone(), padding, edge, watch)
+                })
             })
-        }))
+        })?)
     }
 }

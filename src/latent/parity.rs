@@ -2,6 +2,7 @@
 
 use super::{Vae, VaeConfig};
 use crate::golden::{B, Golden, fixtures};
+use crate::progress::unwatched;
 use crate::tiling::{Tiling, Units, tiled};
 use crate::unet::conv::{Convolution, conv3x3};
 use burn::tensor::module::interpolate;
@@ -51,7 +52,7 @@ fn intermediates_of_the_encoder() {
     let mut x = encoder.conv_in.forward(golden.tensor("small.image"));
     check("conv_in", &x);
     for (i, block) in encoder.down_blocks.iter().enumerate() {
-        x = block.forward(x);
+        x = unwatched(|watch| block.forward(x, watch));
         check(&format!("down_blocks.{i}"), &x);
     }
     let mid = &encoder.mid_block;
@@ -60,7 +61,7 @@ fn intermediates_of_the_encoder() {
     let keys = attention.to_k.forward(attention.tokens(before.clone()));
     golden.check("small.encoder.mid_block.attentions.0.to_k", keys, 2e-5);
     check("mid_block.attentions.0", &attention.forward(before));
-    x = mid.forward(x);
+    x = unwatched(|watch| mid.forward(x, watch));
     check("mid_block", &x);
     check("conv_norm_out", &encoder.conv_norm_out.forward(x.clone()));
     let x = encoder
@@ -87,10 +88,10 @@ fn intermediates_of_the_decoder() {
     let keys = attention.to_k.forward(attention.tokens(before.clone()));
     golden.check("small.decoder.mid_block.attentions.0.to_k", keys, 2e-5);
     check("mid_block.attentions.0", &attention.forward(before));
-    x = mid.forward(x);
+    x = unwatched(|watch| mid.forward(x, watch));
     check("mid_block", &x);
     for (i, block) in decoder.up_blocks.iter().enumerate() {
-        x = block.forward(x);
+        x = unwatched(|watch| block.forward(x, watch));
         check(&format!("up_blocks.{i}"), &x);
     }
     check("conv_norm_out", &decoder.conv_norm_out.forward(x));
@@ -127,7 +128,12 @@ fn tiles_of_a_local_map_make_up_the_whole() {
     let whole = local(&conv, x.clone());
     for (side, overlap) in [(8, 4), (12, 7), (16, 4), (29, 8)] {
         let tiling = Tiling::new(side, overlap).unwrap();
-        let tiles = tiled(x.clone(), Some(tiling), units, |tile| local(&conv, tile));
+        let tiles = unwatched(|watch| {
+            tiled(x.clone(), Some(tiling), units, watch, |tile, watch| {
+                watch.done()?;
+                Ok(local(&conv, tile))
+            })
+        });
         let error = largest(tiles - whole.clone());
         // The outermost of 16 pixels or more has a weight of sin^2(pi / 2 / 32) = 0.0024.
         assert!(error < 0.003 * largest(whole.clone()), "{side}: {error}");

@@ -11,6 +11,7 @@ use crate::backend::Backend;
 use crate::config::PICTURE_CHANNELS;
 use crate::error::Result;
 use crate::precision::computed_in;
+use crate::progress::{Watch, Watched, unwatched};
 use crate::tiling::{Tiling, Units, tiled};
 use crate::unet::conv::{Convolution, conv1x1, conv3x3};
 use crate::unet::norm::GroupNorm;
@@ -115,11 +116,23 @@ impl<B: Backend> VaeEncoder<B> {
     /// - picture: `[N, 3, H, W]`, -1 to 1, sides from the config's factor `f` up
     /// - output: `[N, latent_channels, floor(H / f), floor(W / f)]`
     pub fn encode(&self, picture: Tensor<B, 4>, tiling: Option<Tiling>) -> Gaussian<B> {
+        unwatched(|watch| self.encode_watched(picture, tiling, watch))
+    }
+
+    fn encode_watched(
+        &self,
+        picture: Tensor<B, 4>,
+        tiling: Option<Tiling>,
+        watch: Watch,
+    ) -> Watched<Gaussian<B>> {
         let units = Units {
             input: self.factor,
             output: 1,
         };
-        Gaussian::from_moments(tiled(picture, tiling, units, |tile| self.moments(tile)))
+        let moments = tiled(picture, tiling, units, watch, |x, watch| {
+            self.moments(x, watch)
+        })?;
+        Ok(Gaussian::from_moments(moments))
     }
 
     /// The latent that a UNet works on: the [mode](Gaussian::mode), shifted and scaled.
@@ -128,17 +141,28 @@ impl<B: Backend> VaeEncoder<B> {
     ///
     /// Those of [`encode`](Self::encode).
     pub fn to_latent(&self, picture: Tensor<B, 4>, tiling: Option<Tiling>) -> Tensor<B, 4> {
-        (self.encode(picture, tiling).mode() - self.shift_factor) * self.scaling_factor
+        unwatched(|watch| self.to_latent_watched(picture, tiling, watch))
+    }
+
+    /// [`to_latent`](Self::to_latent), which may be cancelled after each layer.
+    pub(super) fn to_latent_watched(
+        &self,
+        picture: Tensor<B, 4>,
+        tiling: Option<Tiling>,
+        watch: Watch,
+    ) -> Watched<Tensor<B, 4>> {
+        let latent = self.encode_watched(picture, tiling, watch)?.mode();
+        Ok((latent - self.shift_factor) * self.scaling_factor)
     }
 
     /// `[N, 3, H, W]` -> `[N, 2 * latent_channels, h, w]`
-    pub(super) fn moments(&self, picture: Tensor<B, 4>) -> Tensor<B, 4> {
+    pub(super) fn moments(&self, picture: Tensor<B, 4>, watch: Watch) -> Watched<Tensor<B, 4>> {
         computed_in(self.encoder.conv_in.dtype(), picture, |picture| {
-            let x = self.encoder.forward(picture);
-            match &self.quant_conv {
+            let x = self.encoder.forward(picture, watch)?;
+            Ok(match &self.quant_conv {
                 Some(conv) => conv.forward(x),
                 None => x,
-            }
+            })
         })
     }
 }
@@ -156,18 +180,27 @@ impl<B: Backend> VaeDecoder<B> {
     /// - latent: `[N, latent_channels, h, w]`
     /// - output: `[N, 3, f * h, f * w]` with the config's factor `f`, about -1 to 1
     pub fn decode(&self, latent: Tensor<B, 4>, tiling: Option<Tiling>) -> Tensor<B, 4> {
+        unwatched(|watch| self.decode_watched(latent, tiling, watch))
+    }
+
+    fn decode_watched(
+        &self,
+        latent: Tensor<B, 4>,
+        tiling: Option<Tiling>,
+        watch: Watch,
+    ) -> Watched<Tensor<B, 4>> {
         let units = Units {
             input: 1,
             output: self.factor,
         };
-        let decode = |z| {
-            self.decoder.forward(match &self.post_quant_conv {
-                Some(conv) => conv.forward(z),
-                None => z,
+        tiled(latent, tiling, units, watch, |tile, watch| {
+            computed_in(self.decoder.conv_in.dtype(), tile, |z| {
+                let z = match &self.post_quant_conv {
+                    Some(conv) => conv.forward(z),
+                    None => z,
+                };
+                self.decoder.forward(z, watch)
             })
-        };
-        tiled(latent, tiling, units, |tile| {
-            computed_in(self.decoder.conv_in.dtype(), tile, decode)
         })
     }
 
@@ -177,7 +210,18 @@ impl<B: Backend> VaeDecoder<B> {
     ///
     /// Those of [`decode`](Self::decode).
     pub fn to_picture(&self, latent: Tensor<B, 4>, tiling: Option<Tiling>) -> Tensor<B, 4> {
-        self.decode(latent / self.scaling_factor + self.shift_factor, tiling)
+        unwatched(|watch| self.to_picture_watched(latent, tiling, watch))
+    }
+
+    /// [`to_picture`](Self::to_picture), which may be cancelled after each layer.
+    pub(super) fn to_picture_watched(
+        &self,
+        latent: Tensor<B, 4>,
+        tiling: Option<Tiling>,
+        watch: Watch,
+    ) -> Watched<Tensor<B, 4>> {
+        let latent = latent / self.scaling_factor + self.shift_factor;
+        self.decode_watched(latent, tiling, watch)
     }
 }
 
@@ -205,11 +249,17 @@ impl<B: Backend> Encoder<B> {
         }
     }
 
-    fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
-        let x = self.conv_in.forward(x);
-        let x = self.down_blocks.iter().fold(x, |x, block| block.forward(x));
-        let x = self.mid_block.forward(x);
-        self.conv_out.forward(self.conv_norm_out.forward_silu(x))
+    fn forward(&self, x: Tensor<B, 4>, watch: Watch) -> Watched<Tensor<B, 4>> {
+        let mut parts = watch.parts(self.down_blocks.len() + 3);
+        let mut x = self.conv_in.forward(x);
+        parts.done()?;
+        for block in &self.down_blocks {
+            x = block.forward(x, parts.part())?;
+        }
+        let x = self.mid_block.forward(x, parts.part())?;
+        let x = self.conv_out.forward(self.conv_norm_out.forward_silu(x));
+        parts.done()?;
+        Ok(x)
     }
 }
 
@@ -238,9 +288,16 @@ impl<B: Backend> Decoder<B> {
         }
     }
 
-    fn forward(&self, z: Tensor<B, 4>) -> Tensor<B, 4> {
-        let x = self.mid_block.forward(self.conv_in.forward(z));
-        let x = self.up_blocks.iter().fold(x, |x, block| block.forward(x));
-        self.conv_out.forward(self.conv_norm_out.forward_silu(x))
+    fn forward(&self, z: Tensor<B, 4>, watch: Watch) -> Watched<Tensor<B, 4>> {
+        let mut parts = watch.parts(self.up_blocks.len() + 3);
+        let x = self.conv_in.forward(z);
+        parts.done()?;
+        let mut x = self.mid_block.forward(x, parts.part())?;
+        for block in &self.up_blocks {
+            x = block.forward(x, parts.part())?;
+        }
+        let x = self.conv_out.forward(self.conv_norm_out.forward_silu(x));
+        parts.done()?;
+        Ok(x)
     }
 }

@@ -43,9 +43,12 @@
 //! converted: the model sees the values as they are. A profile that cannot be read or is for another kind of colour (CMYK, which
 //! decoding turns into RGB) is ignored, with a [`Warning`].
 
+mod ahead;
 mod decode;
 mod encode;
 mod profile;
+
+pub use ahead::ReadAhead;
 
 use crate::error::{Error, Result};
 use crate::whole_file::write_whole;

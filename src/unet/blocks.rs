@@ -6,6 +6,7 @@ use super::resnet::ResnetBlock;
 use super::sample::{Downsample, Upsample};
 use super::transformer::Transformer;
 use crate::backend::Backend;
+use crate::progress::{Parts, Watch, Watched};
 use burn::module::Module;
 use burn::tensor::Tensor;
 
@@ -44,12 +45,15 @@ impl<B: Backend> BlockConditioning<B> {
         resnets: &[ResnetBlock<B>],
         attentions: &[Transformer<B>],
         x: Tensor<B, 4>,
-    ) -> Tensor<B, 4> {
-        let x = resnets[i].forward(x, self.biases[i].clone());
-        match attentions.get(i) {
-            Some(attention) => attention.forward(x, self.prompts[i].clone()),
-            None => x,
-        }
+        parts: &mut Parts,
+    ) -> Watched<Tensor<B, 4>> {
+        let x = resnets[i].forward_watched(x, self.biases[i].clone(), parts.part())?;
+        let Some(attention) = attentions.get(i) else {
+            return Ok(x);
+        };
+        let x = attention.forward(x, self.prompts[i].clone());
+        parts.done()?;
+        Ok(x)
     }
 }
 
@@ -126,16 +130,20 @@ impl<B: Backend> DownBlock<B> {
         mut x: Tensor<B, 4>,
         conditioning: &BlockConditioning<B>,
         skips: &mut Vec<Tensor<B, 4>>,
-    ) -> Tensor<B, 4> {
+        watch: Watch,
+    ) -> Watched<Tensor<B, 4>> {
+        let layers = self.resnets.len() + self.attentions.len() + self.downsamplers.len();
+        let mut parts = watch.parts(layers);
         for i in 0..self.resnets.len() {
-            x = conditioning.layer(i, &self.resnets, &self.attentions, x);
+            x = conditioning.layer(i, &self.resnets, &self.attentions, x, &mut parts)?;
             skips.push(x.clone());
         }
         for downsampler in &self.downsamplers {
             x = downsampler.forward(x);
             skips.push(x.clone());
+            parts.done()?;
         }
-        x
+        Ok(x)
     }
 }
 
@@ -163,9 +171,11 @@ impl<B: Backend> MidBlock<B> {
         &self,
         x: Tensor<B, 4>,
         conditioning: &BlockConditioning<B>,
-    ) -> Tensor<B, 4> {
-        let x = conditioning.layer(0, &self.resnets, &self.attentions, x);
-        conditioning.layer(1, &self.resnets, &self.attentions, x)
+        watch: Watch,
+    ) -> Watched<Tensor<B, 4>> {
+        let mut parts = watch.parts(self.resnets.len() + self.attentions.len());
+        let x = conditioning.layer(0, &self.resnets, &self.attentions, x, &mut parts)?;
+        conditioning.layer(1, &self.resnets, &self.attentions, x, &mut parts)
     }
 }
 
@@ -203,17 +213,21 @@ impl<B: Backend> UpBlock<B> {
         mut x: Tensor<B, 4>,
         conditioning: &BlockConditioning<B>,
         skips: &mut Vec<Tensor<B, 4>>,
-    ) -> Tensor<B, 4> {
+        watch: Watch,
+    ) -> Watched<Tensor<B, 4>> {
+        let layers = self.resnets.len() + self.attentions.len() + self.upsamplers.len();
+        let mut parts = watch.parts(layers);
         for i in 0..self.resnets.len() {
             let skip = skips.pop().expect("the way down left a skip a layer");
             x = B::concatenate(x, skip);
-            x = conditioning.layer(i, &self.resnets, &self.attentions, x);
+            x = conditioning.layer(i, &self.resnets, &self.attentions, x, &mut parts)?;
         }
         for upsampler in &self.upsamplers {
             let next = skips.last().expect("a wider stage's skips are left");
             let [_, _, h, w] = next.dims();
             x = upsampler.forward(x, [h, w]);
+            parts.done()?;
         }
-        x
+        Ok(x)
     }
 }

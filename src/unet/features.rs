@@ -2,6 +2,7 @@
 
 use super::{Conditioning, UNet};
 use crate::backend::Backend;
+use crate::progress::unwatched;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
@@ -33,14 +34,16 @@ impl<B: Backend> UNet<B> {
         let blocks = self.down_blocks.iter().zip(&conditioning.down_blocks);
         for (stage, (block, conditioning)) in blocks.enumerate() {
             let mut skips = Vec::new();
-            x = block.forward(x, conditioning, &mut skips);
+            x = unwatched(|watch| block.forward(x, conditioning, &mut skips, watch));
             if places.contains(&Feature::Down(stage)) {
                 let layers = block.resnets.len();
                 features.push(skips.swap_remove(layers - 1));
             }
         }
         if places.contains(&Feature::Middle) {
-            features.push(self.mid_block.forward(x, &conditioning.mid_block));
+            let middle =
+                unwatched(|watch| self.mid_block.forward(x, &conditioning.mid_block, watch));
+            features.push(middle);
         }
         features
     }

@@ -32,6 +32,7 @@ pub use operations::Operation;
 use crate::backend::Backend;
 use crate::error::Result;
 use crate::precision::{computed_in, narrow};
+use crate::progress::{Parts, Watch, Watched, unwatched};
 use crate::weights::parameter_count;
 use blocks::{BlockConditioning, DownBlock, MidBlock, UpBlock};
 use burn::module::Module;
@@ -133,31 +134,63 @@ impl<B: Backend> UNet<B> {
     /// - sample: `[N, in_channels, H, W]`, any `H` and `W` from 1
     /// - output: `[N, out_channels, H, W]`
     pub fn forward(&self, sample: Tensor<B, 4>, conditioning: &Conditioning<B>) -> Tensor<B, 4> {
+        unwatched(|watch| self.forward_watched(sample, conditioning, watch))
+    }
+
+    /// [`forward`](Self::forward), which may be cancelled after each layer.
+    pub(crate) fn forward_watched(
+        &self,
+        sample: Tensor<B, 4>,
+        conditioning: &Conditioning<B>,
+        watch: Watch,
+    ) -> Watched<Tensor<B, 4>> {
+        let mut parts = self.parts(watch);
         computed_in(self.conv_in.dtype(), sample, |sample| {
-            self.conv_out.forward(self.hidden(sample, conditioning))
+            let x = self.hidden_watched(sample, conditioning, &mut parts)?;
+            let x = self.conv_out.forward(x);
+            parts.done()?;
+            Ok(x)
         })
     }
 
     /// What the last convolution reads, `[N, widest, H, W]`.
+    #[cfg(feature = "train")]
     pub(crate) fn hidden(
         &self,
         sample: Tensor<B, 4>,
         conditioning: &Conditioning<B>,
     ) -> Tensor<B, 4> {
+        unwatched(|watch| self.hidden_watched(sample, conditioning, &mut self.parts(watch)))
+    }
+
+    /// A part for each end, each block of the way down and up, and the middle.
+    fn parts<'a>(&self, watch: Watch<'a>) -> Parts<'a> {
+        watch.parts(self.down_blocks.len() + self.up_blocks.len() + 3)
+    }
+
+    fn hidden_watched(
+        &self,
+        sample: Tensor<B, 4>,
+        conditioning: &Conditioning<B>,
+        parts: &mut Parts,
+    ) -> Watched<Tensor<B, 4>> {
         // 1. In.
         let mut x = self.conv_in.forward(sample);
+        parts.done()?;
         // 2. Down: each layer and downsampler leaves a skip.
         let mut skips = vec![x.clone()];
         for (block, conditioning) in self.down_blocks.iter().zip(&conditioning.down_blocks) {
-            x = block.forward(x, conditioning, &mut skips);
+            x = block.forward(x, conditioning, &mut skips, parts.part())?;
         }
         // 3. Middle.
-        x = self.mid_block.forward(x, &conditioning.mid_block);
+        x = self
+            .mid_block
+            .forward(x, &conditioning.mid_block, parts.part())?;
         // 4. Up: each layer takes the last skip left.
         for (block, conditioning) in self.up_blocks.iter().zip(&conditioning.up_blocks) {
-            x = block.forward(x, conditioning, &mut skips);
+            x = block.forward(x, conditioning, &mut skips, parts.part())?;
         }
         // 5. Out, but for the convolution.
-        self.conv_norm_out.forward_silu(x)
+        Ok(self.conv_norm_out.forward_silu(x))
     }
 }

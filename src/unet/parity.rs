@@ -4,6 +4,7 @@ use super::embed::sinusoid;
 use super::{Conditioning, UNet};
 use crate::backend::Backend;
 use crate::golden::{B, Golden, fixtures};
+use crate::progress::unwatched;
 use burn::tensor::Tensor;
 use burn::tensor::activation::silu;
 use burn::tensor::module::conv2d;
@@ -80,13 +81,13 @@ fn intermediates() {
     golden.check("main.conv_in", x.clone(), 2e-5);
     let mut skips = vec![x.clone()];
     for (i, block) in unet.down_blocks.iter().enumerate() {
-        x = block.forward(x, &conditioning.down_blocks[i], &mut skips);
+        x = unwatched(|w| block.forward(x, &conditioning.down_blocks[i], &mut skips, w));
         golden.check(&format!("main.down_blocks.{i}"), x.clone(), 2e-5);
     }
-    x = unet.mid_block.forward(x, &conditioning.mid_block);
+    x = unwatched(|w| unet.mid_block.forward(x, &conditioning.mid_block, w));
     golden.check("main.mid_block", x.clone(), 2e-5);
     for (i, block) in unet.up_blocks.iter().enumerate() {
-        x = block.forward(x, &conditioning.up_blocks[i], &mut skips);
+        x = unwatched(|w| block.forward(x, &conditioning.up_blocks[i], &mut skips, w));
         golden.check(&format!("main.up_blocks.{i}"), x.clone(), 2e-5);
     }
     assert!(skips.is_empty());

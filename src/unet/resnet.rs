@@ -3,6 +3,7 @@
 use super::conv::{Convolution, conv1x1, conv3x3};
 use super::norm::GroupNorm;
 use crate::backend::Backend;
+use crate::progress::{Watch, Watched, unwatched};
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Tensor, activation::silu};
@@ -71,13 +72,31 @@ impl<B: Backend> ResnetBlock<B> {
     /// - bias: `[C]`, from [`fold_time`](Self::fold_time)
     /// - output: `[N, C, H, W]`
     pub fn forward(&self, x: Tensor<B, 4>, bias: Tensor<B, 1>) -> Tensor<B, 4> {
+        unwatched(|watch| self.forward_watched(x, bias, watch))
+    }
+
+    /// [`forward`](Self::forward), which may be cancelled between the convolutions: at the widest stage they are the longest
+    /// that a UNet takes.
+    pub(crate) fn forward_watched(
+        &self,
+        x: Tensor<B, 4>,
+        bias: Tensor<B, 1>,
+        watch: Watch,
+    ) -> Watched<Tensor<B, 4>> {
+        let mut parts = watch.parts(2);
         let h = self.norm1.forward_silu(x.clone());
+        watch.check()?;
         let h = self.conv1.forward_biased(h, bias);
+        parts.done()?;
         let h = self.norm2.forward_silu(h);
+        watch.check()?;
         let h = self.conv2.forward(h);
-        match &self.conv_shortcut {
+        watch.check()?;
+        let x = match &self.conv_shortcut {
             Some(shortcut) => shortcut.forward(x) + h,
             None => x + h,
-        }
+        };
+        parts.done()?;
+        Ok(x)
     }
 }

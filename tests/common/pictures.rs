@@ -20,6 +20,7 @@ pub fn picture<B: Backend>(height: usize, width: usize) -> Tensor<B, 4> {
     )
 }
 
+#[allow(dead_code, reason = "not every test file compares results")]
 pub fn largest_difference<B: Backend>(a: Tensor<B, 4>, b: Tensor<B, 4>) -> f32 {
     (a - b).abs().max().into_scalar().elem()
 }

@@ -4,6 +4,7 @@ use crate::backend::Backend;
 use crate::error::Result;
 use crate::guidance::Prompt;
 use crate::latent::LatentConfig;
+use crate::progress::unwatched;
 use crate::prompted::PromptedUNet;
 use crate::train::student::Student;
 use burn::tensor::Tensor;
@@ -29,7 +30,7 @@ impl<B: Backend> Frozen<B> {
 
     /// The latent that it gives for its input `z`.
     pub(super) fn latent(&self, z: Tensor<B, 4>, prompt: Prompt) -> Tensor<B, 4> {
-        let prediction = self.unet.predict(z.clone(), prompt);
+        let prediction = unwatched(|watch| self.unet.predict(z.clone(), prompt, watch));
         self.config.onestep.x0(z, prediction)
     }
 }

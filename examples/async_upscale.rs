@@ -1,0 +1,72 @@
+//! Upscales from an async program: on tokio's threads for blocking work, with progress through a channel, and cancelled by a
+//! time limit or Ctrl-C.
+//!
+//! ```sh
+//! cargo run --release --example async_upscale -- assets/sample.jpg large.png 30
+//! ```
+
+use gendr_pix::picture::Picture;
+use gendr_pix::{Cancel, Error, GenDrPix, Upscale, backend};
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::spawn_blocking;
+
+type Model = GenDrPix<backend::Default>;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [input, output, seconds] = &arguments[..] else {
+        return Err("usage: async_upscale INPUT OUTPUT SECONDS".into());
+    };
+    let limit = Duration::from_secs_f64(seconds.parse()?);
+    let model = spawn_blocking(|| Model::pretrained(&Default::default())).await??;
+    let result = upscale(Arc::new(model), input.into(), output.into(), limit).await;
+    Ok(result?)
+}
+
+/// Enlarges a file, or gives [`Error::Cancelled`] at the time limit or Ctrl-C.
+async fn upscale(
+    model: Arc<Model>,
+    input: PathBuf,
+    output: PathBuf,
+    limit: Duration,
+) -> Result<(), Error> {
+    let cancel = Cancel::new();
+    // A channel that holds the latest value only: the work never waits for whoever shows it.
+    let (told, mut progress) = watch::channel(0.0);
+    let options = Upscale::new()
+        .cancel(cancel.clone())
+        .on_progress(move |progress| {
+            // Whoever shows it may be gone.
+            let _ = told.send(progress.fraction);
+        });
+    let for_saving = cancel.clone();
+    let mut work = spawn_blocking(move || {
+        let picture = Picture::open(input)?;
+        let large = picture.map(|image| model.upscale_with(image, &options))?;
+        drop(options);
+        match for_saving.is_cancelled() {
+            true => Err(Error::Cancelled),
+            false => large.save(output).map(drop),
+        }
+    });
+    let mut timeout = pin!(tokio::time::sleep(limit));
+    let mut stopped = false;
+    let result = loop {
+        tokio::select! {
+            result = &mut work => break result,
+            Ok(()) = progress.changed() => {
+                eprintln!("{:3.0} %", 100.0 * *progress.borrow_and_update());
+            }
+            // The work is told to stop, and then awaited: it cannot be dropped halfway.
+            () = &mut timeout, if !stopped => { cancel.cancel(); stopped = true; }
+            _ = tokio::signal::ctrl_c(), if !stopped => { cancel.cancel(); stopped = true; }
+        }
+    };
+    // A panic of the work goes on here.
+    result.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+}

@@ -1,0 +1,151 @@
+//! Decoding the next picture while this one is worked on.
+
+use std::panic::resume_unwind;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::{JoinHandle, spawn};
+
+/// The same items as those of another iterator, made on a thread of their own, one ahead of what is asked for. So while a
+/// picture is enlarged the next is decoded, and no more than that one waits in memory.
+///
+/// The thread starts with the first item asked for. When this is dropped early, nothing is waited for: the thread ends after
+/// the item that it is at.
+///
+/// ```no_run
+/// # #[cfg(all(feature = "flex", feature = "pretrained"))]
+/// # fn main() -> gendr_pix::Result<()> {
+/// use gendr_pix::{GenDrPix, backend, picture::{Picture, ReadAhead}};
+///
+/// let model = GenDrPix::<backend::Default>::pretrained(&Default::default())?;
+/// let names = ["a.jpg", "b.png"].into_iter();
+/// for (name, picture) in ReadAhead::new(names.map(|name| (name, Picture::open(name)))) {
+///     let large = picture?.map(|image| model.upscale(image))?;
+///     large.save(format!("large/{name}"))?;
+/// }
+/// # Ok(())
+/// # }
+/// # #[cfg(not(all(feature = "flex", feature = "pretrained")))]
+/// # fn main() {}
+/// ```
+pub struct ReadAhead<I: Iterator>(State<I>);
+
+enum State<I: Iterator> {
+    Idle(I),
+    Running {
+        items: Receiver<I::Item>,
+        thread: JoinHandle<()>,
+    },
+    Ended,
+}
+
+impl<I> ReadAhead<I>
+where
+    I: Iterator<Item: Send> + Send + 'static,
+{
+    /// The items of `items`; nothing happens before the first is asked for.
+    pub fn new(items: impl IntoIterator<IntoIter = I>) -> Self {
+        Self(State::Idle(items.into_iter()))
+    }
+}
+
+impl<I> Iterator for ReadAhead<I>
+where
+    I: Iterator<Item: Send> + Send + 'static,
+{
+    type Item = I::Item;
+
+    /// # Panics
+    ///
+    /// When the other iterator has panicked, or the system gives no thread.
+    fn next(&mut self) -> Option<I::Item> {
+        let (items, thread) = match std::mem::replace(&mut self.0, State::Ended) {
+            State::Idle(source) => start(source),
+            State::Running { items, thread } => (items, thread),
+            State::Ended => return None,
+        };
+        match items.recv() {
+            Ok(item) => {
+                self.0 = State::Running { items, thread };
+                Some(item)
+            }
+            // The thread is at its end, one way or the other.
+            Err(_) => match thread.join() {
+                Ok(()) => None,
+                Err(panic) => resume_unwind(panic),
+            },
+        }
+    }
+}
+
+fn start<I>(source: I) -> (Receiver<I::Item>, JoinHandle<()>)
+where
+    I: Iterator<Item: Send> + Send + 'static,
+{
+    // Nothing waits between the two: what the thread holds already is the one ahead.
+    let (sender, items) = sync_channel(0);
+    let thread = spawn(move || {
+        for item in source {
+            if sender.send(item).is_err() {
+                return; // Nobody asks any more.
+            }
+        }
+    });
+    (items, thread)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+    use std::thread::sleep;
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn items_come_in_order_and_end() {
+        let mut items = ReadAhead::new(0..5);
+        assert!(items.by_ref().eq(0..5));
+        assert_eq!(items.next(), None);
+        assert_eq!(ReadAhead::new(Vec::<u8>::new()).next(), None);
+    }
+
+    /// Counts the items that are made.
+    fn counted() -> (Arc<AtomicUsize>, impl Iterator<Item = usize> + Send) {
+        let made = Arc::new(AtomicUsize::new(0));
+        let count = made.clone();
+        (made, (0..100).map(move |_| count.fetch_add(1, SeqCst)))
+    }
+
+    fn wait_for(made: &AtomicUsize, count: usize) {
+        let start = Instant::now();
+        while made.load(SeqCst) < count {
+            assert!(start.elapsed() < Duration::from_secs(20));
+            sleep(Duration::from_millis(1));
+        }
+    }
+
+    #[test]
+    fn one_is_made_ahead() {
+        let (made, items) = counted();
+        let mut items = ReadAhead::new(items);
+        sleep(Duration::from_millis(20));
+        assert_eq!(made.load(SeqCst), 0);
+        assert_eq!(items.next(), Some(0));
+        wait_for(&made, 2);
+        sleep(Duration::from_millis(20));
+        assert_eq!(made.load(SeqCst), 2);
+        drop(items);
+        sleep(Duration::from_millis(20));
+        assert_eq!(made.load(SeqCst), 2);
+        // The thread has let go of the source, so it is gone.
+        assert_eq!(Arc::strong_count(&made), 1);
+    }
+
+    #[test]
+    fn a_panic_is_passed_on() {
+        let mut items = ReadAhead::new([4, 0].map(|n: i32| n).into_iter().map(|n| 8 / n));
+        assert_eq!(items.next(), Some(2));
+        assert!(catch_unwind(AssertUnwindSafe(|| items.next())).is_err());
+        assert_eq!(items.next(), None);
+    }
+}
