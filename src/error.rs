@@ -71,6 +71,12 @@ pub enum Error {
     )]
     NonFiniteOutput,
 
+    /// The model made a picture of one colour from one that is not.
+    #[error(
+        "the model's output is of one colour, the picture is not: the backend computes wrongly, or its precision is too low for the weights"
+    )]
+    ConstantOutput,
+
     /// A picture file claims more than the limits allow.
     #[error("{}: {reason}", path.display())]
     InputTooLarge {

@@ -146,8 +146,8 @@ impl<B: Backend> GenDrPix<B> {
     /// # Errors
     ///
     /// [`Error::Option`] for an option out of range, [`Error::EmptyPicture`], [`Error::NonFinitePicture`],
-    /// [`Error::OutputTooLarge`], and [`Error::NonFiniteOutput`] when the backend's precision is too low for the
-    /// weights.
+    /// [`Error::OutputTooLarge`], and [`Error::NonFiniteOutput`] or [`Error::ConstantOutput`] when the backend's precision
+    /// is too low for the weights.
     pub fn upscale_with(&self, picture: &DynamicImage, options: &Upscale) -> Result<DynamicImage> {
         options.validate(self.config.factor)?;
         enlarge(picture, options, &self.device, |x| self.restore(x, options))
