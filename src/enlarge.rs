@@ -133,12 +133,9 @@ mod tests {
             0 => Rgb([100; 3]),
             _ => Rgb([100 + contrast; 3]),
         });
-        enlarge::<Flex>(
-            &picture.into(),
-            &Upscale::new(),
-            &Default::default(),
-            |x| Ok(x.zeros_like() + value),
-        )
+        enlarge::<Flex>(&picture.into(), &Upscale::new(), &Default::default(), |x| {
+            Ok(x.zeros_like() + value)
+        })
     }
 
     #[test]

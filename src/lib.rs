@@ -94,4 +94,5 @@ pub use padding::Edge;
 pub use pipeline::GenDrPix;
 pub use target::Target;
 pub use tiling::Tiling;
+pub use unet::Attention;
 pub use weights::{Storage, Weights};

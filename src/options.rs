@@ -6,6 +6,7 @@ use crate::guidance::Padding;
 use crate::padding::Edge;
 use crate::target::{Enlargement, Target};
 use crate::tiling::Tiling;
+use crate::unet::Attention;
 
 /// Options of [`GenDrPix::upscale_with`](crate::GenDrPix::upscale_with).
 ///
@@ -27,6 +28,7 @@ pub struct Upscale {
     pub(crate) fidelity: f64,
     pub(crate) color_fix: ColorFix,
     pub(crate) tiling: Option<Tiling>,
+    pub(crate) attention: Attention,
     pub(crate) max_output_pixels: u64,
 }
 
@@ -40,6 +42,7 @@ impl Default for Upscale {
             fidelity: 1.0,
             color_fix: ColorFix::default(),
             tiling: None,
+            attention: Attention::default(),
             max_output_pixels: 1 << 27,
         }
     }
@@ -110,6 +113,14 @@ impl Upscale {
         self
     }
 
+    /// How far the UNet's self-attention sees. [`Attention::Window`], of 64 tokens as a rule, takes most of the work out of
+    /// large pictures, and changes the result by what far parts of a picture tell each other. Default:
+    /// [`Attention::Global`].
+    pub fn attention(mut self, attention: Attention) -> Self {
+        self.attention = attention;
+        self
+    }
+
     /// Most pixels of the output; more is an error before any work starts. Default: 2^27, 134 megapixels.
     pub fn max_output_pixels(mut self, pixels: u64) -> Self {
         self.max_output_pixels = pixels;
@@ -122,6 +133,9 @@ impl Upscale {
         self.target.validate()?;
         if !(0.0..=1.0).contains(&self.fidelity) {
             return fail("fidelity", format!("{} is not from 0 to 1", self.fidelity));
+        }
+        if self.attention == Attention::Window(0) {
+            return fail("attention", "a window of no tokens".into());
         }
         if let Some(guidance) = self.guidance
             && !(guidance.is_finite() && guidance >= 0.0)

@@ -12,6 +12,7 @@ use crate::padding::{Edge, crop, one_cell_more, pad, wrapped};
 use crate::prompted::{PromptedUNet, random_weights};
 use crate::shuffle::{pixel_shuffle, pixel_unshuffle};
 use crate::tiling::in_tiles;
+use crate::unet::Attention;
 use crate::weights::{self, Source, Storage, Weights};
 use burn::tensor::Tensor;
 use image::DynamicImage;
@@ -173,18 +174,20 @@ impl<B: Backend> GenDrPix<B> {
         Ok(wrapped(x, options.edge, factor, |x, edge| {
             in_tiles(x, options.tiling, factor, edge, |x| {
                 let weighted = passes.iter().map(|&pass| (pass, pass.weight));
-                blend(weighted, |pass| self.pass(x.clone(), pass, edge))
+                blend(weighted, |pass| {
+                    self.pass(x.clone(), pass, edge, options.attention)
+                })
             })
         }))
     }
 
     /// One pass, the paper's `G(pad(x), c)` cropped back.
-    fn pass(&self, x: Tensor<B, 4>, pass: Pass, edge: Edge) -> Tensor<B, 4> {
+    fn pass(&self, x: Tensor<B, 4>, pass: Pass, edge: Edge, attention: Attention) -> Tensor<B, 4> {
         let factor = self.config.factor;
         let [_, _, h, w] = x.dims();
         let padded = [h, w].map(|n| one_cell_more(n, factor));
         let z = pixel_unshuffle(pad(x, pass.padding, edge, padded), factor);
-        let prediction = self.unet.predict(z.clone(), pass.prompt);
+        let prediction = self.unet.predict(z.clone(), pass.prompt, attention);
         let x0 = self.config.onestep.x0(z, prediction);
         crop(pixel_shuffle(x0, factor), pass.padding, [h, w])
     }

@@ -3,7 +3,7 @@
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::guidance::Prompt;
-use crate::unet::{Conditioning, UNetConfig};
+use crate::unet::{Attention, Conditioning, UNetConfig};
 use crate::weights::Weights;
 use burn::tensor::{Distribution, Tensor};
 
@@ -53,12 +53,18 @@ impl<B: Backend> PromptedUNet<B> {
     ///
     /// - z: `[N, in_channels, H, W]`
     /// - output: `[N, out_channels, H, W]`
-    pub(crate) fn predict(&self, z: Tensor<B, 4>, prompt: Prompt) -> Tensor<B, 4> {
+    pub(crate) fn predict(
+        &self,
+        z: Tensor<B, 4>,
+        prompt: Prompt,
+        attention: Attention,
+    ) -> Tensor<B, 4> {
         let conditioning = match prompt {
             Prompt::Positive => &self.positive,
             Prompt::Negative => &self.negative,
         };
-        self.weights.unet.forward(z, conditioning)
+        let unet = &self.weights.unet;
+        unet.forward_attending(z, conditioning, attention)
     }
 }
 

@@ -184,7 +184,7 @@ impl<B: Backend> LatentModel<B> {
             let padded = [h + padding.top, w + padding.left].map(|n| n.next_multiple_of(factor));
             let z = enter(pad(x, padding, edge, padded));
             let x0 = blend(prompts(guidance), |prompt| {
-                let prediction = self.unet.predict(z.clone(), prompt);
+                let prediction = self.unet.predict(z.clone(), prompt, options.attention);
                 self.config.onestep.x0(z.clone(), prediction)
             });
             crop(self.decoder.to_picture(x0, self.tiling), padding, [h, w])

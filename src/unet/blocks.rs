@@ -5,9 +5,13 @@ use super::config::UNetConfig;
 use super::resnet::ResnetBlock;
 use super::sample::{Downsample, Upsample};
 use super::transformer::Transformer;
+use super::window::{Attention, Reach};
 use crate::backend::Backend;
 use burn::module::Module;
 use burn::tensor::Tensor;
+
+/// Layers before the middle's one transformer, as far as its windows go: they are shifted.
+pub(super) const MIDDLE: usize = 1;
 
 /// What a fixed timestep and one prompt leave to a block: see [`Conditioning`](super::Conditioning).
 #[derive(Clone, Debug)]
@@ -37,17 +41,22 @@ impl<B: Backend> BlockConditioning<B> {
         }
     }
 
-    /// Layer `i`: the ResNet block, then its transformer if the block has any.
+    /// Layer `i`: the ResNet block, then its transformer if the block has any. `before`: layers of the same stage that have
+    /// run.
     fn layer(
         &self,
         i: usize,
         resnets: &[ResnetBlock<B>],
         attentions: &[Transformer<B>],
         x: Tensor<B, 4>,
+        attention: Attention,
+        before: usize,
     ) -> Tensor<B, 4> {
+        let layer = before + i;
+        let reach = Reach { attention, layer };
         let x = resnets[i].forward(x, self.biases[i].clone());
         match attentions.get(i) {
-            Some(attention) => attention.forward(x, self.prompts[i].clone()),
+            Some(transformer) => transformer.forward(x, self.prompts[i].clone(), reach),
             None => x,
         }
     }
@@ -125,10 +134,11 @@ impl<B: Backend> DownBlock<B> {
         &self,
         mut x: Tensor<B, 4>,
         conditioning: &BlockConditioning<B>,
+        attention: Attention,
         skips: &mut Vec<Tensor<B, 4>>,
     ) -> Tensor<B, 4> {
         for i in 0..self.resnets.len() {
-            x = conditioning.layer(i, &self.resnets, &self.attentions, x);
+            x = conditioning.layer(i, &self.resnets, &self.attentions, x, attention, 0);
             skips.push(x.clone());
         }
         for downsampler in &self.downsamplers {
@@ -163,9 +173,11 @@ impl<B: Backend> MidBlock<B> {
         &self,
         x: Tensor<B, 4>,
         conditioning: &BlockConditioning<B>,
+        attention: Attention,
     ) -> Tensor<B, 4> {
-        let x = conditioning.layer(0, &self.resnets, &self.attentions, x);
-        conditioning.layer(1, &self.resnets, &self.attentions, x)
+        let (resnets, attentions) = (&self.resnets, &self.attentions);
+        let x = conditioning.layer(0, resnets, attentions, x, attention, MIDDLE);
+        conditioning.layer(1, resnets, attentions, x, attention, MIDDLE)
     }
 }
 
@@ -202,12 +214,15 @@ impl<B: Backend> UpBlock<B> {
         &self,
         mut x: Tensor<B, 4>,
         conditioning: &BlockConditioning<B>,
+        attention: Attention,
         skips: &mut Vec<Tensor<B, 4>>,
     ) -> Tensor<B, 4> {
+        // The way down had one layer less.
+        let before = self.resnets.len() - 1;
         for i in 0..self.resnets.len() {
             let skip = skips.pop().expect("the way down left a skip a layer");
             x = Tensor::cat(vec![x, skip], 1);
-            x = conditioning.layer(i, &self.resnets, &self.attentions, x);
+            x = conditioning.layer(i, &self.resnets, &self.attentions, x, attention, before);
         }
         for upsampler in &self.upsamplers {
             let next = skips.last().expect("a wider stage's skips are left");

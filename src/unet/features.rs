@@ -1,6 +1,6 @@
 //! What a UNet sees in a sample, stage by stage: the frozen part of the discriminators.
 
-use super::{Conditioning, UNet};
+use super::{Attention, Conditioning, UNet};
 use crate::backend::Backend;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
@@ -33,14 +33,15 @@ impl<B: Backend> UNet<B> {
         let blocks = self.down_blocks.iter().zip(&conditioning.down_blocks);
         for (stage, (block, conditioning)) in blocks.enumerate() {
             let mut skips = Vec::new();
-            x = block.forward(x, conditioning, &mut skips);
+            x = block.forward(x, conditioning, Attention::Global, &mut skips);
             if places.contains(&Feature::Down(stage)) {
                 let layers = block.resnets.len();
                 features.push(skips.swap_remove(layers - 1));
             }
         }
         if places.contains(&Feature::Middle) {
-            features.push(self.mid_block.forward(x, &conditioning.mid_block));
+            let middle = &conditioning.mid_block;
+            features.push(self.mid_block.forward(x, middle, Attention::Global));
         }
         features
     }

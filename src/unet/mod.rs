@@ -22,12 +22,14 @@ mod parity;
 pub(crate) mod resnet;
 pub(crate) mod sample;
 mod transformer;
+mod window;
 
 pub use config::UNetConfig;
 #[cfg(feature = "train")]
 pub use features::Feature;
 pub use macs::Macs;
 pub use operations::Operation;
+pub use window::Attention;
 
 use crate::backend::Backend;
 use crate::error::Result;
@@ -133,8 +135,19 @@ impl<B: Backend> UNet<B> {
     /// - sample: `[N, in_channels, H, W]`, any `H` and `W` from 1
     /// - output: `[N, out_channels, H, W]`
     pub fn forward(&self, sample: Tensor<B, 4>, conditioning: &Conditioning<B>) -> Tensor<B, 4> {
+        self.forward_attending(sample, conditioning, Attention::Global)
+    }
+
+    /// [`forward`](Self::forward) with another self-attention.
+    pub fn forward_attending(
+        &self,
+        sample: Tensor<B, 4>,
+        conditioning: &Conditioning<B>,
+        attention: Attention,
+    ) -> Tensor<B, 4> {
         computed_in(self.conv_in.dtype(), sample, |sample| {
-            self.conv_out.forward(self.hidden(sample, conditioning))
+            let hidden = self.hidden(sample, conditioning, attention);
+            self.conv_out.forward(hidden)
         })
     }
 
@@ -143,19 +156,22 @@ impl<B: Backend> UNet<B> {
         &self,
         sample: Tensor<B, 4>,
         conditioning: &Conditioning<B>,
+        attention: Attention,
     ) -> Tensor<B, 4> {
         // 1. In.
         let mut x = self.conv_in.forward(sample);
         // 2. Down: each layer and downsampler leaves a skip.
         let mut skips = vec![x.clone()];
         for (block, conditioning) in self.down_blocks.iter().zip(&conditioning.down_blocks) {
-            x = block.forward(x, conditioning, &mut skips);
+            x = block.forward(x, conditioning, attention, &mut skips);
         }
         // 3. Middle.
-        x = self.mid_block.forward(x, &conditioning.mid_block);
+        x = self
+            .mid_block
+            .forward(x, &conditioning.mid_block, attention);
         // 4. Up: each layer takes the last skip left.
         for (block, conditioning) in self.up_blocks.iter().zip(&conditioning.up_blocks) {
-            x = block.forward(x, conditioning, &mut skips);
+            x = block.forward(x, conditioning, attention, &mut skips);
         }
         // 5. Out, but for the convolution.
         self.conv_norm_out.forward_silu(x)

@@ -6,6 +6,7 @@ use crate::guidance::Prompt;
 use crate::latent::LatentConfig;
 use crate::prompted::PromptedUNet;
 use crate::train::student::Student;
+use crate::unet::Attention;
 use burn::tensor::Tensor;
 
 /// What one stage made, as the next one's teacher.
@@ -29,7 +30,7 @@ impl<B: Backend> Frozen<B> {
 
     /// The latent that it gives for its input `z`.
     pub(super) fn latent(&self, z: Tensor<B, 4>, prompt: Prompt) -> Tensor<B, 4> {
-        let prediction = self.unet.predict(z.clone(), prompt);
+        let prediction = self.unet.predict(z.clone(), prompt, Attention::Global);
         self.config.onestep.x0(z, prediction)
     }
 }
