@@ -36,6 +36,17 @@ pub enum Error {
         limit: u64,
     },
 
+    /// The enlargement does not fit the memory budget of the options, nor do its tiles.
+    #[error(
+        "the enlargement needs {needed} bytes of memory at least, over the budget of {budget}: raise `memory_budget` or lower the scale"
+    )]
+    OverBudget {
+        /// Bytes that the smallest tiles need, or those that were asked for.
+        needed: u64,
+        /// Bytes allowed.
+        budget: u64,
+    },
+
     /// An option's value cannot be used.
     #[error("option `{option}`: {reason}")]
     Option {

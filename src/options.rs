@@ -29,6 +29,7 @@ pub struct Upscale {
     pub(crate) color_fix: ColorFix,
     pub(crate) tiling: Option<Tiling>,
     pub(crate) attention: Attention,
+    pub(crate) memory_budget: Option<u64>,
     pub(crate) max_output_pixels: u64,
 }
 
@@ -43,6 +44,7 @@ impl Default for Upscale {
             color_fix: ColorFix::default(),
             tiling: None,
             attention: Attention::default(),
+            memory_budget: None,
             max_output_pixels: 1 << 27,
         }
     }
@@ -110,6 +112,14 @@ impl Upscale {
     /// little, but everywhere. Default: the whole picture at once.
     pub fn tiling(mut self, tiling: Tiling) -> Self {
         self.tiling = Some(tiling);
+        self
+    }
+
+    /// Most bytes that the enlargement may hold, weights included, by its [`Plan`](crate::Plan): the whole picture at once
+    /// if that fits, else the largest tiles that do; an error before any work starts if none does. With
+    /// [`tiling`](Self::tiling), those tiles or an error. Default: no budget.
+    pub fn memory_budget(mut self, bytes: u64) -> Self {
+        self.memory_budget = Some(bytes);
         self
     }
 

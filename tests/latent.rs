@@ -361,3 +361,16 @@ fn an_output_of_one_colour_is_an_error() {
         assert!(matches!(output, Err(Error::ConstantOutput)), "{output:?}");
     }
 }
+
+#[test]
+fn a_memory_budget_is_refused() {
+    let options = Upscale::new().memory_budget(1 << 40);
+    for (name, _, enlarge) in MODELS {
+        let error = enlarge(&gradient(4, 4), &options).unwrap_err();
+        let option = "memory_budget";
+        assert!(
+            matches!(error, Error::Option { option: found, .. } if found == option),
+            "{name}"
+        );
+    }
+}

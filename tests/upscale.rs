@@ -10,7 +10,7 @@ use burn::tensor::{Int, Tensor};
 use gendr_pix::backend::Flex;
 use gendr_pix::unet::UNetConfig;
 use gendr_pix::{
-    Attention, ColorFix, Edge, GenDrPix, GenDrPixConfig, Padding, Target, Tiling, Upscale,
+    Attention, ColorFix, Edge, Error, GenDrPix, GenDrPixConfig, Padding, Target, Tiling, Upscale,
 };
 use image::{DynamicImage, GenericImageView, Rgb, RgbImage};
 use pictures::{gradient, largest_difference, picture};
@@ -433,4 +433,43 @@ fn windows_leave_no_seams() {
             assert!(step <= 1.0, "{name}: a step of {step} levels");
         }
     }
+}
+
+#[test]
+fn a_budget_is_kept_by_tiles_or_refused() {
+    let plan = |options: &Upscale| model().plan(300, 200, options);
+    let whole = plan(&Upscale::new()).unwrap();
+    assert_eq!((whole.width, whole.height), (1200, 800));
+    assert_eq!((whole.passes, whole.tiles, whole.tiling), (4, 1, None));
+    let tight = |budget| Upscale::new().memory_budget(budget);
+    assert_eq!(plan(&tight(whole.peak_bytes)).unwrap(), whole);
+
+    let budget = whole.peak_bytes * 17 / 20;
+    let tiled = plan(&tight(budget)).unwrap();
+    assert!(tiled.tiles > 1 && tiled.peak_bytes <= budget, "{tiled:?}");
+    // The plan's own tiles, given by hand, are the same plan and within the budget; the whole picture's are not.
+    let by_hand = tight(budget).tiling(tiled.tiling.unwrap());
+    assert_eq!(plan(&by_hand).unwrap(), tiled);
+    let large = tight(budget).tiling(Tiling::new(150, 8).unwrap());
+    assert!(matches!(plan(&large), Err(Error::OverBudget { .. })));
+
+    let Err(Error::OverBudget { needed, budget }) = plan(&tight(1000)) else {
+        panic!("a thousand bytes are not enough");
+    };
+    assert!(needed > budget && budget == 1000);
+    let error = model().upscale_with(&gradient(300, 200), &tight(1000));
+    assert!(matches!(error, Err(Error::OverBudget { .. })));
+}
+
+/// What runs is what was planned.
+#[test]
+fn a_budget_runs_in_the_planned_tiles() {
+    let picture = gradient(300, 200);
+    let whole = model().plan(300, 200, &Upscale::new()).unwrap();
+    let budget = Upscale::new().memory_budget(whole.peak_bytes * 17 / 20);
+    let plan = model().plan(300, 200, &budget).unwrap();
+    let tiles = Upscale::new().tiling(plan.tiling.unwrap());
+    let run = |options: &Upscale| model().upscale_with(&picture, options).unwrap();
+    assert_eq!(run(&budget), run(&tiles));
+    assert_ne!(run(&budget), run(&Upscale::new()));
 }

@@ -2,6 +2,7 @@
 
 use crate::backend::{Backend, GroupNormOptions};
 use crate::precision::{narrow, widen};
+use crate::unet::Operation;
 use burn::tensor::activation::{gelu, sigmoid};
 use burn::tensor::module::{self, attention, conv2d};
 use burn::tensor::ops::ConvOptions;
@@ -213,6 +214,32 @@ fn queries_within(bound: usize, bytes: usize) -> usize {
     }
 }
 
+/// Bytes that an operation holds beside inputs and output, of values of `element` bytes; norms compute in f32.
+pub(crate) fn workspace(operation: Operation, element: usize) -> u64 {
+    let bytes = match operation {
+        // What the convolution of burn does is up to the backend.
+        Operation::Convolution { .. } | Operation::Linear { .. } => 0,
+        // Heads apart, scores before and after the softmax, chunks before they are one.
+        Operation::Attention {
+            queries,
+            keys,
+            channels,
+            heads,
+        } => {
+            let scores = heads * keys * element;
+            let chunk = queries_within(SCORES, scores).min(queries);
+            2 * chunk * scores + 2 * (queries + keys) * channels * element
+        }
+        // In f32, centred, and a product of these.
+        Operation::GroupNorm { channels, size, .. } => {
+            3 * channels * size[0] * size[1] * size_of::<f32>()
+        }
+        Operation::TokenNorm { tokens, channels } => 3 * tokens * channels * size_of::<f32>(),
+        Operation::Geglu { tokens, channels } => 2 * tokens * channels * element,
+    };
+    bytes as u64
+}
+
 /// Attention to some queries at a time, whose scores are of at most `bound` bytes where one query's are.
 fn attention_within<B: Backend>(
     query: Tensor<B, 3>,
@@ -319,9 +346,8 @@ mod tests {
     fn whole([query, key, value]: [Tensor<Plain, 3>; 3]) -> Tensor<Plain, 3> {
         let size = query.dims()[2] / HEADS;
         let heads = (0..HEADS).map(|head| {
-            let part = |x: &Tensor<Plain, 3>| {
-                x.clone().narrow(2, head * size, size).expand([2, -1, -1])
-            };
+            let part =
+                |x: &Tensor<Plain, 3>| x.clone().narrow(2, head * size, size).expand([2, -1, -1]);
             let scores = part(&query).matmul(part(&key).swap_dims(1, 2)) / (size as f64).sqrt();
             softmax(scores, 2).matmul(part(&value))
         });

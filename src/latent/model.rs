@@ -174,6 +174,12 @@ impl<B: Backend> LatentModel<B> {
     ) -> Result<Tensor<B, 4>> {
         let factor = self.config.vae.factor();
         options.validate(factor)?;
+        if options.memory_budget.is_some() {
+            return Err(Error::Option {
+                option: "memory_budget",
+                reason: "models with a VAE have no memory plan: set `tiling`".into(),
+            });
+        }
         check_shape(&x)?;
         let guidance = options.guidance.unwrap_or(self.config.guidance);
         let ensemble = options.ensemble.as_ref().unwrap_or(&self.config.ensemble);

@@ -15,6 +15,7 @@ mod features;
 mod gradients;
 pub(crate) mod linear;
 mod macs;
+mod memory;
 pub(crate) mod norm;
 mod operations;
 #[cfg(all(test, feature = "flex"))]
@@ -28,6 +29,7 @@ pub use config::UNetConfig;
 #[cfg(feature = "train")]
 pub use features::Feature;
 pub use macs::Macs;
+pub(crate) use memory::{Ledger, PassMemory};
 pub use operations::Operation;
 pub use window::Attention;
 
