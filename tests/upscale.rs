@@ -429,7 +429,6 @@ fn windows_leave_no_seams() {
             let [before, behind] = [0, 1].map(|at| change.clone().narrow(axis, at, n - 1));
             // -1 to 1 are 255 levels.
             let step = largest_difference(before, behind) * 127.5;
-            println!("{name}: a step of {step} levels");
             assert!(step <= 1.0, "{name}: a step of {step} levels");
         }
     }
