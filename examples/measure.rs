@@ -1,13 +1,17 @@
 //! Seconds and peak memory of a model with random weights on the default CPU backend:
 //!
 //! `cargo run --release --example measure -- --model sd21 --size 512x512 --runs 3`
+//!
+//! Cost over size, at 0.25, 1, 4, 8 and 16 megapixels; add `--tile 512` or `--budget 600000000` for tiles:
+//!
+//! `cargo run --release --example measure -- --size 512x512,1024x1024,2048x2048,3840x2160,4096x4096`
 
 mod common;
 
 use clap::{Parser, ValueEnum};
-use common::{median_seconds, peak_memory, picture, size};
+use common::{forget_peak, median_seconds, memory, peak_memory, picture, size};
 use gendr_pix::backend::Default as B;
-use gendr_pix::{GenDrPix, GenDrPixConfig, Padding, Upscale};
+use gendr_pix::{Attention, GenDrPix, GenDrPixConfig, Padding, Tiling, Upscale};
 use std::error::Error;
 use std::time::Instant;
 
@@ -17,12 +21,21 @@ struct Args {
     /// Which model.
     #[arg(long, value_enum, default_value_t = Model::Nano)]
     model: Model,
-    /// Size of the output; the input is a quarter of it.
-    #[arg(long, default_value = "1920x1080", value_parser = size)]
-    size: (u32, u32),
+    /// Sizes of the output, one after the other, smallest first; the input is a quarter of it.
+    #[arg(long, default_value = "1920x1080", value_parser = size, value_delimiter = ',')]
+    size: Vec<(u32, u32)>,
     /// Guidance scale; 1 is a single pass.
     #[arg(long, default_value_t = 1.0)]
     guidance: f64,
+    /// Restore in tiles of this many pixels of the output a side.
+    #[arg(long)]
+    tile: Option<usize>,
+    /// Memory budget in bytes.
+    #[arg(long)]
+    budget: Option<u64>,
+    /// Let the attention see windows of this many tokens a side only.
+    #[arg(long)]
+    window: Option<usize>,
     /// Pictures, after one that is not counted.
     #[arg(long, default_value_t = 3)]
     runs: usize,
@@ -40,29 +53,56 @@ fn main() -> Result<(), Box<dyn Error>> {
         Model::Nano => (GenDrPixConfig::nano(), 4),
         Model::Sd21 => (GenDrPixConfig::sd21(), 77),
     };
+    let program = memory();
     let start = Instant::now();
     let model = GenDrPix::<B>::new(config, tokens, &Default::default())?;
-    let (width, height) = args.size;
-    let picture = picture(width / 4, height / 4);
-    let options = Upscale::new()
+    let mut options = Upscale::new()
         .guidance(args.guidance)
         .ensemble(vec![Padding::CENTRED]);
-    model.upscale_with(&picture, &options)?;
-    println!(
-        "first picture, weights drawn: {:.2} s",
-        start.elapsed().as_secs_f64()
-    );
-    let median = median_seconds(args.runs, || -> gendr_pix::Result<()> {
-        let start = Instant::now();
-        model.upscale_with(&picture, &options)?;
-        println!("pass: {:.3} s", start.elapsed().as_secs_f64());
-        Ok(())
-    })?;
-    if let Some(median) = median {
-        println!("median of {}: {median:.2} s", args.runs);
+    if let Some(cells) = args.tile.map(|pixels| pixels / 8) {
+        options = options.tiling(Tiling::new(cells, cells / 4)?);
     }
-    if let Some(peak) = peak_memory() {
-        println!("peak memory of the process: {:.2} GB", peak as f64 / 1e9);
+    if let Some(bytes) = args.budget {
+        options = options.memory_budget(bytes);
+    }
+    if let Some(side) = args.window {
+        options = options.attention(Attention::Window(side));
+    }
+    for (i, &(width, height)) in args.size.iter().enumerate() {
+        println!("{width}x{height}");
+        let picture = picture(width / 4, height / 4);
+        let plan = model.plan(picture.width(), picture.height(), &options)?;
+        model.upscale_with(&picture, &options)?;
+        if i == 0 {
+            println!(
+                "first picture, weights drawn: {:.2} s",
+                start.elapsed().as_secs_f64()
+            );
+        }
+        // Drawing the weights takes more than they do.
+        let drawn = peak_memory();
+        forget_peak();
+        let median = median_seconds(args.runs, || -> gendr_pix::Result<()> {
+            let start = Instant::now();
+            model.upscale_with(&picture, &options)?;
+            println!("pass: {:.3} s", start.elapsed().as_secs_f64());
+            Ok(())
+        })?;
+        if let Some(median) = median {
+            println!("median of {}: {median:.2} s", args.runs);
+        }
+        if let (Some(peak), Some(program)) = (peak_memory(), program) {
+            let whole = drawn.unwrap_or(0).max(peak);
+            println!("peak memory of the process: {:.2} GB", whole as f64 / 1e9);
+            let (found, planned) = ((peak - program) as f64, plan.peak_bytes as f64);
+            println!(
+                "above the program itself: {:.3} GB, planned {:.3} GB ({:+.1} %), {} tiles",
+                found / 1e9,
+                planned / 1e9,
+                100.0 * (planned / found - 1.0),
+                plan.tiles
+            );
+        }
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! The compute backends: burn's, under one roof, each behind the feature of its name.
 
 use crate::kernels::plain;
+use crate::unet::Operation;
 use burn::tensor::Tensor;
 
 /// A burn backend and the model's own operations on it.
@@ -199,6 +200,12 @@ pub trait Backend: burn::tensor::backend::Backend {
     /// Gradient of [`geglu`](Self::geglu) for its input, from the gradient of its output.
     fn geglu_backward(x: Tensor<Self, 3>, gradient: Tensor<Self, 3>) -> Tensor<Self, 3> {
         plain::geglu_backward(x, gradient)
+    }
+
+    /// Most bytes that an operation over one picture holds beside its inputs and its output: for
+    /// [`Plan`](crate::Plan).
+    fn workspace(operation: Operation) -> u64 {
+        plain::workspace(operation, size_of::<Self::FloatElem>())
     }
 }
 

@@ -19,7 +19,7 @@ use rayon::prelude::*;
 /// # Errors
 ///
 /// [`Error::EmptyPicture`], [`Error::NonFinitePicture`], [`Error::OutputTooLarge`], [`Error::NonFiniteOutput`],
-/// [`Error::Cancelled`], and those of `restore`.
+/// [`Error::ConstantOutput`], [`Error::Cancelled`], and those of `restore`.
 pub(crate) fn enlarge<B: Backend>(
     picture: &DynamicImage,
     options: &Upscale,
@@ -46,6 +46,10 @@ pub(crate) fn enlarge<B: Backend>(
         correcting.check()?;
         let restored = to_planes(restored)?;
         correcting.check()?;
+        // Before any correction, which would dress it up with the resize's colours.
+        if is_constant(&restored) && varies(&plain()) {
+            return Err(Error::ConstantOutput);
+        }
         // The plain resize is computed again where it is needed: kept, it would add to the model's peak of memory.
         rgb = correct(plain, restored, color_fix, fidelity, edge, correcting)?;
     }
@@ -100,6 +104,29 @@ pub(crate) fn blend<B: Backend, P>(
     Ok(sum.expect("weights that add up to one leave a pass"))
 }
 
+/// Whether the picture is of one colour, to half a level of 8 bits, once it is cut to 0..1.
+fn is_constant(planes: &Planes) -> bool {
+    (0..planes.channels).all(|channel| {
+        let plane = planes.plane(channel);
+        let first = plane[0].clamp(0.0, 1.0);
+        plane
+            .iter()
+            .all(|value| (value.clamp(0.0, 1.0) - first).abs() <= 0.5 / 255.0)
+    })
+}
+
+/// Whether a channel's standard deviation is over four levels of 8 bits: more than noise on a flat picture, which a model
+/// may well remove, or some specks.
+fn varies(planes: &Planes) -> bool {
+    (0..planes.channels).any(|channel| {
+        let plane = planes.plane(channel);
+        let mean = |values: &mut dyn Iterator<Item = f64>| values.sum::<f64>() / plane.len() as f64;
+        let centre = mean(&mut plane.iter().map(|&value| f64::from(value)));
+        let squares = &mut plane.iter().map(|&v| (f64::from(v) - centre).powi(2));
+        mean(squares).sqrt() > 4.0 / 255.0
+    })
+}
+
 /// Planes in 0..1 -> `[1, 3, H, W]` in -1..1.
 fn to_tensor<B: Backend>(mut planes: Planes, device: &B::Device) -> Tensor<B, 4> {
     let values = planes.data.par_iter_mut();
@@ -124,4 +151,45 @@ fn to_planes<B: Backend>(tensor: Tensor<B, 4>) -> Result<Planes> {
         return Err(Error::NonFiniteOutput);
     }
     Ok(Planes::new(channels, width, height, data))
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use crate::backend::Flex;
+    use image::{Rgb, RgbImage};
+
+    /// A checkerboard of `contrast` levels around grey, enlarged by a model whose output is `value` everywhere.
+    fn enlarged(contrast: u8, value: f32) -> Result<DynamicImage> {
+        let picture = RgbImage::from_fn(12, 10, |x, y| match (x / 3 + y / 3) % 2 {
+            0 => Rgb([100; 3]),
+            _ => Rgb([100 + contrast; 3]),
+        });
+        enlarge::<Flex>(
+            &picture.into(),
+            &Upscale::new(),
+            &Default::default(),
+            |x, _| Ok(x.zeros_like() + value),
+        )
+    }
+
+    #[test]
+    fn one_colour_from_many_is_an_error() {
+        // Black, grey, and beyond the range: saturated.
+        for value in [-1.0, 0.1, 1e4, -30.0] {
+            let error = enlarged(60, value).unwrap_err();
+            assert!(matches!(error, Error::ConstantOutput), "{error}");
+        }
+        for value in [f32::NAN, f32::INFINITY] {
+            let error = enlarged(60, value).unwrap_err();
+            assert!(matches!(error, Error::NonFiniteOutput), "{error}");
+        }
+    }
+
+    #[test]
+    fn flat_pictures_may_become_flat() {
+        for contrast in [0, 5] {
+            assert!(enlarged(contrast, 0.1).is_ok());
+        }
+    }
 }

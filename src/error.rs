@@ -36,6 +36,17 @@ pub enum Error {
         limit: u64,
     },
 
+    /// The enlargement does not fit the memory budget of the options, nor do its tiles.
+    #[error(
+        "the enlargement needs {needed} bytes of memory at least, over the budget of {budget}: raise `memory_budget` or lower the scale"
+    )]
+    OverBudget {
+        /// Bytes that the smallest tiles need, or those that were asked for.
+        needed: u64,
+        /// Bytes allowed.
+        budget: u64,
+    },
+
     /// An option's value cannot be used.
     #[error("option `{option}`: {reason}")]
     Option {
@@ -70,6 +81,12 @@ pub enum Error {
         "the model's output is not finite (NaN or infinity): the precision of this backend may be too low for the weights"
     )]
     NonFiniteOutput,
+
+    /// The model made a picture of one colour from one that is not.
+    #[error(
+        "the model's output is of one colour, the picture is not: the backend computes wrongly, or its precision is too low for the weights"
+    )]
+    ConstantOutput,
 
     /// A picture file claims more than the limits allow.
     #[error("{}: {reason}", path.display())]

@@ -7,6 +7,7 @@ use crate::padding::Edge;
 use crate::progress::{Cancel, Observer, Progress, Stage, Watch};
 use crate::target::{Enlargement, Target};
 use crate::tiling::Tiling;
+use crate::unet::Attention;
 
 /// Options of [`GenDrPix::upscale_with`](crate::GenDrPix::upscale_with).
 ///
@@ -28,9 +29,11 @@ pub struct Upscale {
     pub(crate) fidelity: f64,
     pub(crate) color_fix: ColorFix,
     pub(crate) tiling: Option<Tiling>,
+    pub(crate) attention: Attention,
+    pub(crate) memory_budget: Option<u64>,
     pub(crate) max_output_pixels: u64,
-    observer: Option<Observer>,
-    cancel: Option<Cancel>,
+    pub(crate) observer: Option<Observer>,
+    pub(crate) cancel: Option<Cancel>,
 }
 
 impl Default for Upscale {
@@ -43,6 +46,8 @@ impl Default for Upscale {
             fidelity: 1.0,
             color_fix: ColorFix::default(),
             tiling: None,
+            attention: Attention::default(),
+            memory_budget: None,
             max_output_pixels: 1 << 27,
             observer: None,
             cancel: None,
@@ -115,6 +120,22 @@ impl Upscale {
         self
     }
 
+    /// Most bytes that the enlargement may hold, weights included, by its [`Plan`](crate::Plan): the whole picture at once
+    /// if that fits, else the largest tiles that do; an error before any work starts if none does. With
+    /// [`tiling`](Self::tiling), those tiles or an error. Default: no budget.
+    pub fn memory_budget(mut self, bytes: u64) -> Self {
+        self.memory_budget = Some(bytes);
+        self
+    }
+
+    /// How far the UNet's self-attention sees. [`Attention::Window`], of 64 tokens as a rule, takes most of the work out of
+    /// large pictures, and changes the result by what far parts of a picture tell each other. Default:
+    /// [`Attention::Global`].
+    pub fn attention(mut self, attention: Attention) -> Self {
+        self.attention = attention;
+        self
+    }
+
     /// Most pixels of the output; more is an error before any work starts. Default: 2^27, 134 megapixels.
     pub fn max_output_pixels(mut self, pixels: u64) -> Self {
         self.max_output_pixels = pixels;
@@ -157,6 +178,9 @@ impl Upscale {
         self.target.validate()?;
         if !(0.0..=1.0).contains(&self.fidelity) {
             return fail("fidelity", format!("{} is not from 0 to 1", self.fidelity));
+        }
+        if self.attention == Attention::Window(0) {
+            return fail("attention", "a window of no tokens".into());
         }
         if let Some(guidance) = self.guidance
             && !(guidance.is_finite() && guidance >= 0.0)

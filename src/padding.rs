@@ -39,7 +39,7 @@ impl Edge {
 pub(crate) const NONE: Padding = Padding::new(0, 0);
 
 /// Cells of the other side that are seen beyond each edge with [`Edge::Wrap`].
-const WRAPPED_CELLS: usize = 8;
+pub(crate) const WRAPPED_CELLS: usize = 8;
 
 /// Side of a picture's side `n` in cells of `factor` pixels with one cell more, for a padding that moves the cells.
 pub(crate) fn one_cell_more(n: usize, factor: usize) -> usize {

@@ -4,7 +4,7 @@ use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::guidance::Prompt;
 use crate::progress::{Watch, Watched};
-use crate::unet::{Conditioning, UNetConfig};
+use crate::unet::{Attention, Conditioning, UNetConfig};
 use crate::weights::Weights;
 use burn::tensor::{Distribution, Tensor};
 
@@ -58,13 +58,15 @@ impl<B: Backend> PromptedUNet<B> {
         &self,
         z: Tensor<B, 4>,
         prompt: Prompt,
+        attention: Attention,
         watch: Watch,
     ) -> Watched<Tensor<B, 4>> {
         let conditioning = match prompt {
             Prompt::Positive => &self.positive,
             Prompt::Negative => &self.negative,
         };
-        self.weights.unet.forward_watched(z, conditioning, watch)
+        let unet = &self.weights.unet;
+        unet.forward_watched(z, conditioning, attention, watch)
     }
 }
 

@@ -49,8 +49,19 @@ impl Tiling {
     }
 
     /// Whether one tile holds a picture of `size`, in cells of `factor` pixels.
-    fn holds(self, size: [usize; 2], factor: usize) -> bool {
+    pub(crate) fn holds(self, size: [usize; 2], factor: usize) -> bool {
         size.iter().all(|n| n.div_ceil(factor) <= self.side)
+    }
+
+    /// Number of tiles of a picture of `size`, and the size of the largest, in pixels.
+    pub(crate) fn tiles(self, size: [usize; 2], factor: usize) -> (usize, [usize; 2]) {
+        let axes = size.map(|n| self.cut(n.div_ceil(factor)));
+        let longest = |tiles: &[Range<usize>]| tiles.iter().map(Range::len).max();
+        (
+            axes.iter().map(Vec::len).product(),
+            axes.each_ref()
+                .map(|tiles| longest(tiles).unwrap_or(0) * factor),
+        )
     }
 
     /// The tiles of an axis of `n` pixels: evenly spread, all of one length.

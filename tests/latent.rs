@@ -5,6 +5,7 @@
 #[path = "common/pictures.rs"]
 mod pictures;
 
+use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::Tensor;
 use gendr_pix::backend::Flex;
 use gendr_pix::latent::{GenDr, GenDrAdc, LatentConfig, VaeConfig};
@@ -330,4 +331,46 @@ fn configs_pass_through_json() {
 fn full_size_configs_are_valid() {
     LatentConfig::gendr_sd21().validate_gendr().unwrap();
     LatentConfig::adc_sd21().validate_adc().unwrap();
+}
+
+/// Weights of zero: as of a backend that computes nothing.
+struct Zero;
+
+impl ModuleMapper<B> for Zero {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+        param.map(|tensor| tensor.zeros_like())
+    }
+}
+
+#[test]
+fn an_output_of_one_colour_is_an_error() {
+    let device = Default::default();
+    let picture = gradient(12, 10);
+    let dead = |config: &LatentConfig| Weights {
+        unet: config.unet.init::<B>(&device).unwrap().map(&mut Zero),
+        positive: Tensor::zeros([1, config.unet.cross_attention_dim], &device),
+        negative: Tensor::zeros([1, config.unet.cross_attention_dim], &device),
+    };
+    let config = small(LatentConfig::gendr_nano());
+    let vae = config.vae.init(&device).unwrap().map(&mut Zero);
+    let gendr = GenDr::from_parts(config.clone(), dead(&config), vae, &device).unwrap();
+    let config = small(LatentConfig::adc_nano());
+    let decoder = config.vae.init_decoder(&device).unwrap().map(&mut Zero);
+    let adc = GenDrAdc::from_parts(config.clone(), dead(&config), decoder, &device).unwrap();
+    for output in [gendr.upscale(&picture), adc.upscale(&picture)] {
+        assert!(matches!(output, Err(Error::ConstantOutput)), "{output:?}");
+    }
+}
+
+#[test]
+fn a_memory_budget_is_refused() {
+    let options = Upscale::new().memory_budget(1 << 40);
+    for (name, _, enlarge) in MODELS {
+        let error = enlarge(&gradient(4, 4), &options).unwrap_err();
+        let option = "memory_budget";
+        assert!(
+            matches!(error, Error::Option { option: found, .. } if found == option),
+            "{name}"
+        );
+    }
 }

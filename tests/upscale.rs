@@ -5,9 +5,13 @@
 #[path = "common/pictures.rs"]
 mod pictures;
 
+#[cfg(feature = "pretrained")]
+use burn::tensor::{Int, Tensor};
 use gendr_pix::backend::Flex;
 use gendr_pix::unet::UNetConfig;
-use gendr_pix::{ColorFix, Edge, GenDrPix, GenDrPixConfig, Padding, Target, Tiling, Upscale};
+use gendr_pix::{
+    Attention, ColorFix, Edge, Error, GenDrPix, GenDrPixConfig, Padding, Target, Tiling, Upscale,
+};
 use image::{DynamicImage, GenericImageView, Rgb, RgbImage};
 use pictures::{gradient, largest_difference, picture};
 use proptest::prelude::*;
@@ -385,4 +389,86 @@ fn kernels_agree_with_plain_operations() {
     let error = norm(&mut fast.iter().zip(plain.iter()).map(|(a, b)| a - b));
     let relative = error / norm(&mut plain.iter().copied());
     assert!(relative < 1e-4, "{relative}");
+}
+
+/// A window that holds the deepest stage, 5x6 tokens with their padding, is the attention of all to all.
+#[test]
+fn a_window_of_the_whole_changes_nothing() {
+    let x = picture::<B>(72, 88);
+    let restore = |attention| {
+        let options = Upscale::new().attention(attention);
+        model().restore(x.clone(), &options).unwrap()
+    };
+    let global = restore(Attention::Global);
+    let whole = restore(Attention::Window(6));
+    assert_eq!(largest_difference(whole, global.clone()), 0.0);
+    assert!(largest_difference(restore(Attention::Window(3)), global) > 0.0);
+}
+
+/// Against attention of all to all, windows add no step between neighbouring pixels where a picture is smooth.
+#[cfg(feature = "pretrained")]
+#[test]
+fn windows_leave_no_seams() {
+    let device = Default::default();
+    let model = GenDrPix::<B>::pretrained(&device).unwrap();
+    let (h, w) = (384, 512); // 13x17 tokens with their padding: 3x3 windows, then 4x4
+    let across = |steps: usize| {
+        let ramp = Tensor::<B, 1, Int>::arange(0..steps as i64, &device).float();
+        ramp / steps as f64 * 1.6 - 0.8
+    };
+    let flat = Tensor::<B, 4>::zeros([1, 3, h, w], &device) + 0.3;
+    let horizontal = flat.zeros_like() + across(w).reshape([1, 1, 1, w]);
+    let vertical = flat.zeros_like() + across(h).reshape([1, 1, h, 1]);
+    for (name, x) in [("flat", flat), ("across", horizontal), ("down", vertical)] {
+        let restore = |attention| {
+            let one = Upscale::new().ensemble(vec![Padding::CENTRED]);
+            model.restore(x.clone(), &one.attention(attention)).unwrap()
+        };
+        let change = restore(Attention::Window(6)) - restore(Attention::Global);
+        for (axis, n) in [(2, h), (3, w)] {
+            let [before, behind] = [0, 1].map(|at| change.clone().narrow(axis, at, n - 1));
+            // -1 to 1 are 255 levels.
+            let step = largest_difference(before, behind) * 127.5;
+            assert!(step <= 1.0, "{name}: a step of {step} levels");
+        }
+    }
+}
+
+#[test]
+fn a_budget_is_kept_by_tiles_or_refused() {
+    let plan = |options: &Upscale| model().plan(300, 200, options);
+    let whole = plan(&Upscale::new()).unwrap();
+    assert_eq!((whole.width, whole.height), (1200, 800));
+    assert_eq!((whole.passes, whole.tiles, whole.tiling), (4, 1, None));
+    let tight = |budget| Upscale::new().memory_budget(budget);
+    assert_eq!(plan(&tight(whole.peak_bytes)).unwrap(), whole);
+
+    let budget = whole.peak_bytes * 17 / 20;
+    let tiled = plan(&tight(budget)).unwrap();
+    assert!(tiled.tiles > 1 && tiled.peak_bytes <= budget, "{tiled:?}");
+    // The plan's own tiles, given by hand, are the same plan and within the budget; the whole picture's are not.
+    let by_hand = tight(budget).tiling(tiled.tiling.unwrap());
+    assert_eq!(plan(&by_hand).unwrap(), tiled);
+    let large = tight(budget).tiling(Tiling::new(150, 8).unwrap());
+    assert!(matches!(plan(&large), Err(Error::OverBudget { .. })));
+
+    let Err(Error::OverBudget { needed, budget }) = plan(&tight(1000)) else {
+        panic!("a thousand bytes are not enough");
+    };
+    assert!(needed > budget && budget == 1000);
+    let error = model().upscale_with(&gradient(300, 200), &tight(1000));
+    assert!(matches!(error, Err(Error::OverBudget { .. })));
+}
+
+/// What runs is what was planned.
+#[test]
+fn a_budget_runs_in_the_planned_tiles() {
+    let picture = gradient(300, 200);
+    let whole = model().plan(300, 200, &Upscale::new()).unwrap();
+    let budget = Upscale::new().memory_budget(whole.peak_bytes * 17 / 20);
+    let plan = model().plan(300, 200, &budget).unwrap();
+    let tiles = Upscale::new().tiling(plan.tiling.unwrap());
+    let run = |options: &Upscale| model().upscale_with(&picture, options).unwrap();
+    assert_eq!(run(&budget), run(&tiles));
+    assert_ne!(run(&budget), run(&Upscale::new()));
 }

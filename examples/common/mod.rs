@@ -40,10 +40,25 @@ pub fn median_seconds<E>(
 /// The process's largest resident size in bytes, where the system tells (Linux).
 #[allow(dead_code, reason = "not every example measures whole pictures")]
 pub fn peak_memory() -> Option<u64> {
+    status("VmHWM:")
+}
+
+/// The process's resident size in bytes, where the system tells (Linux).
+#[allow(dead_code, reason = "not every example compares memory with a plan")]
+pub fn memory() -> Option<u64> {
+    status("VmRSS:")
+}
+
+/// Makes [`peak_memory`] the peak from now on, where the system can (Linux).
+#[allow(dead_code, reason = "not every example compares memory with a plan")]
+pub fn forget_peak() {
+    // Where it cannot, the peak is that of the process from its start.
+    let _ = std::fs::write("/proc/self/clear_refs", "5");
+}
+
+fn status(field: &str) -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
     let kibibytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
     Some(kibibytes * 1024)
 }

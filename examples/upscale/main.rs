@@ -32,7 +32,7 @@ use std::time::Instant;
 use clap::Parser;
 use gendr_pix::picture::{Picture, ReadAhead};
 use gendr_pix::{
-    Backend, Cancel, ColorFix, Edge, Error, GenDrPix, Target, Tiling, Upscale, backend,
+    Attention, Backend, Cancel, ColorFix, Edge, Error, GenDrPix, Target, Tiling, Upscale, backend,
 };
 use image::DynamicImage;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -81,6 +81,9 @@ struct Args {
     /// Weights file or folder, in place of the bundled weights.
     #[arg(long, value_name = "FILE_OR_FOLDER")]
     weights: Option<PathBuf>,
+    /// Let the attention see windows of at most this many tokens a side only (64, say), for large pictures.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    window: Option<u32>,
     /// Restore in tiles, for pictures that memory does not hold at once: their sides in pixels of the output (512, say;
     /// rounded down to a multiple of 8).
     #[arg(long, value_parser = tiling)]
@@ -285,6 +288,9 @@ fn options(args: &Args) -> Upscale {
     }
     if let Some(guidance) = args.guidance {
         options = options.guidance(guidance);
+    }
+    if let Some(side) = args.window {
+        options = options.attention(Attention::Window(side as usize));
     }
     if let Some(tiling) = args.tile {
         options = options.tiling(tiling);

@@ -2,6 +2,7 @@
 
 use crate::backend::{Backend, GroupNormOptions};
 use crate::precision::{narrow, widen};
+use crate::unet::Operation;
 use burn::tensor::activation::{gelu, sigmoid};
 use burn::tensor::module::{self, attention, conv2d};
 use burn::tensor::ops::ConvOptions;
@@ -217,17 +218,84 @@ pub(crate) fn multi_head_attention<B: Backend>(
     value: Tensor<B, 3>,
     heads: usize,
 ) -> Tensor<B, 3> {
+    attention_within(query, key, value, heads, SCORES)
+}
+
+/// Most bytes of an attention's scores at a time, of all heads and pictures together; burn's plain attention holds them
+/// twice, before and after the softmax. Not what a pass's peak goes by: the feed-forward beside an attention whose scores
+/// are as large as this for 128 queries (SD 2.1 at 3840x2160: 129,600 tokens, 5 heads) holds 1.3 GB.
+const SCORES: usize = 512 << 20;
+/// Chunks hold a multiple of this many queries where they can: burn's GPU kernels want 32, 64 or 128 to divide them.
+const QUERIES: usize = 128;
+
+/// Queries of a chunk, of which each has scores of `bytes`.
+fn queries_within(bound: usize, bytes: usize) -> usize {
+    match bound / bytes.max(1) {
+        0 => 1,
+        queries if queries < QUERIES => queries,
+        queries => queries / QUERIES * QUERIES,
+    }
+}
+
+/// Bytes that an operation holds beside inputs and output, of values of `element` bytes; norms compute in f32.
+pub(crate) fn workspace(operation: Operation, element: usize) -> u64 {
+    let bytes = match operation {
+        // What the convolution of burn does is up to the backend.
+        Operation::Convolution { .. } | Operation::Linear { .. } => 0,
+        // Heads apart, scores before and after the softmax, chunks before they are one.
+        Operation::Attention {
+            queries,
+            keys,
+            channels,
+            heads,
+        } => {
+            let scores = heads * keys * element;
+            let chunk = queries_within(SCORES, scores).min(queries);
+            2 * chunk * scores + 2 * (queries + keys) * channels * element
+        }
+        // In f32, centred, and a product of these.
+        Operation::GroupNorm { channels, size, .. } => {
+            3 * channels * size[0] * size[1] * size_of::<f32>()
+        }
+        Operation::TokenNorm { tokens, channels } => 3 * tokens * channels * size_of::<f32>(),
+        Operation::Geglu { tokens, channels } => 2 * tokens * channels * element,
+    };
+    bytes as u64
+}
+
+/// Attention to some queries at a time, whose scores are of at most `bound` bytes where one query's are.
+fn attention_within<B: Backend>(
+    query: Tensor<B, 3>,
+    key: Tensor<B, 3>,
+    value: Tensor<B, 3>,
+    heads: usize,
+    bound: usize,
+) -> Tensor<B, 3> {
     let shape @ [n, tokens, channels] = query.dims();
-    let split = |x: Tensor<B, 3>| split_heads(for_batch(x, n), heads);
-    // burn's GPU kernel is used only with the default scale and without bias: leave the options alone.
-    let output = attention(
-        split(query),
-        split(key),
-        split(value),
-        None,
-        None,
-        Default::default(),
+    let [query, key, value] = [query, key, value].map(|x| split_heads(for_batch(x, n), heads));
+    let keys = key.dims()[2];
+    let chunk = queries_within(bound, n * heads * keys * query.dtype().size());
+    tracing::debug!(
+        queries = tokens,
+        keys,
+        heads,
+        chunks = tokens.div_ceil(chunk),
+        "burn's attention"
     );
+    // burn's GPU kernel is used only with the default scale and without bias: leave the options alone.
+    let attend = |query| {
+        let (key, value) = (key.clone(), value.clone());
+        attention(query, key, value, None, None, Default::default())
+    };
+    let output = if tokens <= chunk {
+        attend(query)
+    } else {
+        let chunks = (0..tokens).step_by(chunk).map(|start| {
+            let queries = chunk.min(tokens - start);
+            attend(query.clone().narrow(2, start, queries))
+        });
+        Tensor::cat(chunks.collect(), 2)
+    };
     debug_assert_eq!(output.dims(), [n, heads, tokens, channels / heads]);
     output.swap_dims(1, 2).reshape(shape)
 }
@@ -287,4 +355,135 @@ pub(crate) fn geglu_backward<B: Backend>(x: Tensor<B, 3>, gradient: Tensor<B, 3>
 fn channels<B: Backend>(tensor: Tensor<B, 1>) -> Tensor<B, 4> {
     let [c] = tensor.dims();
     widen(tensor).reshape([1, c, 1, 1])
+}
+
+#[cfg(all(test, feature = "flex", feature = "ndarray", feature = "train"))]
+mod tests {
+    use super::*;
+    use crate::backend::{Flex, NdArray};
+    use crate::finite_difference::{Plain, Tracked, random, values};
+    use burn::tensor::activation::softmax;
+    use std::sync::{Arc, Mutex};
+    use tracing::field::{Field, Visit};
+    use tracing::{Event, Metadata, Subscriber, span};
+
+    const HEADS: usize = 2;
+    /// Bounds that leave 1, 3, and all of 10 queries to a chunk: each has 2 pictures' and 2 heads' scores of 7 keys in f64.
+    const BOUNDS: [usize; 4] = [0, 2 * 2 * 7 * 8, 3 * 2 * 2 * 7 * 8 + 5, 1 << 20];
+
+    fn inputs() -> [Tensor<Plain, 3>; 3] {
+        [([2, 10, 6], 1), ([1, 7, 6], 2), ([1, 7, 6], 3)].map(|(shape, seed)| random(shape, seed))
+    }
+
+    /// The formula, all scores at once.
+    fn whole([query, key, value]: [Tensor<Plain, 3>; 3]) -> Tensor<Plain, 3> {
+        let size = query.dims()[2] / HEADS;
+        let heads = (0..HEADS).map(|head| {
+            let part =
+                |x: &Tensor<Plain, 3>| x.clone().narrow(2, head * size, size).expand([2, -1, -1]);
+            let scores = part(&query).matmul(part(&key).swap_dims(1, 2)) / (size as f64).sqrt();
+            softmax(scores, 2).matmul(part(&value))
+        });
+        Tensor::cat(heads.collect(), 2)
+    }
+
+    #[test]
+    fn chunks_make_the_whole() {
+        let expected = values(whole(inputs()));
+        for bound in BOUNDS {
+            let [query, key, value] = inputs();
+            let found = values(attention_within(query, key, value, HEADS, bound));
+            for (found, expected) in found.iter().zip(&expected) {
+                assert!((found - expected).abs() < 1e-12, "{bound}");
+            }
+        }
+    }
+
+    #[test]
+    fn chunks_agree_with_the_kernel() {
+        let data = inputs().map(|x| x.into_data().convert::<f32>());
+        let [query, key, value] = data
+            .clone()
+            .map(|x| Tensor::from_data(x, &Default::default()));
+        let expected = Flex::multi_head_attention(query, key, value, HEADS).into_data();
+        for bound in BOUNDS {
+            let [query, key, value] = data
+                .clone()
+                .map(|x| Tensor::<NdArray, 3>::from_data(x, &Default::default()));
+            let found = attention_within(query, key, value, HEADS, bound).into_data();
+            found.assert_approx_eq::<f32>(&expected, burn::tensor::Tolerance::absolute(1e-5));
+        }
+    }
+
+    #[test]
+    fn chunks_have_the_gradients_of_the_whole() {
+        let gradients = |bound| {
+            let inputs = inputs().map(|x| Tensor::<Tracked, 3>::from_inner(x).require_grad());
+            let [query, key, value] = inputs.clone();
+            let output = attention_within(query, key, value, HEADS, bound);
+            let gradients = output.clone().powi_scalar(3).sum().backward();
+            inputs.map(|x| values(x.grad(&gradients).unwrap()))
+        };
+        let expected = gradients(usize::MAX);
+        for bound in BOUNDS {
+            for (found, expected) in gradients(bound).iter().zip(&expected) {
+                let pairs = found.iter().zip(expected);
+                assert!(pairs.into_iter().all(|(a, b)| (a - b).abs() < 1e-12));
+            }
+        }
+    }
+
+    #[test]
+    fn scores_stay_under_the_bound() {
+        for keys in [1, 77, 4_096, 129_600, 518_400] {
+            for heads in [1, 5, 20] {
+                let bytes = heads * keys * size_of::<f32>();
+                let queries = queries_within(SCORES, bytes);
+                assert!(queries * bytes <= SCORES && queries > 0);
+                assert!(queries < QUERIES || queries.is_multiple_of(QUERIES));
+            }
+        }
+        assert_eq!(queries_within(SCORES, 5 * 129_600 * 4), 128);
+    }
+
+    /// Notes the chunks that events tell of.
+    #[derive(Clone, Default)]
+    struct Notes(Arc<Mutex<Vec<u64>>>);
+
+    impl Visit for Notes {
+        fn record_u64(&mut self, field: &Field, value: u64) {
+            if field.name() == "chunks" {
+                self.0.lock().unwrap().push(value);
+            }
+        }
+        fn record_debug(&mut self, _: &Field, _: &dyn std::fmt::Debug) {}
+    }
+
+    impl Subscriber for Notes {
+        fn enabled(&self, _: &Metadata<'_>) -> bool {
+            true
+        }
+        fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+            span::Id::from_u64(1)
+        }
+        fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+        fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+        fn event(&self, event: &Event<'_>) {
+            event.record(&mut self.clone());
+        }
+        fn enter(&self, _: &span::Id) {}
+        fn exit(&self, _: &span::Id) {}
+    }
+
+    #[test]
+    fn the_way_taken_is_told() {
+        let notes = Notes::default();
+        tracing::subscriber::with_default(notes.clone(), || {
+            for bound in BOUNDS {
+                let [query, key, value] = inputs();
+                attention_within(query, key, value, HEADS, bound);
+            }
+        });
+        assert_eq!(*notes.0.lock().unwrap(), [10, 10, 4, 1]);
+    }
 }

@@ -176,6 +176,12 @@ impl<B: Backend> LatentModel<B> {
     ) -> Result<Tensor<B, 4>> {
         let factor = self.config.vae.factor();
         options.validate(factor)?;
+        if options.memory_budget.is_some() {
+            return Err(Error::Option {
+                option: "memory_budget",
+                reason: "models with a VAE have no memory plan: set `tiling`".into(),
+            });
+        }
         check_shape(&x)?;
         let guidance = options.guidance.unwrap_or(self.config.guidance);
         let ensemble = options.ensemble.as_ref().unwrap_or(&self.config.ensemble);
@@ -188,7 +194,9 @@ impl<B: Backend> LatentModel<B> {
             let padded = [h + padding.top, w + padding.left].map(|n| n.next_multiple_of(factor));
             let z = enter(pad(x, padding, edge, padded), parts.part())?;
             let x0 = blend(prompts(guidance), parts.part(), |prompt, watch| {
-                let prediction = self.unet.predict(z.clone(), prompt, watch)?;
+                let prediction = self
+                    .unet
+                    .predict(z.clone(), prompt, options.attention, watch)?;
                 Ok(self.config.onestep.x0(z.clone(), prediction))
             })?;
             let decoder = &self.decoder;

@@ -1,6 +1,7 @@
 //! Multi-head attention, over the picture itself or over a prompt (diffusers' `Attention`).
 
 use super::linear::linear;
+use super::window::Reach;
 use crate::backend::Backend;
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
@@ -49,6 +50,23 @@ impl<B: Backend> Attention<B> {
             key: linear(&self.to_k, context.clone()),
             value: linear(&self.to_v, context),
         }
+    }
+
+    /// Self-attention, as far as `reach` says.
+    ///
+    /// # Shapes
+    ///
+    /// - input and output: `[N, H * W, C]` with `[H, W] = size`
+    pub(super) fn forward_self(
+        &self,
+        x: Tensor<B, 3>,
+        size: [usize; 2],
+        reach: Reach,
+    ) -> Tensor<B, 3> {
+        let KeyValue { key, value } = self.key_value(x.clone());
+        let query = linear(&self.to_q, x);
+        let values = reach.attend([query, key, value], self.heads, size);
+        linear(&self.to_out[0], values)
     }
 
     /// # Shapes

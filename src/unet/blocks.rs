@@ -5,10 +5,14 @@ use super::config::UNetConfig;
 use super::resnet::ResnetBlock;
 use super::sample::{Downsample, Upsample};
 use super::transformer::Transformer;
+use super::window::{Attention, Reach};
 use crate::backend::Backend;
 use crate::progress::{Parts, Watch, Watched};
 use burn::module::Module;
 use burn::tensor::Tensor;
+
+/// Layers before the middle's one transformer, as far as its windows go: they are shifted.
+pub(super) const MIDDLE: usize = 1;
 
 /// What a fixed timestep and one prompt leave to a block: see [`Conditioning`](super::Conditioning).
 #[derive(Clone, Debug)]
@@ -45,13 +49,14 @@ impl<B: Backend> BlockConditioning<B> {
         resnets: &[ResnetBlock<B>],
         attentions: &[Transformer<B>],
         x: Tensor<B, 4>,
+        reach: Reach,
         parts: &mut Parts,
     ) -> Watched<Tensor<B, 4>> {
         let x = resnets[i].forward_watched(x, self.biases[i].clone(), parts.part())?;
-        let Some(attention) = attentions.get(i) else {
+        let Some(transformer) = attentions.get(i) else {
             return Ok(x);
         };
-        let x = attention.forward(x, self.prompts[i].clone());
+        let x = transformer.forward(x, self.prompts[i].clone(), reach);
         parts.done()?;
         Ok(x)
     }
@@ -129,13 +134,17 @@ impl<B: Backend> DownBlock<B> {
         &self,
         mut x: Tensor<B, 4>,
         conditioning: &BlockConditioning<B>,
+        attention: Attention,
         skips: &mut Vec<Tensor<B, 4>>,
         watch: Watch,
     ) -> Watched<Tensor<B, 4>> {
         let layers = self.resnets.len() + self.attentions.len() + self.downsamplers.len();
         let mut parts = watch.parts(layers);
         for i in 0..self.resnets.len() {
-            x = conditioning.layer(i, &self.resnets, &self.attentions, x, &mut parts)?;
+            let (resnets, attentions) = (&self.resnets, &self.attentions);
+            let layer = i;
+            let reach = Reach { attention, layer };
+            x = conditioning.layer(i, resnets, attentions, x, reach, &mut parts)?;
             skips.push(x.clone());
         }
         for downsampler in &self.downsamplers {
@@ -171,11 +180,15 @@ impl<B: Backend> MidBlock<B> {
         &self,
         x: Tensor<B, 4>,
         conditioning: &BlockConditioning<B>,
+        attention: Attention,
         watch: Watch,
     ) -> Watched<Tensor<B, 4>> {
-        let mut parts = watch.parts(self.resnets.len() + self.attentions.len());
-        let x = conditioning.layer(0, &self.resnets, &self.attentions, x, &mut parts)?;
-        conditioning.layer(1, &self.resnets, &self.attentions, x, &mut parts)
+        let (resnets, attentions) = (&self.resnets, &self.attentions);
+        let mut parts = watch.parts(resnets.len() + attentions.len());
+        let layer = MIDDLE;
+        let reach = Reach { attention, layer };
+        let x = conditioning.layer(0, resnets, attentions, x, reach, &mut parts)?;
+        conditioning.layer(1, resnets, attentions, x, reach, &mut parts)
     }
 }
 
@@ -212,15 +225,20 @@ impl<B: Backend> UpBlock<B> {
         &self,
         mut x: Tensor<B, 4>,
         conditioning: &BlockConditioning<B>,
+        attention: Attention,
         skips: &mut Vec<Tensor<B, 4>>,
         watch: Watch,
     ) -> Watched<Tensor<B, 4>> {
-        let layers = self.resnets.len() + self.attentions.len() + self.upsamplers.len();
-        let mut parts = watch.parts(layers);
-        for i in 0..self.resnets.len() {
+        let (resnets, attentions) = (&self.resnets, &self.attentions);
+        let mut parts = watch.parts(resnets.len() + attentions.len() + self.upsamplers.len());
+        // The way down had one layer less.
+        let before = resnets.len() - 1;
+        for i in 0..resnets.len() {
             let skip = skips.pop().expect("the way down left a skip a layer");
             x = B::concatenate(x, skip);
-            x = conditioning.layer(i, &self.resnets, &self.attentions, x, &mut parts)?;
+            let layer = before + i;
+            let reach = Reach { attention, layer };
+            x = conditioning.layer(i, resnets, attentions, x, reach, &mut parts)?;
         }
         for upsampler in &self.upsamplers {
             let next = skips.last().expect("a wider stage's skips are left");

@@ -1,6 +1,6 @@
 //! What a UNet sees in a sample, stage by stage: the frozen part of the discriminators.
 
-use super::{Conditioning, UNet};
+use super::{Attention, Conditioning, UNet};
 use crate::backend::Backend;
 use crate::progress::unwatched;
 use burn::tensor::Tensor;
@@ -34,16 +34,16 @@ impl<B: Backend> UNet<B> {
         let blocks = self.down_blocks.iter().zip(&conditioning.down_blocks);
         for (stage, (block, conditioning)) in blocks.enumerate() {
             let mut skips = Vec::new();
-            x = unwatched(|watch| block.forward(x, conditioning, &mut skips, watch));
+            x = unwatched(|w| block.forward(x, conditioning, Attention::Global, &mut skips, w));
             if places.contains(&Feature::Down(stage)) {
                 let layers = block.resnets.len();
                 features.push(skips.swap_remove(layers - 1));
             }
         }
         if places.contains(&Feature::Middle) {
-            let middle =
-                unwatched(|watch| self.mid_block.forward(x, &conditioning.mid_block, watch));
-            features.push(middle);
+            let middle = &conditioning.mid_block;
+            let run = |watch| self.mid_block.forward(x, middle, Attention::Global, watch);
+            features.push(unwatched(run));
         }
         features
     }

@@ -2,6 +2,7 @@
 
 use super::config::UNetConfig;
 use super::operations::{Operation, Walk};
+use super::window::Attention;
 
 /// Multiply-accumulates of one pass over one picture; norms, activations and additions are left out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,7 +30,18 @@ impl Macs {
 impl UNetConfig {
     /// Counts a pass over a sample of `height` x `width` (the picture's sides over 8) with a prompt of `tokens` tokens.
     pub fn macs(&self, height: usize, width: usize, tokens: usize) -> Macs {
-        let walk = Walk::new(self, [height, width], tokens);
+        self.macs_attending(height, width, tokens, Attention::Global)
+    }
+
+    /// [`macs`](Self::macs) with another self-attention.
+    pub fn macs_attending(
+        &self,
+        height: usize,
+        width: usize,
+        tokens: usize,
+        attention: Attention,
+    ) -> Macs {
+        let walk = Walk::new(self, [height, width], tokens, attention);
         let mut macs = Macs {
             folded: walk.folded,
             ..Macs::default()
@@ -58,5 +70,18 @@ mod tests {
         assert_eq!(macs.paper() + macs.attention, 406_564_208_640);
         let padcfg = 2 * config.macs(65, 65, 77).paper();
         assert!((743.0e9..744.5e9).contains(&(padcfg as f64)), "{padcfg}");
+    }
+
+    /// 3840x2160, 270 x 480 cells: attentions of all to all are more than four fifths of the work.
+    #[test]
+    fn windows_leave_less_than_a_fifth_at_4k() {
+        let config = UNetConfig::sd21();
+        let global = config.macs(270, 480, 77);
+        let windows = config.macs_attending(270, 480, 77, Attention::Window(64));
+        assert_eq!(global.paper(), windows.paper());
+        let ratio = global.pass() as f64 / windows.pass() as f64;
+        assert!((5.6..5.7).contains(&ratio), "{ratio}");
+        let whole = config.macs_attending(270, 480, 77, Attention::Window(480));
+        assert_eq!(whole, global);
     }
 }

@@ -15,6 +15,7 @@ mod features;
 mod gradients;
 pub(crate) mod linear;
 mod macs;
+mod memory;
 pub(crate) mod norm;
 mod operations;
 #[cfg(all(test, feature = "flex"))]
@@ -22,12 +23,15 @@ mod parity;
 pub(crate) mod resnet;
 pub(crate) mod sample;
 mod transformer;
+mod window;
 
 pub use config::UNetConfig;
 #[cfg(feature = "train")]
 pub use features::Feature;
 pub use macs::Macs;
+pub(crate) use memory::{Ledger, PassMemory};
 pub use operations::Operation;
+pub use window::Attention;
 
 use crate::backend::Backend;
 use crate::error::Result;
@@ -134,19 +138,30 @@ impl<B: Backend> UNet<B> {
     /// - sample: `[N, in_channels, H, W]`, any `H` and `W` from 1
     /// - output: `[N, out_channels, H, W]`
     pub fn forward(&self, sample: Tensor<B, 4>, conditioning: &Conditioning<B>) -> Tensor<B, 4> {
-        unwatched(|watch| self.forward_watched(sample, conditioning, watch))
+        self.forward_attending(sample, conditioning, Attention::Global)
     }
 
-    /// [`forward`](Self::forward), which may be cancelled after each layer.
+    /// [`forward`](Self::forward) with another self-attention.
+    pub fn forward_attending(
+        &self,
+        sample: Tensor<B, 4>,
+        conditioning: &Conditioning<B>,
+        attention: Attention,
+    ) -> Tensor<B, 4> {
+        unwatched(|watch| self.forward_watched(sample, conditioning, attention, watch))
+    }
+
+    /// [`forward_attending`](Self::forward_attending), which may be cancelled after each layer.
     pub(crate) fn forward_watched(
         &self,
         sample: Tensor<B, 4>,
         conditioning: &Conditioning<B>,
+        attention: Attention,
         watch: Watch,
     ) -> Watched<Tensor<B, 4>> {
         let mut parts = self.parts(watch);
         computed_in(self.conv_in.dtype(), sample, |sample| {
-            let x = self.hidden_watched(sample, conditioning, &mut parts)?;
+            let x = self.hidden_watched(sample, conditioning, attention, &mut parts)?;
             let x = self.conv_out.forward(x);
             parts.done()?;
             Ok(x)
@@ -159,8 +174,11 @@ impl<B: Backend> UNet<B> {
         &self,
         sample: Tensor<B, 4>,
         conditioning: &Conditioning<B>,
+        attention: Attention,
     ) -> Tensor<B, 4> {
-        unwatched(|watch| self.hidden_watched(sample, conditioning, &mut self.parts(watch)))
+        unwatched(|watch| {
+            self.hidden_watched(sample, conditioning, attention, &mut self.parts(watch))
+        })
     }
 
     /// A part for each end, each block of the way down and up, and the middle.
@@ -172,6 +190,7 @@ impl<B: Backend> UNet<B> {
         &self,
         sample: Tensor<B, 4>,
         conditioning: &Conditioning<B>,
+        attention: Attention,
         parts: &mut Parts,
     ) -> Watched<Tensor<B, 4>> {
         // 1. In.
@@ -180,15 +199,15 @@ impl<B: Backend> UNet<B> {
         // 2. Down: each layer and downsampler leaves a skip.
         let mut skips = vec![x.clone()];
         for (block, conditioning) in self.down_blocks.iter().zip(&conditioning.down_blocks) {
-            x = block.forward(x, conditioning, &mut skips, parts.part())?;
+            x = block.forward(x, conditioning, attention, &mut skips, parts.part())?;
         }
         // 3. Middle.
         x = self
             .mid_block
-            .forward(x, &conditioning.mid_block, parts.part())?;
+            .forward(x, &conditioning.mid_block, attention, parts.part())?;
         // 4. Up: each layer takes the last skip left.
         for (block, conditioning) in self.up_blocks.iter().zip(&conditioning.up_blocks) {
-            x = block.forward(x, conditioning, &mut skips, parts.part())?;
+            x = block.forward(x, conditioning, attention, &mut skips, parts.part())?;
         }
         // 5. Out, but for the convolution.
         Ok(self.conv_norm_out.forward_silu(x))

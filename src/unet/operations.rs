@@ -1,7 +1,10 @@
 //! The operations of a pass with their shapes, from the config alone.
 
+use super::blocks::MIDDLE;
 use super::config::UNetConfig;
 use super::transformer::FEED_FORWARD_RATIO;
+use super::window::{Attention, Reach};
+use std::ops::Range;
 
 /// An operation of a pass over one picture. Concatenations, residual additions and enlargements are left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +97,7 @@ pub(super) struct Walk<'a> {
     config: &'a UNetConfig,
     /// Tokens of the prompt.
     prompt: usize,
+    attention: Attention,
     pub(super) operations: Vec<Operation>,
     /// Multiply-accumulates of the layers whose input is the timestep or the prompt.
     pub(super) folded: u64,
@@ -103,15 +107,21 @@ impl UNetConfig {
     /// The operations of a pass over a sample of `height` x `width` (the picture's sides over 8) with a prompt of
     /// `tokens` tokens, in order.
     pub fn operations(&self, height: usize, width: usize, tokens: usize) -> Vec<Operation> {
-        Walk::new(self, [height, width], tokens).operations
+        Walk::new(self, [height, width], tokens, Attention::Global).operations
     }
 }
 
 impl<'a> Walk<'a> {
-    pub(super) fn new(config: &'a UNetConfig, [height, width]: [usize; 2], prompt: usize) -> Self {
+    pub(super) fn new(
+        config: &'a UNetConfig,
+        [height, width]: [usize; 2],
+        prompt: usize,
+        attention: Attention,
+    ) -> Self {
         let mut walk = Self {
             config,
             prompt,
+            attention,
             operations: Vec::new(),
             folded: 0,
         };
@@ -125,10 +135,10 @@ impl<'a> Walk<'a> {
         walk.convolution([config.in_channels, widest], size(0), 3, 1);
         for stage in 0..stages {
             let channels = config.block_out_channels[stage];
-            for widths in config.down_resnets(stage) {
+            for (layer, widths) in config.down_resnets(stage).into_iter().enumerate() {
                 walk.resnet(widths, size(stage));
                 if config.down_attention[stage] {
-                    walk.transformer(stage, size(stage));
+                    walk.transformer(stage, size(stage), layer);
                 }
             }
             if stage + 1 < stages {
@@ -138,14 +148,15 @@ impl<'a> Walk<'a> {
         let last = stages - 1;
         let deepest = config.block_out_channels[last];
         walk.resnet([deepest; 2], size(last));
-        walk.transformer(last, size(last));
+        walk.transformer(last, size(last), MIDDLE);
         walk.resnet([deepest; 2], size(last));
         for stage in (0..stages).rev() {
             let channels = config.block_out_channels[stage];
-            for widths in config.up_resnets(stage) {
+            let before = config.layers_per_block[stage];
+            for (layer, widths) in (before..).zip(config.up_resnets(stage)) {
                 walk.resnet(widths, size(stage));
                 if config.has_up_attention(stage) {
-                    walk.transformer(stage, size(stage));
+                    walk.transformer(stage, size(stage), layer);
                 }
             }
             if stage > 0 {
@@ -191,7 +202,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn transformer(&mut self, stage: usize, size: [usize; 2]) {
+    fn transformer(&mut self, stage: usize, size: [usize; 2], layer: usize) {
         let channels = self.config.block_out_channels[stage];
         let heads = self.config.num_heads[stage];
         let tokens = size[0] * size[1];
@@ -201,12 +212,21 @@ impl<'a> Walk<'a> {
             channels,
             bias,
         };
-        let attention = |keys| Operation::Attention {
-            queries: tokens,
+        let attention = |queries, keys| Operation::Attention {
+            queries,
             keys,
             channels,
             heads,
         };
+        let reach = Reach {
+            attention: self.attention,
+            layer,
+        };
+        let [rows, columns] = size.map(|side| reach.cut(side));
+        let windows = rows.iter().flat_map(|rows| {
+            let area = |columns: &Range<usize>| rows.len() * columns.len();
+            columns.iter().map(area)
+        });
         let norm = Operation::TokenNorm { tokens, channels };
         let square = [channels; 2];
         let prompt = 2 * self.prompt * self.config.cross_attention_dim; // attn2: k, v
@@ -218,11 +238,14 @@ impl<'a> Walk<'a> {
             linear(square, false), // attn1: q, k, v
             linear(square, false),
             linear(square, false),
-            attention(tokens),
+        ]);
+        self.operations
+            .extend(windows.map(|tokens| attention(tokens, tokens)));
+        self.operations.extend([
             linear(square, true),
             norm,
             linear(square, false), // attn2: q; its k and v are folded
-            attention(self.prompt),
+            attention(tokens, self.prompt),
             linear(square, true),
             norm,
             linear([channels, 2 * hidden], true), // feed-forward

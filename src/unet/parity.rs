@@ -1,7 +1,8 @@
 //! Golden tensors of single layers: what the whole UNet's output is too coarse to show.
 
 use super::embed::sinusoid;
-use super::{Conditioning, UNet};
+use super::window::Reach;
+use super::{Attention, Conditioning, UNet};
 use crate::backend::Backend;
 use crate::golden::{B, Golden, fixtures};
 use crate::progress::unwatched;
@@ -41,6 +42,10 @@ fn time_embedding() {
 /// Inputs so small that the epsilon of each normalisation shows.
 #[test]
 fn probes() {
+    let global = Reach {
+        attention: Attention::Global,
+        layer: 0,
+    };
     let (unet, golden) = open();
     let conditioning = conditioning(&unet, &golden);
     let block = &unet.down_blocks[0];
@@ -67,7 +72,7 @@ fn probes() {
     );
     golden.check(
         "probe.attentions_0",
-        transformer.forward(x(), first.prompts[0].clone()),
+        transformer.forward(x(), first.prompts[0].clone(), global),
         2e-5,
     );
 }
@@ -81,13 +86,32 @@ fn intermediates() {
     golden.check("main.conv_in", x.clone(), 2e-5);
     let mut skips = vec![x.clone()];
     for (i, block) in unet.down_blocks.iter().enumerate() {
-        x = unwatched(|w| block.forward(x, &conditioning.down_blocks[i], &mut skips, w));
+        x = unwatched(|w| {
+            block.forward(
+                x,
+                &conditioning.down_blocks[i],
+                Attention::Global,
+                &mut skips,
+                w,
+            )
+        });
         golden.check(&format!("main.down_blocks.{i}"), x.clone(), 2e-5);
     }
-    x = unwatched(|w| unet.mid_block.forward(x, &conditioning.mid_block, w));
+    x = unwatched(|w| {
+        unet.mid_block
+            .forward(x, &conditioning.mid_block, Attention::Global, w)
+    });
     golden.check("main.mid_block", x.clone(), 2e-5);
     for (i, block) in unet.up_blocks.iter().enumerate() {
-        x = unwatched(|w| block.forward(x, &conditioning.up_blocks[i], &mut skips, w));
+        x = unwatched(|w| {
+            block.forward(
+                x,
+                &conditioning.up_blocks[i],
+                Attention::Global,
+                &mut skips,
+                w,
+            )
+        });
         golden.check(&format!("main.up_blocks.{i}"), x.clone(), 2e-5);
     }
     assert!(skips.is_empty());

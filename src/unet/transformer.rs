@@ -4,6 +4,7 @@
 use super::attention::{Attention, KeyValue};
 use super::linear::linear;
 use super::norm::{GroupNorm, LayerNorm};
+use super::window::Reach;
 use crate::backend::Backend;
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
@@ -52,10 +53,16 @@ impl<B: Backend> Transformer<B> {
     ///
     /// - input and output: `[N, C, H, W]`
     /// - prompt: from [`fold_prompt`](Self::fold_prompt)
-    pub fn forward(&self, x: Tensor<B, 4>, prompt: KeyValue<B>) -> Tensor<B, 4> {
+    pub(super) fn forward(
+        &self,
+        x: Tensor<B, 4>,
+        prompt: KeyValue<B>,
+        reach: Reach,
+    ) -> Tensor<B, 4> {
+        let [_, _, h, w] = x.dims();
         let tokens = B::to_tokens(self.norm.forward(x.clone()));
         let tokens = linear(&self.proj_in, tokens);
-        let tokens = self.transformer_blocks[0].forward(tokens, prompt);
+        let tokens = self.transformer_blocks[0].forward(tokens, prompt, [h, w], reach);
         let tokens = linear(&self.proj_out, tokens);
         B::add_tokens(x, tokens)
     }
@@ -85,10 +92,15 @@ impl<B: Backend> TransformerBlock<B> {
         }
     }
 
-    fn forward(&self, x: Tensor<B, 3>, prompt: KeyValue<B>) -> Tensor<B, 3> {
+    fn forward(
+        &self,
+        x: Tensor<B, 3>,
+        prompt: KeyValue<B>,
+        size: [usize; 2],
+        reach: Reach,
+    ) -> Tensor<B, 3> {
         let normed = self.norm1.forward(x.clone());
-        let context = self.attn1.key_value(normed.clone());
-        let x = x + self.attn1.forward(normed, context);
+        let x = x + self.attn1.forward_self(normed, size, reach);
         let x = x.clone() + self.attn2.forward(self.norm2.forward(x), prompt);
         x.clone() + self.ff.forward(self.norm3.forward(x))
     }

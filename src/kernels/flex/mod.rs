@@ -17,6 +17,7 @@ mod tokens;
 
 use crate::backend::{Backend, Flex, GroupNormOptions};
 use crate::kernels::plain;
+use crate::unet::Operation;
 use amx::Tiles;
 use attention::Attention;
 use burn::tensor::{DType, Tensor, TensorData, TensorPrimitive};
@@ -267,6 +268,46 @@ impl Backend for Flex {
         let [x, gradient] = [values(x), values(gradient)];
         let dx = geglu::backward(slice(&x), slice(&gradient), shape[2] / 2);
         tensor(dx, shape)
+    }
+
+    fn workspace(operation: Operation) -> u64 {
+        let values = match operation {
+            Operation::Convolution {
+                channels: [_, output],
+                size: [h, w],
+                stride,
+                ..
+            } => {
+                let pixels = h.div_ceil(stride) * w.div_ceil(stride);
+                match Tiles::repaid(output, pixels) {
+                    Some(_) => 0,
+                    // Tiles' products, before they are put together.
+                    None => output * pixels,
+                }
+            }
+            Operation::Linear {
+                tokens,
+                channels: [_, output],
+                ..
+            } => match Tiles::repaid(tokens, output) {
+                None if tokens < output => tokens * output,
+                _ => 0,
+            },
+            // Keys turned, keys and values packed, blocks before they are put together.
+            Operation::Attention {
+                queries,
+                keys,
+                channels,
+                ..
+            } => match Tiles::repaid(queries, keys) {
+                Some(_) => (3 * keys + queries) * channels,
+                None => (keys + queries) * channels,
+            },
+            Operation::GroupNorm { .. } | Operation::TokenNorm { .. } | Operation::Geglu { .. } => {
+                0
+            }
+        };
+        (values * size_of::<f32>()) as u64
     }
 }
 

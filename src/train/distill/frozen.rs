@@ -7,6 +7,7 @@ use crate::latent::LatentConfig;
 use crate::progress::unwatched;
 use crate::prompted::PromptedUNet;
 use crate::train::student::Student;
+use crate::unet::Attention;
 use burn::tensor::Tensor;
 
 /// What one stage made, as the next one's teacher.
@@ -30,7 +31,11 @@ impl<B: Backend> Frozen<B> {
 
     /// The latent that it gives for its input `z`.
     pub(super) fn latent(&self, z: Tensor<B, 4>, prompt: Prompt) -> Tensor<B, 4> {
-        let prediction = unwatched(|watch| self.unet.predict(z.clone(), prompt, watch));
+        let run = |watch| {
+            self.unet
+                .predict(z.clone(), prompt, Attention::Global, watch)
+        };
+        let prediction = unwatched(run);
         self.config.onestep.x0(z, prediction)
     }
 }

@@ -5,7 +5,7 @@ use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::train::least_squares::{LeastSquares, Linear};
 use crate::train::student::Student;
-use crate::unet::{UNet, UNetConfig};
+use crate::unet::{Attention, UNet, UNetConfig};
 use crate::weights::Weights;
 use burn::module::{AutodiffModule, Module, ModuleMapper, Param};
 use burn::tensor::backend::AutodiffBackend;
@@ -110,9 +110,9 @@ impl Start {
         // The last one reads what the first one leads to.
         let unet = student.unet.valid();
         let conditioning = unet.condition(timestep, teacher.positive.clone().unsqueeze());
-        let last = aims
-            .into_iter()
-            .map(|Aim { z, prediction, .. }| (unet.hidden(z, &conditioning), prediction));
+        let last = aims.into_iter().map(|Aim { z, prediction, .. }| {
+            (unet.hidden(z, &conditioning, Attention::Global), prediction)
+        });
         let (weight, bias) = fit.convolution(last)?;
         let (weight, bias) = (Tensor::from_inner(weight), Tensor::from_inner(bias));
         student.unet.set_last_layer(weight, bias);

@@ -1,0 +1,187 @@
+//! A memory plan: what an enlargement will hold at its worst moment, from the config and the options alone.
+//!
+//! The tensors of the whole way are taken and freed as the code takes and frees them, that of the UNet in
+//! `unet/memory.rs`. What the planner does not see is counted by two constants.
+
+use crate::config::{GenDrPixConfig, PICTURE_CHANNELS};
+use crate::error::{Error, Result};
+use crate::padding::{Edge, WRAPPED_CELLS, one_cell_more};
+use crate::tiling::Tiling;
+use crate::unet::{Attention, Ledger, Operation, PassMemory};
+
+/// How an enlargement will run, and what it will hold. Made by [`GenDrPix::plan`](crate::GenDrPix::plan).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Plan {
+    /// Width of the output in pixels.
+    pub width: usize,
+    /// Height of the output in pixels.
+    pub height: usize,
+    /// Passes through the UNet, over each tile: by guidance and self-ensemble.
+    pub passes: usize,
+    /// The tiles' size and overlap, or none for the whole picture at once.
+    pub tiling: Option<Tiling>,
+    /// Number of tiles, 1 for the whole picture.
+    pub tiles: usize,
+    /// The model's weights, in bytes.
+    pub weight_bytes: u64,
+    /// All that is held at the worst moment, in bytes, with the weights, without the program itself and the picture that is
+    /// given and returned.
+    pub peak_bytes: u64,
+}
+
+/// What kernels keep for themselves: on `flex` the packed operands of a product, of 16 MB at most and mostly less.
+const SCRATCH: u64 = 8 << 20;
+/// What an allocator holds beyond what is alive, per cent: glibc returns memory to the system at once only above 32 MB,
+/// and what is smaller leaves holes. Found with `--example measure` and the bundled model's numbers: 14 to 36 at outputs of
+/// 512x512 to 4096x4096.
+const ALLOCATOR: u64 = 22;
+/// Smallest tiles that a budget leads to, in cells a side: 256 pixels. Smaller ones see too little to be restored well.
+const SMALLEST_TILE: usize = 32;
+/// Steps in the tiles' size: they are all multiples of this, in cells.
+const TILE_STEP: usize = 8;
+
+/// What plans are made from, beside the sizes.
+pub(crate) struct Planner<'a> {
+    pub(crate) config: &'a GenDrPixConfig,
+    /// Passes by guidance and self-ensemble.
+    pub(crate) passes: usize,
+    /// Tokens of the prompt.
+    pub(crate) prompt: usize,
+    pub(crate) attention: Attention,
+    pub(crate) edge: Edge,
+    /// Bytes of the weights.
+    pub(crate) weights: u64,
+    /// Bytes of a value.
+    pub(crate) element: u64,
+    /// [`Backend::workspace`](crate::Backend::workspace).
+    pub(crate) workspace: fn(Operation) -> u64,
+}
+
+impl Planner<'_> {
+    /// For `pictures` of `[H, W] = size` made from `source` pixels each.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OverBudget`] when it does not fit `budget`, whatever the tiles if `tiling` leaves them open.
+    pub(crate) fn plan(
+        &self,
+        pictures: usize,
+        size: [usize; 2],
+        source: usize,
+        tiling: Option<Tiling>,
+        budget: Option<u64>,
+    ) -> Result<Plan> {
+        let of = |tiling| self.with_tiling(pictures as u64, size, source as u64, tiling);
+        let mut plan = of(tiling);
+        let Some(budget) = budget else {
+            return Ok(plan);
+        };
+        if plan.peak_bytes > budget && tiling.is_none() {
+            let longest = size.map(|n| n.div_ceil(self.config.factor));
+            let largest = longest[0].max(longest[1]).div_ceil(TILE_STEP) * TILE_STEP;
+            let sides = (SMALLEST_TILE..largest).step_by(TILE_STEP).rev();
+            let plans = sides.filter_map(|side| Tiling::new(side, side / 4).ok());
+            for tiling in plans {
+                plan = of(Some(tiling));
+                if plan.peak_bytes <= budget {
+                    break;
+                }
+            }
+        }
+        match plan.peak_bytes <= budget {
+            true => Ok(plan),
+            false => Err(Error::OverBudget {
+                needed: plan.peak_bytes,
+                budget,
+            }),
+        }
+    }
+
+    fn with_tiling(
+        &self,
+        pictures: u64,
+        [h, w]: [usize; 2],
+        source: u64,
+        tiling: Option<Tiling>,
+    ) -> Plan {
+        let factor = self.config.factor;
+        let mut ledger = Ledger::default();
+        let picture =
+            |[h, w]: [usize; 2]| pictures * (PICTURE_CHANNELS * h * w) as u64 * self.element;
+        // Planes on the host are in f32 whatever the backend's precision.
+        let planes = pictures * (PICTURE_CHANNELS * h * w * size_of::<f32>()) as u64;
+        ledger.take(pictures * source * (PICTURE_CHANNELS * size_of::<f32>()) as u64);
+
+        let size = match self.edge {
+            Edge::Wrap => [h, w].map(|n| n + 2 * WRAPPED_CELLS * factor),
+            _ => [h, w],
+        };
+        let x = picture(size);
+        let tiling = tiling.filter(|tiling| !tiling.holds(size, factor));
+        let (tiles, tile) = match tiling {
+            Some(tiling) => tiling.tiles(size, factor),
+            None => (1, size),
+        };
+        // The picture; in tiles its restored twin,
+        ledger.take(x);
+        // and of that, where burn's flex assigns a tile to it, a copy.
+        let restored = if tiling.is_some() { 2 * x } else { 0 };
+        ledger.take(restored);
+        let pass = PassMemory {
+            config: &self.config.unet,
+            pictures,
+            prompt: self.prompt,
+            attention: self.attention,
+            element: self.element,
+            workspace: self.workspace,
+        };
+        // From the second on, all passes are alike.
+        for i in 0..self.passes.min(2) {
+            self.pass(&pass, tile, picture, &mut ledger);
+            ledger.free(if i > 0 { picture(tile) } else { 0 });
+        }
+        ledger.free(picture(tile));
+        ledger.free(restored + x);
+
+        // The restored planes, and the plain resize to correct them by; it resizes three planes to images of their own.
+        let threads = rayon::current_num_threads().min(PICTURE_CHANNELS) as u64;
+        ledger.take(2 * planes + planes / PICTURE_CHANNELS as u64 * threads);
+        Plan {
+            width: w,
+            height: h,
+            passes: self.passes,
+            tiling,
+            tiles,
+            weight_bytes: self.weights,
+            peak_bytes: self.weights + SCRATCH + ledger.peak() * (100 + ALLOCATOR) / 100,
+        }
+    }
+
+    /// A pass over pictures of `size`, whose output is alive after.
+    fn pass(
+        &self,
+        pass: &PassMemory,
+        size: [usize; 2],
+        picture: impl Fn([usize; 2]) -> u64,
+        ledger: &mut Ledger,
+    ) {
+        let factor = self.config.factor;
+        let padded = size.map(|n| one_cell_more(n, factor));
+        let z = picture(padded);
+        // Padded along one axis, then both; folded.
+        let rows = picture([padded[0], size[1]]);
+        ledger.take(rows);
+        ledger.take(z);
+        ledger.free(rows);
+        ledger.take(z);
+        ledger.free(z);
+        pass.forward(padded.map(|n| n / factor), ledger);
+        // The step takes the place of its input. Unfolded, then weighted.
+        ledger.free(z);
+        ledger.take(z);
+        ledger.free(z);
+        ledger.take(picture(size));
+        ledger.free(z);
+    }
+}
