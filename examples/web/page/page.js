@@ -78,9 +78,10 @@ function showBefore({ before, width, height }) {
 
 async function showAfter({ after, seconds }) {
   const image = $("after");
-  show(image, after);
-  await image.decode();
   idle();
+  show(image, after);
+  await image.decode().catch(() => {}); // fails where the next picture has taken its place
+  if (document.body.ariaBusy === "true") return;
   compare.classList.add("split");
   split.hidden = false;
   download.href = image.src;
