@@ -3,9 +3,6 @@
 
 use std::mem::MaybeUninit;
 
-/// Below this, an allocator has the memory at hand more often than not.
-const LARGE: usize = 4 << 20;
-
 /// Zeros to write a result to, on large pages where the system has them.
 pub(super) fn zeros(count: usize) -> Vec<f32> {
     let values = vec![0.0; count];
@@ -58,6 +55,8 @@ pub(super) fn zeroed(memory: &mut [MaybeUninit<f32>]) -> &mut [f32] {
 /// Asks Linux to back memory that has not been written yet by large pages: a fault for each 2 MB instead of each 4 KB.
 #[cfg(target_os = "linux")]
 fn on_large_pages<T>(values: &[T]) {
+    /// Below this, an allocator has the memory at hand more often than not.
+    const LARGE: usize = 4 << 20;
     const PAGE: usize = 4096;
     let bytes = values.as_ptr_range();
     let start = bytes.start.addr().next_multiple_of(PAGE);

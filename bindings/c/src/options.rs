@@ -1,0 +1,74 @@
+//! What a caller can ask of an enlargement.
+
+use crate::status::Failure;
+use gendr_pix::{Padding, Target, Tiling, Upscale};
+
+/// Options of `gendr_pix_upscale`. Start from those of `gendr_pix_options`, which are the defaults.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct GendrPixOptions {
+    /// Output sides over input sides, from 1 up, where `width` and `height` are 0. Default: 4.
+    pub scale: f64,
+    /// Width of the output in pixels; where `height` is 0, that follows. Default: 0, unset.
+    pub width: u32,
+    /// Height of the output in pixels; where `width` is 0, that follows. Default: 0, unset.
+    pub height: u32,
+    /// 1 runs one pass, more sharpens by a second pass. Default: NaN, the model's recommendation.
+    pub guidance: f64,
+    /// How far the picture may move from the input: 0 is the plain resize, 1 the model. Default: 1.
+    pub fidelity: f64,
+    /// Whether to run one padding rather than those that the model recommends: four times as fast with the bundled
+    /// model, and a little worse. Default: false.
+    pub fast: bool,
+    /// Sides of tiles in pixels of the output, rounded down to a multiple of 8; 0 is the whole picture at once. Default: 0.
+    pub tile: u32,
+    /// Most pixels of the output. Default: 2^27.
+    pub max_output_pixels: u64,
+}
+
+impl Default for GendrPixOptions {
+    fn default() -> Self {
+        Self {
+            scale: 4.0,
+            width: 0,
+            height: 0,
+            guidance: f64::NAN,
+            fidelity: 1.0,
+            fast: false,
+            tile: 0,
+            max_output_pixels: 1 << 27,
+        }
+    }
+}
+
+impl GendrPixOptions {
+    pub(crate) fn read(&self) -> Result<Upscale, Failure> {
+        let target = match (self.width, self.height) {
+            (0, 0) => Target::Scale(self.scale),
+            (width, 0) => Target::Width(width),
+            (0, height) => Target::Height(height),
+            (width, height) => Target::Size(width, height),
+        };
+        let mut options = Upscale::new()
+            .target(target)
+            .fidelity(self.fidelity)
+            .max_output_pixels(self.max_output_pixels);
+        if !self.guidance.is_nan() {
+            options = options.guidance(self.guidance);
+        }
+        if self.fast {
+            options = options.ensemble(vec![Padding::CENTRED]);
+        }
+        if self.tile > 0 {
+            let cells = self.tile as usize / 8;
+            options = options.tiling(Tiling::new(cells, cells / 4)?);
+        }
+        Ok(options)
+    }
+}
+
+/// The defaults.
+#[unsafe(no_mangle)]
+pub extern "C" fn gendr_pix_options() -> GendrPixOptions {
+    GendrPixOptions::default()
+}

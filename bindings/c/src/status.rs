@@ -1,0 +1,143 @@
+//! How a call says that it failed: a status, and a sentence.
+
+use gendr_pix::Error;
+use std::ffi::{CString, c_char};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// How a call ended.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GendrPixStatus {
+    /// It did what it is for.
+    Ok = 0,
+    /// An argument is NULL or not what it should be.
+    Argument = 1,
+    /// An option is out of range.
+    Option = 2,
+    /// The picture cannot be used, or the output would be too large.
+    Picture = 3,
+    /// The weights cannot be read or used.
+    Weights = 4,
+    /// The library failed: a bug.
+    Internal = 5,
+}
+
+/// Why a call failed.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    status: GendrPixStatus,
+    message: String,
+}
+
+impl Failure {
+    pub(crate) fn argument(message: impl Into<String>) -> Self {
+        Self {
+            status: GendrPixStatus::Argument,
+            message: message.into(),
+        }
+    }
+
+    pub(crate) fn null(name: &str) -> Self {
+        Self::argument(format!("`{name}` is NULL"))
+    }
+
+    /// Of a model that was being loaded.
+    pub(crate) fn of_weights(error: Error) -> Self {
+        Self {
+            status: GendrPixStatus::Weights,
+            message: error.to_string(),
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    /// Of a picture that was being enlarged.
+    fn from(error: Error) -> Self {
+        let status = match error {
+            Error::Option { .. } => GendrPixStatus::Option,
+            Error::EmptyPicture { .. } | Error::OutputTooLarge { .. } => GendrPixStatus::Picture,
+            Error::NonFiniteOutput => GendrPixStatus::Weights,
+            _ => GendrPixStatus::Internal,
+        };
+        Self {
+            status,
+            message: error.to_string(),
+        }
+    }
+}
+
+/// Runs `call`, and tells its failure or panic by the status and, unless it is null, by `error`.
+pub(crate) fn guard(
+    error: *mut *mut c_char,
+    call: impl FnOnce() -> Result<(), Failure>,
+) -> GendrPixStatus {
+    // What a panic leaves half done is dropped by it: a call changes nothing that it does not own but by its last line.
+    let result = catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        Err(Failure {
+            status: GendrPixStatus::Internal,
+            message: format!("panicked: {}", text.unwrap_or_default()),
+        })
+    });
+    let (status, message) = match result {
+        Ok(()) => (GendrPixStatus::Ok, std::ptr::null_mut()),
+        Err(Failure { status, message }) => {
+            let message = CString::new(message.replace('\0', " ")).expect("has no zero byte");
+            (status, message.into_raw())
+        }
+    };
+    // SAFETY: null or writable, which every caller is told.
+    match unsafe { error.as_mut() } {
+        Some(error) => *error = message,
+        None if !message.is_null() => {
+            // SAFETY: made by `into_raw` above.
+            drop(unsafe { CString::from_raw(message) });
+        }
+        None => {}
+    }
+    status
+}
+
+/// Frees what a call told through `error`; NULL is let pass.
+///
+/// # Safety
+///
+/// `string` must be NULL or come from this library, and not be used again.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gendr_pix_string_free(string: *mut c_char) {
+    if !string.is_null() {
+        // SAFETY: made by `CString::into_raw`, by the caller's promise.
+        drop(unsafe { CString::from_raw(string) });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::CStr;
+    use std::ptr::null_mut;
+
+    #[test]
+    fn a_panic_becomes_a_status() {
+        let mut error = null_mut();
+        let status = guard(&mut error, || panic!("at {}", 7));
+        assert_eq!(status, GendrPixStatus::Internal);
+        assert_eq!(
+            unsafe { CStr::from_ptr(error) }.to_str(),
+            Ok("panicked: at 7")
+        );
+        unsafe { gendr_pix_string_free(error) };
+        assert_eq!(
+            guard(null_mut(), || panic!("unheard")),
+            GendrPixStatus::Internal
+        );
+    }
+
+    #[test]
+    fn success_clears_the_error() {
+        let mut error = std::ptr::dangling_mut();
+        assert_eq!(guard(&mut error, || Ok(())), GendrPixStatus::Ok);
+        assert!(error.is_null());
+    }
+}

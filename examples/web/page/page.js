@@ -1,0 +1,130 @@
+// The page: takes pictures, has the worker enlarge them, shows both.
+const $ = (id) => document.getElementById(id);
+const view = $("view"), compare = $("compare"), split = $("split"), download = $("download");
+
+let worker = null;
+let file = null;
+let timer = 0;
+
+function start(picture) {
+  file = picture;
+  stop();
+  worker ??= newWorker();
+  worker.postMessage({ file, scale: Number($("scale").value), best: $("best").checked });
+  working("Reading the picture…");
+}
+
+function newWorker() {
+  const worker = new Worker("worker.js", { type: "module" });
+  worker.onmessage = ({ data }) => {
+    if (data.error) fail(data.error, data.broken);
+    else if (data.before) showBefore(data);
+    else if (data.after) showAfter(data);
+  };
+  worker.onerror = () => fail("the model could not be loaded", true);
+  return worker;
+}
+
+/** Ends the work in progress, if any. It cannot be interrupted, so its worker goes with it. */
+function stop() {
+  if (document.body.ariaBusy === "true") dropWorker();
+  idle();
+}
+
+function dropWorker() {
+  worker?.terminate();
+  worker = null;
+}
+
+function working(text) {
+  const start = performance.now();
+  const tick = () => ($("elapsed").textContent = `${Math.floor((performance.now() - start) / 1000)} s`);
+  clearInterval(timer);
+  timer = setInterval(tick, 250);
+  tick();
+  document.body.ariaBusy = "true";
+  $("progress").hidden = $("cancel").hidden = false;
+  $("again").hidden = download.hidden = true;
+  $("status").textContent = text;
+  $("error").textContent = "";
+}
+
+function idle() {
+  clearInterval(timer);
+  document.body.ariaBusy = "false";
+  $("progress").hidden = $("cancel").hidden = true;
+  $("again").hidden = !file;
+  $("status").textContent = $("elapsed").textContent = "";
+}
+
+function fail(message, broken) {
+  if (broken) dropWorker();
+  idle();
+  $("error").textContent = `${file.name ?? "The picture"}: ${message}`;
+}
+
+function showBefore({ before, width, height }) {
+  $("drop").classList.add("small");
+  compare.style.setProperty("--aspect", width / height);
+  compare.style.setProperty("--width", Math.floor(width * $("scale").value));
+  compare.classList.remove("split");
+  split.hidden = true;
+  show($("after"), null);
+  show($("before"), before);
+  view.hidden = false;
+  $("sizes").textContent = `${width} × ${height} pixels`;
+  $("status").textContent = "Enlarging…";
+}
+
+async function showAfter({ after, seconds }) {
+  const image = $("after");
+  idle();
+  show(image, after);
+  await image.decode().catch(() => {}); // fails where the next picture has taken its place
+  if (document.body.ariaBusy === "true") return;
+  compare.classList.add("split");
+  split.hidden = false;
+  download.href = image.src;
+  download.download = `${(file.name ?? "picture").replace(/\.[^.]*$/, "")}-large.png`;
+  download.hidden = false;
+  $("sizes").textContent += ` → ${image.naturalWidth} × ${image.naturalHeight}`;
+  $("status").textContent = `Done in ${seconds.toFixed(1)} s.`;
+}
+
+/** Shows a picture in place of the last one, whose memory is given back. */
+function show(image, blob) {
+  URL.revokeObjectURL(image.src);
+  image.hidden = !blob;
+  if (blob) image.src = URL.createObjectURL(blob);
+  else image.removeAttribute("src");
+}
+
+split.oninput = () => compare.style.setProperty("--split", `${split.value}%`);
+$("cancel").onclick = () => {
+  stop();
+  $("status").textContent = "Cancelled.";
+};
+$("again").onclick = () => start(file);
+$("controls").onsubmit = (event) => event.preventDefault();
+$("file").onchange = ({ target }) => {
+  if (target.files.length) start(target.files[0]);
+  target.value = ""; // so that the same file can be chosen again
+};
+document.ondragover = (event) => {
+  event.preventDefault();
+  document.body.classList.add("over");
+};
+document.ondragleave = (event) => {
+  if (!event.relatedTarget) document.body.classList.remove("over");
+};
+document.ondrop = (event) => {
+  event.preventDefault();
+  document.body.classList.remove("over");
+  if (event.dataTransfer.files.length) start(event.dataTransfer.files[0]);
+};
+document.onpaste = ({ clipboardData }) => {
+  if (clipboardData.files.length) start(clipboardData.files[0]);
+};
+
+// Loaded while the visitor looks for a picture.
+worker = newWorker();

@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Builds the page and tests it in headless Chromium. Needs Node 20 or later; fetches Chromium from Debian (or takes that
+# of $CHROMIUM) and playwright-core from npm.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+if [ -z "${CHROMIUM:-}" ] && ! command -v chromium >/dev/null; then
+  sudo=""
+  [ "$(id -u)" = 0 ] || sudo=sudo
+  $sudo apt-get update -qq
+  $sudo apt-get install -y -qq chromium
+fi
+npm install --no-package-lock --no-audit --no-fund --silent
+./build.sh
+CHROMIUM=${CHROMIUM:-$(command -v chromium)} node test/page.mjs "$@"

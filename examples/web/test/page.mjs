@@ -1,0 +1,167 @@
+// Drives the page in headless Chromium: node test/page.mjs [FOLDER FOR SCREENSHOTS]
+import assert from "node:assert/strict";
+import { createReadStream, readdirSync, readFileSync, statSync } from "node:fs";
+import { createServer } from "node:http";
+import { extname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { chromium } from "playwright-core";
+
+const here = fileURLToPath(new URL(".", import.meta.url));
+const dist = join(here, "../dist");
+const types = { ".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".wasm": "application/wasm" };
+const files = readdirSync(dist, { recursive: true }).filter((name) => statSync(join(dist, name)).isFile());
+
+const weight = files.reduce((sum, name) => sum + statSync(join(dist, name)).size, 0);
+console.log(`weight of the page: ${(weight / 1e6).toFixed(2)} MB`);
+assert(weight <= 15e6, "the page is heavier than 15 MB");
+
+const server = createServer((request, response) => {
+  const name = request.url === "/" ? "index.html" : request.url.slice(1);
+  if (!files.includes(name)) return response.writeHead(404).end();
+  response.writeHead(200, { "content-type": types[extname(name)] });
+  createReadStream(join(dist, name)).pipe(response);
+}).listen(0, "127.0.0.1");
+await new Promise((listening) => server.once("listening", listening));
+const origin = `http://127.0.0.1:${server.address().port}`;
+
+const browser = await chromium.launch({
+  executablePath: process.env.CHROMIUM,
+  args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync"],
+});
+try {
+  const session = await browser.newBrowserCDPSession();
+  const page = await browser.newPage({ viewport: { width: 1000, height: 1000 }, colorScheme: "light" });
+  const problems = [], elsewhere = [];
+  page.on("console", (message) => ["error", "warning"].includes(message.type()) && problems.push(message.text()));
+  page.on("pageerror", (error) => problems.push(`${error}`));
+  page.on("request", (request) => {
+    const url = request.url();
+    if (!["blob:", "data:", origin].some((start) => url.startsWith(start))) elsewhere.push(url);
+  });
+  await page.goto(origin);
+  await shot("start");
+
+  // The picture is that of the native program, to be had and to be seen.
+  await page.check("#best");
+  await enlarge(join(here, "small.png"));
+  const expected = await pixels(readFileSync(join(here, "expected.png")));
+  const [download] = await Promise.all([page.waitForEvent("download"), page.click("#download")]);
+  assert.equal(download.suggestedFilename(), "small-large.png");
+  const result = await pixels(readFileSync(await download.path()));
+  assert.deepEqual([result.width, result.height], [256, 256]);
+  assert(difference(result, expected) <= 1, "the download is not what the native program makes");
+
+  // The slider, by keyboard: all of the one picture, all of the other, and both.
+  await page.focus("#split");
+  await page.keyboard.press("Home");
+  const after = await screen();
+  await page.keyboard.press("End");
+  const before = await screen();
+  assert(difference(after, expected) <= 1, "the page does not show the enlarged picture");
+  assert(difference(before, expected) > 32, "the page does not show the picture as it was");
+  for (let i = 0; i < 100; i++) await page.keyboard.press("ArrowLeft");
+  assert.equal(await page.inputValue("#split"), "50");
+  const both = await screen();
+  assert(difference(both, before, 0, 104) <= 1, "left of the slider is not the picture as it was");
+  assert(difference(both, after, 152, 256) <= 1, "right of the slider is not the enlarged picture");
+  assert(difference(both, before, 152, 256) > 32, "the slider shows one picture only");
+  await shot("both");
+
+  // Files that are no pictures are told, and the page goes on.
+  await page.setInputFiles("#file", { name: "notes.txt", mimeType: "text/plain", buffer: Buffer.from("no picture") });
+  await page.waitForFunction(() => document.getElementById("error").textContent);
+  assert.match(await page.textContent("#error"), /^notes\.txt: .*is not a picture that can be read$/);
+
+  // A format that only the browser reads, in one pass, dropped onto the page.
+  const gif = Buffer.from("R0lGODdhAgABAIABAAAA/////ywAAAAAAgABAAACAkQKADs=", "base64");
+  await page.uncheck("#best");
+  await page.evaluate((gif) => {
+    const bytes = Uint8Array.from(atob(gif), (c) => c.charCodeAt(0));
+    const transfer = new DataTransfer();
+    transfer.items.add(new File([bytes], "two.gif", { type: "image/gif" }));
+    document.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true }));
+  }, gif.toString("base64"));
+  await done();
+  assert.equal(await page.textContent("#sizes"), "2 × 1 pixels → 8 × 4");
+
+  // Speed, and cancelling in the midst of it.
+  const quarter = await page.evaluate(async () => {
+    const canvas = new OffscreenCanvas(256, 256);
+    const context = canvas.getContext("2d");
+    for (let i = 0; i < 64; i++) {
+      context.fillStyle = `hsl(${i * 47} 70% 50%)`;
+      context.fillRect((i % 8) * 32, Math.floor(i / 8) * 32, 32 - (i % 5) * 4, 32 - (i % 7) * 3);
+    }
+    return [...new Uint8Array(await (await canvas.convertToBlob()).arrayBuffer())];
+  });
+  const picture = { name: "quarter.png", mimeType: "image/png", buffer: Buffer.from(quarter) };
+  await page.setInputFiles("#file", picture);
+  await page.waitForFunction(() => document.getElementById("status").textContent === "Enlarging…");
+  await page.click("#cancel");
+  assert.equal(await page.textContent("#status"), "Cancelled.");
+  const start = await cpuTime();
+  await page.click("#again");
+  await done();
+  const cpu = (await cpuTime()) - start;
+  assert.equal(await page.textContent("#sizes"), "256 × 256 pixels → 1024 × 1024");
+  const seconds = Number((await page.textContent("#status")).match(/[\d.]+ (?=s)/)[0]);
+  console.log(`256x256 to 1024x1024, one pass: ${seconds} s, ${cpu.toFixed(1)} s of the CPU with loading`);
+  // On a busy machine the clock tells of others, too.
+  assert(Math.min(seconds, cpu) <= 10, "slower than 10 s");
+
+  assert.deepEqual(elsewhere, [], "the page asks others");
+  assert.deepEqual(problems, [], "the browser complains");
+
+  async function enlarge(path) {
+    await page.setInputFiles("#file", path);
+    await done();
+  }
+
+  async function done() {
+    await page.waitForFunction(() => /^Done in/.test(document.getElementById("status").textContent), null, { timeout: 120_000 });
+  }
+
+  /** What the browser's processes for pages have computed, in seconds. */
+  async function cpuTime() {
+    const { processInfo } = await session.send("SystemInfo.getProcessInfo");
+    return processInfo.filter(({ type }) => type === "renderer").reduce((sum, { cpuTime }) => sum + cpuTime, 0);
+  }
+
+  /** What the page shows of the pictures, one pixel for one. */
+  async function screen() {
+    const { x, y, width, height } = await page.locator("#compare").boundingBox();
+    return pixels(await page.screenshot({ clip: { x: Math.round(x), y: Math.round(y), width, height } }));
+  }
+
+  async function shot(name) {
+    if (process.argv[2]) await page.screenshot({ path: join(process.argv[2], `${name}.png`) });
+  }
+
+  /** The pixels of a PNG file, decoded by the browser. */
+  async function pixels(png) {
+    return page.evaluate(async (base64) => {
+      const blob = await (await fetch(`data:image/png;base64,${base64}`)).blob();
+      const bitmap = await createImageBitmap(blob);
+      const context = new OffscreenCanvas(bitmap.width, bitmap.height).getContext("2d");
+      context.drawImage(bitmap, 0, 0);
+      const { width, height, data } = context.getImageData(0, 0, bitmap.width, bitmap.height);
+      return { width, height, data: [...data] };
+    }, png.toString("base64"));
+  }
+} finally {
+  await browser.close();
+  server.close();
+}
+
+/** The largest difference of two pictures between two columns, without what the words, the knob and
+ * the round corners cover. */
+function difference(a, b, from = 24, to = 232) {
+  assert.deepEqual([a.width, a.height], [b.width, b.height]);
+  let largest = 0;
+  for (let y = 40; y < a.height - 16; y++)
+    for (let x = from; x < to; x++)
+      for (let i = (y * a.width + x) * 4, end = i + 3; i < end; i++)
+        largest = Math.max(largest, Math.abs(a.data[i] - b.data[i]));
+  return largest;
+}
