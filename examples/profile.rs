@@ -114,7 +114,7 @@ fn kind(operation: Operation) -> &'static str {
         Operation::Linear { .. } => "linear",
         Operation::Attention { .. } => "attention",
         Operation::GroupNorm { .. } | Operation::TokenNorm { .. } => "norm",
-        Operation::Geglu { .. } => "GEGLU",
+        Operation::FeedForward { .. } => "feed-forward",
     }
 }
 
@@ -178,10 +178,16 @@ fn seconds(operation: Operation, groups: usize, runs: u32) -> f64 {
                 B::token_norm(x.clone(), weight.clone(), bias.clone(), 1e-5);
             })
         }
-        Operation::Geglu { tokens, channels } => {
-            let x = random([1, tokens, 2 * channels]);
+        Operation::FeedForward {
+            tokens,
+            channels,
+            hidden,
+        } => {
+            let x = random([1, tokens, channels]);
+            let weights = [random([channels, 2 * hidden]), random([hidden, channels])];
+            let biases = [random([2 * hidden]), random([channels])];
             time(runs, || {
-                B::geglu(x.clone());
+                B::feed_forward(x.clone(), weights.clone(), biases.clone());
             })
         }
     }

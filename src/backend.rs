@@ -67,6 +67,20 @@ pub trait Backend: burn::tensor::backend::Backend {
         plain::crop(x, top_left, size)
     }
 
+    /// `part` added to `whole`, its first row and column to that of `top_left`.
+    ///
+    /// # Shapes
+    ///
+    /// - whole and output: `[N, C, H, W]`
+    /// - part: `[N, C, H', W']`
+    fn add_at(
+        whole: Tensor<Self, 4>,
+        part: Tensor<Self, 4>,
+        top_left: [usize; 2],
+    ) -> Tensor<Self, 4> {
+        plain::add_at(whole, part, top_left)
+    }
+
     /// Pixels as tokens.
     ///
     /// # Shapes

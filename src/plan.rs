@@ -123,10 +123,9 @@ impl Planner<'_> {
             Some(tiling) => tiling.tiles(size, factor),
             None => (1, size),
         };
-        // The picture; in tiles its restored twin,
+        // The picture; in tiles its restored twin, too.
         ledger.take(x);
-        // and of that, where burn's flex assigns a tile to it, a copy.
-        let restored = if tiling.is_some() { 2 * x } else { 0 };
+        let restored = if tiling.is_some() { x } else { 0 };
         ledger.take(restored);
         let pass = PassMemory {
             config: &self.config.unet,

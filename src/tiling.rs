@@ -123,7 +123,7 @@ pub(crate) fn tiled<B: Backend>(
     watch: Watch,
     run: impl Fn(Tensor<B, 4>, Watch) -> Watched<Tensor<B, 4>>,
 ) -> Watched<Tensor<B, 4>> {
-    let [n, c, h, w] = x.dims();
+    let [n, _, h, w] = x.dims();
     let Some(tiling) = tiling else {
         return run(x, watch);
     };
@@ -143,7 +143,8 @@ pub(crate) fn tiled<B: Backend>(
     for (row, row_weights) in rows.iter().zip(&row_weights) {
         for (column, column_weights) in columns.iter().zip(&column_weights) {
             let (ys, xs) = (source(row, h, units.input), source(column, w, units.input));
-            let tile = run(x.clone().slice([0..n, 0..c, ys, xs]), parts.part())?;
+            let tile = B::crop(x.clone(), [ys.start, xs.start], [ys.len(), xs.len()]);
+            let tile = run(tile, parts.part())?;
             let [_, channels, tile_h, tile_w] = tile.dims();
             let tile = tile
                 * along(row_weights, [1, 1, tile_h, 1])
@@ -151,10 +152,8 @@ pub(crate) fn tiled<B: Backend>(
             let sum = output.take().unwrap_or_else(|| {
                 Tensor::zeros([n, channels, height, width], (&device, tile.dtype()))
             });
-            let (top, left) = (row.start * units.output, column.start * units.output);
-            let place = [0..n, 0..channels, top..top + tile_h, left..left + tile_w];
-            let there = sum.clone().slice(place.clone());
-            output = Some(sum.slice_assign(place, there + tile));
+            let top_left = [row, column].map(|tile| tile.start * units.output);
+            output = Some(B::add_at(sum, tile, top_left));
         }
     }
     Ok(output.expect("an axis has a tile"))

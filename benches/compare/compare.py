@@ -1,21 +1,26 @@
 #!/usr/bin/env python3
-"""This crate's pass of the UNet beside PyTorch's, in turns on the same machine: medians and ratios.
+"""This crate's pass of the UNet beside those of PyTorch, ONNX Runtime and candle, in turns on the same machine: medians
+and ratios.
 
-    pip install torch diffusers
+    pip install torch diffusers onnx onnxscript onnxruntime
     cargo build --release --example measure
+    cargo build --release --manifest-path benches/compare/candle/Cargo.toml
     python benches/compare/compare.py --rounds 3 --runs 2 --json FILE
 
 Each round starts every program afresh, one after the other, lets it do one pass that is not counted and then `--runs`
-that are; the machine's moods so fall on all alike. Ours times a whole picture with its resize, PyTorch's the UNet alone.
-Both draw random weights; both have as many threads as there are cores.
+that are; the machine's moods so fall on all alike. Ours times a whole picture with its resize, the others the UNet alone.
+All draw random weights and have as many threads as there are cores. ONNX Runtime and candle are left out where they
+are not installed or built.
 """
 import argparse
+import importlib.util
 import json
 import os
 import re
 import statistics
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -27,6 +32,8 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--runs", type=int, default=2, help="passes a round")
     parser.add_argument("--measure", default="target/release/examples/measure", help="the built example")
+    candle = HERE / "candle/target/release/candle-unet"
+    parser.add_argument("--candle", type=Path, default=candle, help="the built peer")
     parser.add_argument("--json", type=Path, help="write the figures here too")
     args = parser.parse_args()
 
@@ -38,13 +45,14 @@ def main():
         "PyTorch, f32, precision high": [*torch, "float32", "--precision", "high"],
         "PyTorch, bf16": [*torch, "bfloat16"],
     }
-    seconds = {name: [] for name in programs}
-    memory = dict.fromkeys(programs, 0.0)
-    for _ in range(args.rounds):
-        for name, command in programs.items():
-            out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-            seconds[name] += map(float, re.findall(r"^pass: ([\d.]+) s$", out, re.MULTILINE))
-            memory[name] = max(memory[name], float(re.search(r"peak memory of the process: ([\d.]+) GB", out)[1]))
+    if args.candle.exists():
+        programs["candle, f32"] = [str(args.candle), args.size, str(args.runs)]
+    with tempfile.TemporaryDirectory() as folder:
+        if importlib.util.find_spec("onnxruntime"):
+            onnx = [sys.executable, str(HERE / "onnx_unet.py"), "--model", f"{folder}/unet.onnx", *runs]
+            subprocess.run([*onnx, "--export"], stdout=subprocess.DEVNULL, check=True)
+            programs["ONNX Runtime, f32"] = [*onnx, "--threads", str(os.cpu_count())]
+        seconds, memory = measured(programs, args.rounds)
 
     medians = {name: statistics.median(times) for name, times in seconds.items()}
     ours = medians["gendr-pix, f32"]
@@ -56,6 +64,18 @@ def main():
     if args.json:
         rows = [{"name": n, "seconds": seconds[n], "peak_gb": memory[n], "ratio": medians[n] / ours} for n in programs]
         args.json.write_text(json.dumps({"size": args.size, "cores": os.cpu_count(), "rows": rows}, indent=1))
+
+
+def measured(programs, rounds):
+    """Seconds of each program's passes, and the most memory that it took."""
+    seconds = {name: [] for name in programs}
+    memory = dict.fromkeys(programs, 0.0)
+    for _ in range(rounds):
+        for name, command in programs.items():
+            out = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+            seconds[name] += map(float, re.findall(r"^pass: ([\d.]+) s$", out, re.MULTILINE))
+            memory[name] = max(memory[name], float(re.search(r"peak memory of the process: ([\d.]+) GB", out)[1]))
+    return seconds, memory
 
 
 if __name__ == "__main__":

@@ -202,6 +202,17 @@ pub(crate) fn crop<B: Backend>(
     x.slice([0..n, 0..c, top..top + h, left..left + w])
 }
 
+pub(crate) fn add_at<B: Backend>(
+    whole: Tensor<B, 4>,
+    part: Tensor<B, 4>,
+    [top, left]: [usize; 2],
+) -> Tensor<B, 4> {
+    let [n, c, h, w] = part.dims();
+    let place = [0..n, 0..c, top..top + h, left..left + w];
+    let there = whole.clone().slice(place.clone());
+    whole.slice_assign(place, there + part)
+}
+
 pub(crate) fn to_tokens<B: Backend>(pixels: Tensor<B, 4>) -> Tensor<B, 3> {
     let [n, c, h, w] = pixels.dims();
     pixels.reshape([n, c, h * w]).swap_dims(1, 2)
@@ -227,6 +238,9 @@ pub(crate) fn multi_head_attention<B: Backend>(
 const SCORES: usize = 512 << 20;
 /// Chunks hold a multiple of this many queries where they can: burn's GPU kernels want 32, 64 or 128 to divide them.
 const QUERIES: usize = 128;
+
+/// Bytes of a feed-forward's hidden layer that are made at a time: enough to keep a GPU busy.
+const HIDDEN: usize = 256 << 20;
 
 /// Queries of a chunk, of which each has scores of `bytes`.
 fn queries_within(bound: usize, bytes: usize) -> usize {
@@ -258,7 +272,11 @@ pub(crate) fn workspace(operation: Operation, element: usize) -> u64 {
             3 * channels * size[0] * size[1] * size_of::<f32>()
         }
         Operation::TokenNorm { tokens, channels } => 3 * tokens * channels * size_of::<f32>(),
-        Operation::Geglu { tokens, channels } => 2 * tokens * channels * element,
+        // The hidden layer, its halves, and what they give.
+        Operation::FeedForward { tokens, hidden, .. } => {
+            let chunk = HIDDEN / (2 * hidden * element);
+            5 * tokens.min(chunk.max(1)) * hidden * element
+        }
     };
     bytes as u64
 }
@@ -333,8 +351,19 @@ pub(crate) fn feed_forward<B: Backend>(
     biases: [Tensor<B, 1>; 2],
 ) -> Tensor<B, 3> {
     let ([up, down], [up_bias, down_bias]) = (weights, biases);
-    let hidden = B::geglu(B::token_linear(x, up, Some(up_bias)));
-    B::token_linear(hidden, down, Some(down_bias))
+    let [n, tokens, _] = x.dims();
+    let [_, wide] = up.dims();
+    let run = |x| {
+        let (up, down) = (up.clone(), down.clone());
+        let hidden = B::geglu(B::token_linear(x, up, Some(up_bias.clone())));
+        B::token_linear(hidden, down, Some(down_bias.clone()))
+    };
+    let chunk = (HIDDEN / (n * wide * x.dtype().size())).max(1);
+    if tokens <= chunk {
+        return run(x);
+    }
+    let parts = x.split(chunk, 1);
+    Tensor::cat(parts.into_iter().map(run).collect(), 1)
 }
 
 /// `dvalue = dy gelu(gate)` and `dgate = dy value gelu'(gate)`, where `gelu'(x) = P(X <= x) + x p(x)` with the normal

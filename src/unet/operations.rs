@@ -56,12 +56,14 @@ pub enum Operation {
         /// Channels of a token.
         channels: usize,
     },
-    /// [`Backend::geglu`](crate::Backend::geglu).
-    Geglu {
+    /// [`Backend::feed_forward`](crate::Backend::feed_forward).
+    FeedForward {
         /// Tokens.
         tokens: usize,
-        /// Channels of the output, half of the input's.
+        /// Channels of input and output.
         channels: usize,
+        /// Channels of what GEGLU gives, half of what it takes.
+        hidden: usize,
     },
 }
 
@@ -86,7 +88,12 @@ impl Operation {
                 channels,
                 ..
             } => 2 * queries * keys * channels,
-            Self::GroupNorm { .. } | Self::TokenNorm { .. } | Self::Geglu { .. } => 0,
+            Self::FeedForward {
+                tokens,
+                channels,
+                hidden,
+            } => 3 * tokens * channels * hidden,
+            Self::GroupNorm { .. } | Self::TokenNorm { .. } => 0,
         };
         macs as u64
     }
@@ -248,12 +255,11 @@ impl<'a> Walk<'a> {
             attention(tokens, self.prompt),
             linear(square, true),
             norm,
-            linear([channels, 2 * hidden], true), // feed-forward
-            Operation::Geglu {
+            Operation::FeedForward {
                 tokens,
-                channels: hidden,
+                channels,
+                hidden,
             },
-            linear([hidden, channels], true),
             linear(square, true), // proj_out
         ]);
     }

@@ -50,6 +50,26 @@ pub(super) fn side_by_side(parts: [&[f32]; 2], [a, b]: [usize; 2]) -> Vec<f32> {
     unsafe { written(parts[0].len() + parts[1].len(), write) }
 }
 
+/// Adds pictures of `[H', W'] = part_size` to those of `[H, W] = size`, from the row and column `top_left` on.
+pub(super) fn add_at(
+    whole: &mut [f32],
+    size: [usize; 2],
+    part: &[f32],
+    part_size: [usize; 2],
+    [top, left]: [usize; 2],
+) {
+    let [width, part_width] = [size[1], part_size[1]];
+    let planes = whole.par_chunks_exact_mut(size[0] * width);
+    let parts = part.par_chunks_exact(part_size[0] * part_width);
+    planes.zip(parts).for_each(|(plane, part)| {
+        let rows = plane.chunks_exact_mut(width).skip(top);
+        for (row, part) in rows.zip(part.chunks_exact(part_width)) {
+            let there = row[left..left + part_width].iter_mut();
+            there.zip(part).for_each(|(there, part)| *there += part);
+        }
+    });
+}
+
 fn copy(from: &[f32], to: &mut [MaybeUninit<f32>]) {
     for (to, from) in to.iter_mut().zip(from) {
         to.write(*from);

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use std::mem::MaybeUninit;
 
 /// Values of a feed-forward's hidden layer that are made at a time: they stay in the cores' caches.
-const HIDDEN: usize = 1 << 21;
+pub(super) const HIDDEN: usize = 1 << 21;
 
 /// `x weight + bias`, row after row.
 #[derive(Clone, Copy)]

@@ -97,6 +97,23 @@ impl Backend for Flex {
         Tensor::from_primitive(TensorPrimitive::Float(values(view)))
     }
 
+    fn add_at(
+        whole: Tensor<Self, 4>,
+        part: Tensor<Self, 4>,
+        [top, left]: [usize; 2],
+    ) -> Tensor<Self, 4> {
+        let ([n, c, h, w], [.., part_h, part_w]) = (whole.dims(), part.dims());
+        assert_eq!(part.dims(), [n, c, part_h, part_w], "shapes disagree");
+        assert!(top + part_h <= h && left + part_w <= w, "shapes disagree");
+        if whole.dtype() != DType::F32 {
+            return plain::add_at(whole, part, [top, left]);
+        }
+        let (mut whole, part) = (values(whole), values(part));
+        let to = whole.storage_mut();
+        copy::add_at(to, [h, w], slice(&part), [part_h, part_w], [top, left]);
+        Tensor::from_primitive(TensorPrimitive::Float(whole))
+    }
+
     fn fold_cells(picture: Tensor<Self, 4>, factor: usize) -> Tensor<Self, 4> {
         if picture.dtype() != DType::F32 {
             return plain::fold_cells(picture, factor);
@@ -303,9 +320,10 @@ impl Backend for Flex {
                 Some(_) => (3 * keys + queries) * channels,
                 None => (keys + queries) * channels,
             },
-            Operation::GroupNorm { .. } | Operation::TokenNorm { .. } | Operation::Geglu { .. } => {
-                0
+            Operation::FeedForward { tokens, hidden, .. } => {
+                linear::HIDDEN.min(2 * tokens * hidden)
             }
+            Operation::GroupNorm { .. } | Operation::TokenNorm { .. } => 0,
         };
         (values * size_of::<f32>()) as u64
     }

@@ -269,6 +269,9 @@ fn linear_is_the_plain_one() {
 #[test]
 fn copies_are_the_plain_ones() {
     let (a, b) = (random([3, 5, 7, 6]), random([3, 2, 7, 6]));
+    let part = random([3, 5, 2, 4]);
+    let found = Flex::add_at(a.clone(), part.clone(), [5, 1]).into_data();
+    assert_eq!(found, plain::add_at(a.clone(), part, [5, 1]).into_data());
     let found = Flex::concatenate(a.clone(), b.clone()).into_data();
     assert_eq!(found, plain::concatenate(a.clone(), b).into_data());
     for view in [a.clone(), a.clone().swap_dims(0, 2), a.swap_dims(2, 3)] {
