@@ -55,6 +55,8 @@ async fn upscale(
         }
     });
     let mut timeout = pin!(tokio::time::sleep(limit));
+    // Made once: what comes in between two turns of the loop is not lost.
+    let mut interrupt = pin!(tokio::signal::ctrl_c());
     let mut stopped = false;
     let result = loop {
         tokio::select! {
@@ -64,7 +66,7 @@ async fn upscale(
             }
             // The work is told to stop, and then awaited: it cannot be dropped halfway.
             () = &mut timeout, if !stopped => { cancel.cancel(); stopped = true; }
-            _ = tokio::signal::ctrl_c(), if !stopped => { cancel.cancel(); stopped = true; }
+            _ = &mut interrupt, if !stopped => { cancel.cancel(); stopped = true; }
         }
     };
     // A panic of the work goes on here.

@@ -115,6 +115,7 @@ fn kind(operation: Operation) -> &'static str {
         Operation::Attention { .. } => "attention",
         Operation::GroupNorm { .. } | Operation::TokenNorm { .. } => "norm",
         Operation::FeedForward { .. } => "feed-forward",
+        other => panic!("{other:?} has no name here"),
     }
 }
 
@@ -190,6 +191,7 @@ fn seconds(operation: Operation, groups: usize, runs: u32) -> f64 {
                 B::feed_forward(x.clone(), weights.clone(), biases.clone());
             })
         }
+        other => panic!("{other:?} is not timed here"),
     }
 }
 

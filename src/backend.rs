@@ -8,7 +8,7 @@ use burn::tensor::Tensor;
 ///
 /// Each operation has a plain body, made of burn's, so that any burn backend can be used:
 /// `impl gendr_pix::Backend for MyBackend {}`. Where it pays, a backend has a kernel of its own instead; both must
-/// agree.
+/// agree. No size of a tensor is zero.
 pub trait Backend: burn::tensor::backend::Backend {
     /// Convolution of an odd kernel, padded by half of it on all sides.
     ///
@@ -216,10 +216,10 @@ pub trait Backend: burn::tensor::backend::Backend {
         plain::geglu_backward(x, gradient)
     }
 
-    /// Most bytes that an operation over one picture holds beside its inputs and its output: for
+    /// Most bytes that an operation over a batch of `pictures` holds beside its inputs and its output: for
     /// [`Plan`](crate::Plan).
-    fn workspace(operation: Operation) -> u64 {
-        plain::workspace(operation, size_of::<Self::FloatElem>())
+    fn workspace(operation: Operation, pictures: usize) -> u64 {
+        plain::workspace(operation, pictures, size_of::<Self::FloatElem>())
     }
 }
 

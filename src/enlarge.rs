@@ -61,7 +61,7 @@ pub(crate) fn enlarge<B: Backend>(
     let beyond = beyond.map(|beyond| resize::enlarge_linearly(beyond, to, edge));
     finishing.done()?;
     let large = picture.write(rgb, alpha, beyond);
-    finishing.done()?;
+    finishing.part().tell();
     Ok(large)
 }
 

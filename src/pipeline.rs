@@ -199,7 +199,11 @@ impl<B: Backend> GenDrPix<B> {
         let source = width as usize * height as usize;
         let size = [to.height, to.width];
         let (tiling, budget) = (options.tiling, options.memory_budget);
-        self.planner(options).plan(1, size, source, tiling, budget)
+        let mut planner = self.planner(options);
+        if options.fidelity == 0.0 {
+            planner.passes = 0; // The plain resize: the model does not run.
+        }
+        planner.plan(1, size, source, tiling, budget)
     }
 
     fn planner(&self, options: &Upscale) -> Planner<'_> {
@@ -281,7 +285,6 @@ impl<B: Backend> GenDrPix<B> {
         let unet = &self.unet;
         let prediction = unet.predict(z.clone(), pass.prompt, attention, watch)?;
         let x0 = self.config.onestep.x0(z, prediction);
-        watch.check()?;
         Ok(crop(pixel_shuffle(x0, factor), pass.padding, [h, w]))
     }
 }

@@ -17,7 +17,7 @@ pub struct Plan {
     pub width: usize,
     /// Height of the output in pixels.
     pub height: usize,
-    /// Passes through the UNet, over each tile: by guidance and self-ensemble.
+    /// Passes through the UNet, over each tile: by guidance and self-ensemble; none for a fidelity of 0.
     pub passes: usize,
     /// The tiles' size and overlap, or none for the whole picture at once.
     pub tiling: Option<Tiling>,
@@ -55,7 +55,7 @@ pub(crate) struct Planner<'a> {
     /// Bytes of a value.
     pub(crate) element: u64,
     /// [`Backend::workspace`](crate::Backend::workspace).
-    pub(crate) workspace: fn(Operation) -> u64,
+    pub(crate) workspace: fn(Operation, usize) -> u64,
 }
 
 impl Planner<'_> {
@@ -107,10 +107,11 @@ impl Planner<'_> {
     ) -> Plan {
         let factor = self.config.factor;
         let mut ledger = Ledger::default();
-        let picture =
-            |[h, w]: [usize; 2]| pictures * (PICTURE_CHANNELS * h * w) as u64 * self.element;
+        let picture = |[h, w]: [usize; 2]| {
+            pictures * PICTURE_CHANNELS as u64 * h as u64 * w as u64 * self.element
+        };
         // Planes on the host are in f32 whatever the backend's precision.
-        let planes = pictures * (PICTURE_CHANNELS * h * w * size_of::<f32>()) as u64;
+        let planes = pictures * (PICTURE_CHANNELS * size_of::<f32>()) as u64 * h as u64 * w as u64;
         ledger.take(pictures * source * (PICTURE_CHANNELS * size_of::<f32>()) as u64);
 
         let size = match self.edge {
@@ -118,7 +119,8 @@ impl Planner<'_> {
             _ => [h, w],
         };
         let x = picture(size);
-        let tiling = tiling.filter(|tiling| !tiling.holds(size, factor));
+        let runs = self.passes > 0;
+        let tiling = tiling.filter(|tiling| runs && !tiling.holds(size, factor));
         let (tiles, tile) = match tiling {
             Some(tiling) => tiling.tiles(size, factor),
             None => (1, size),
@@ -140,12 +142,17 @@ impl Planner<'_> {
             self.pass(&pass, tile, picture, &mut ledger);
             ledger.free(if i > 0 { picture(tile) } else { 0 });
         }
-        ledger.free(picture(tile));
+        ledger.free(if runs { picture(tile) } else { 0 });
         ledger.free(restored + x);
 
-        // The restored planes, and the plain resize to correct them by; it resizes three planes to images of their own.
-        let threads = rayon::current_num_threads().min(PICTURE_CHANNELS) as u64;
-        ledger.take(2 * planes + planes / PICTURE_CHANNELS as u64 * threads);
+        // The plain resize, of which each plane is an image of its own for a while. To correct the restored planes by it, two
+        // more of one plane.
+        let images = rayon::current_num_threads().min(PICTURE_CHANNELS) as u64;
+        let plane = planes / PICTURE_CHANNELS as u64;
+        ledger.take(match runs {
+            true => 2 * planes + images.max(2) * plane,
+            false => planes + images * plane,
+        });
         Plan {
             width: w,
             height: h,

@@ -155,13 +155,18 @@ impl<'a> Watch<'a> {
 
     /// Tells that the share is done.
     pub(crate) fn done(self) -> Watched<()> {
+        self.tell();
+        self.check()
+    }
+
+    /// [`done`](Self::done) where there is nothing left to stop.
+    pub(crate) fn tell(self) {
         if let Some(Observer(tell)) = self.observer {
             tell(Progress {
                 stage: self.stage,
                 fraction: self.to,
             });
         }
-        self.check()
     }
 
     /// Goes on unless cancelled: for places between which nothing is worth telling.

@@ -487,8 +487,9 @@ mod with_a_model {
             child.try_wait().unwrap().is_none(),
             "too fast for this test"
         );
-        let kill = std::process::Command::new("kill")
-            .args(["-INT", &child.id().to_string()])
+        // The shell's own: there may be no program of that name.
+        let kill = std::process::Command::new("sh")
+            .args(["-c", &format!("kill -INT {}", child.id())])
             .status();
         assert!(kill.unwrap().success());
         let output = child.wait_with_output().unwrap();

@@ -251,9 +251,13 @@ fn queries_within(bound: usize, bytes: usize) -> usize {
     }
 }
 
-/// Bytes that an operation holds beside inputs and output, of values of `element` bytes; norms compute in f32.
-pub(crate) fn workspace(operation: Operation, element: usize) -> u64 {
-    let bytes = match operation {
+/// Bytes that an operation over a batch of `pictures` holds beside inputs and output, of values of `element` bytes; norms
+/// compute in f32.
+pub(crate) fn workspace(operation: Operation, pictures: usize, element: usize) -> u64 {
+    let in_f32 = size_of::<f32>() as u64;
+    // In u64: the figures are of pictures that an address space of 32 bits does not hold.
+    let [n, element] = [pictures, element].map(|x| x as u64);
+    match operation {
         // What the convolution of burn does is up to the backend.
         Operation::Convolution { .. } | Operation::Linear { .. } => 0,
         // Heads apart, scores before and after the softmax, chunks before they are one.
@@ -263,22 +267,28 @@ pub(crate) fn workspace(operation: Operation, element: usize) -> u64 {
             channels,
             heads,
         } => {
-            let scores = heads * keys * element;
-            let chunk = queries_within(SCORES, scores).min(queries);
-            2 * chunk * scores + 2 * (queries + keys) * channels * element
+            let [queries, keys, channels, heads] =
+                [queries, keys, channels, heads].map(|x| x as u64);
+            let scores = n * heads * keys * element;
+            let within = queries_within(SCORES, usize::try_from(scores).unwrap_or(usize::MAX));
+            let chunk = queries.min(within as u64);
+            2 * chunk * scores + 2 * n * (queries + keys) * channels * element
         }
         // In f32, centred, and a product of these.
         Operation::GroupNorm { channels, size, .. } => {
-            3 * channels * size[0] * size[1] * size_of::<f32>()
+            let [channels, h, w] = [channels, size[0], size[1]].map(|x| x as u64);
+            3 * n * channels * h * w * in_f32
         }
-        Operation::TokenNorm { tokens, channels } => 3 * tokens * channels * size_of::<f32>(),
+        Operation::TokenNorm { tokens, channels } => {
+            3 * n * tokens as u64 * channels as u64 * in_f32
+        }
         // The hidden layer, its halves, and what they give.
         Operation::FeedForward { tokens, hidden, .. } => {
-            let chunk = HIDDEN / (2 * hidden * element);
-            5 * tokens.min(chunk.max(1)) * hidden * element
+            let [tokens, hidden] = [tokens, hidden].map(|x| x as u64);
+            let chunk = HIDDEN as u64 / (2 * n * hidden * element);
+            5 * n * tokens.min(chunk.max(1)) * hidden * element
         }
-    };
-    bytes as u64
+    }
 }
 
 /// Attention to some queries at a time, whose scores are of at most `bound` bytes where one query's are.

@@ -56,9 +56,7 @@ impl<B: Backend> BlockConditioning<B> {
         let Some(transformer) = attentions.get(i) else {
             return Ok(x);
         };
-        let x = transformer.forward(x, self.prompts[i].clone(), reach);
-        parts.done()?;
-        Ok(x)
+        transformer.forward(x, self.prompts[i].clone(), reach, parts.part())
     }
 }
 

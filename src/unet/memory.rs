@@ -40,13 +40,13 @@ pub(crate) struct PassMemory<'a> {
     /// Bytes of a value.
     pub(crate) element: u64,
     /// [`Backend::workspace`](crate::Backend::workspace).
-    pub(crate) workspace: fn(Operation) -> u64,
+    pub(crate) workspace: fn(Operation, usize) -> u64,
 }
 
 impl PassMemory<'_> {
     /// Bytes of `[N, channels, H, W]`.
     fn bytes(&self, channels: usize, [h, w]: [usize; 2]) -> u64 {
-        self.pictures * (channels * h * w) as u64 * self.element
+        self.pictures * channels as u64 * h as u64 * w as u64 * self.element
     }
 
     /// The forward over a sample of `size`, which is alive before and after; its output is alive after, too.
@@ -113,7 +113,7 @@ impl PassMemory<'_> {
     /// An operation, whose output is alive after.
     fn run(&self, operation: Operation, output: u64, ledger: &mut Ledger) {
         ledger.take(output);
-        let workspace = self.pictures * (self.workspace)(operation);
+        let workspace = (self.workspace)(operation, self.pictures as usize);
         ledger.take(workspace);
         ledger.free(workspace);
     }
@@ -265,7 +265,11 @@ impl PassMemory<'_> {
 mod tests {
     use super::*;
 
-    fn ledger(config: &UNetConfig, size: [usize; 2], workspace: fn(Operation) -> u64) -> Ledger {
+    fn ledger(
+        config: &UNetConfig,
+        size: [usize; 2],
+        workspace: fn(Operation, usize) -> u64,
+    ) -> Ledger {
         let mut ledger = Ledger::default();
         let pass = PassMemory {
             config,
@@ -284,7 +288,7 @@ mod tests {
     fn the_books_balance() {
         for config in [UNetConfig::sd21(), UNetConfig::nano()] {
             for size in [[1, 1], [9, 13], [64, 64]] {
-                let ledger = ledger(&config, size, |_| 0);
+                let ledger = ledger(&config, size, |_, _| 0);
                 assert_eq!(
                     ledger.live,
                     (config.out_channels * size[0] * size[1] * 4) as u64
@@ -298,7 +302,7 @@ mod tests {
     /// and the output, and two skips.
     #[test]
     fn sd21_peaks_at_the_widest_feed_forward() {
-        let whole = |operation| match operation {
+        let whole = |operation, _| match operation {
             Operation::FeedForward { tokens, hidden, .. } => (3 * tokens * hidden * 4) as u64,
             _ => 0,
         };

@@ -8,6 +8,7 @@ use std::ops::Range;
 
 /// An operation of a pass over one picture. Concatenations, residual additions and enlargements are left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Operation {
     /// [`Backend::convolution`](crate::Backend::convolution).
     Convolution {
@@ -70,32 +71,35 @@ pub enum Operation {
 impl Operation {
     /// Multiply-accumulates; none for norms and activations.
     pub fn macs(self) -> u64 {
-        let macs = match self {
+        let product = |factors: &[usize]| factors.iter().map(|&n| n as u64).product();
+        match self {
             Self::Convolution {
                 channels: [input, output],
                 size: [h, w],
                 kernel,
                 stride,
-            } => h.div_ceil(stride) * w.div_ceil(stride) * input * output * kernel * kernel,
+            } => {
+                let [h, w] = [h, w].map(|n| n.div_ceil(stride));
+                product(&[h, w, input, output, kernel, kernel])
+            }
             Self::Linear {
                 tokens,
                 channels: [input, output],
                 ..
-            } => tokens * input * output,
+            } => product(&[tokens, input, output]),
             Self::Attention {
                 queries,
                 keys,
                 channels,
                 ..
-            } => 2 * queries * keys * channels,
+            } => product(&[2, queries, keys, channels]),
             Self::FeedForward {
                 tokens,
                 channels,
                 hidden,
-            } => 3 * tokens * channels * hidden,
+            } => product(&[3, tokens, channels, hidden]),
             Self::GroupNorm { .. } | Self::TokenNorm { .. } => 0,
-        };
-        macs as u64
+        }
     }
 }
 

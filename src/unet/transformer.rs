@@ -6,6 +6,7 @@ use super::linear::linear;
 use super::norm::{GroupNorm, LayerNorm};
 use super::window::Reach;
 use crate::backend::Backend;
+use crate::progress::{Watch, Watched};
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::Tensor;
@@ -58,13 +59,16 @@ impl<B: Backend> Transformer<B> {
         x: Tensor<B, 4>,
         prompt: KeyValue<B>,
         reach: Reach,
-    ) -> Tensor<B, 4> {
+        watch: Watch,
+    ) -> Watched<Tensor<B, 4>> {
         let [_, _, h, w] = x.dims();
         let tokens = B::to_tokens(self.norm.forward(x.clone()));
         let tokens = linear(&self.proj_in, tokens);
-        let tokens = self.transformer_blocks[0].forward(tokens, prompt, [h, w], reach);
+        let tokens = self.transformer_blocks[0].forward(tokens, prompt, [h, w], reach, watch)?;
         let tokens = linear(&self.proj_out, tokens);
-        B::add_tokens(x, tokens)
+        let x = B::add_tokens(x, tokens);
+        watch.done()?;
+        Ok(x)
     }
 }
 
@@ -98,11 +102,14 @@ impl<B: Backend> TransformerBlock<B> {
         prompt: KeyValue<B>,
         size: [usize; 2],
         reach: Reach,
-    ) -> Tensor<B, 3> {
+        watch: Watch,
+    ) -> Watched<Tensor<B, 3>> {
         let normed = self.norm1.forward(x.clone());
         let x = x + self.attn1.forward_self(normed, size, reach);
+        watch.check()?;
         let x = x.clone() + self.attn2.forward(self.norm2.forward(x), prompt);
-        x.clone() + self.ff.forward(self.norm3.forward(x))
+        watch.check()?;
+        Ok(x.clone() + self.ff.forward(self.norm3.forward(x)))
     }
 }
 

@@ -32,10 +32,12 @@ pub unsafe extern "C" fn gendr_pix_model_bundled(
     error: *mut *mut c_char,
 ) -> GendrPixStatus {
     guard(error, || {
-        // SAFETY: the caller's promise.
-        let model = unsafe { model.as_mut() }.ok_or(Failure::null("model"))?;
+        if model.is_null() {
+            return Err(Failure::null("model"));
+        }
         let loaded = GenDrPix::pretrained(&Default::default())?;
-        *model = Box::into_raw(Box::new(GendrPixModel(loaded)));
+        // SAFETY: the caller's promise; it is not null, and what is there is not read.
+        unsafe { model.write(Box::into_raw(Box::new(GendrPixModel(loaded)))) };
         Ok(())
     })
 }
@@ -58,10 +60,12 @@ pub unsafe extern "C" fn gendr_pix_model_load(
         // SAFETY: the caller's promise; it is not null.
         let path = unsafe { CStr::from_ptr(path) }.to_str();
         let path = path.map_err(|_| Failure::argument("`path` is not UTF-8"))?;
-        // SAFETY: the caller's promise.
-        let model = unsafe { model.as_mut() }.ok_or(Failure::null("model"))?;
+        if model.is_null() {
+            return Err(Failure::null("model"));
+        }
         let loaded = GenDrPix::load(path, &Default::default()).map_err(Failure::of_weights)?;
-        *model = Box::into_raw(Box::new(GendrPixModel(loaded)));
+        // SAFETY: the caller's promise; it is not null, and what is there is not read.
+        unsafe { model.write(Box::into_raw(Box::new(GendrPixModel(loaded)))) };
         Ok(())
     })
 }

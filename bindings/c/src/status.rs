@@ -56,7 +56,7 @@ impl From<Error> for Failure {
         let status = match error {
             Error::Option { .. } => GendrPixStatus::Option,
             Error::EmptyPicture { .. } | Error::OutputTooLarge { .. } => GendrPixStatus::Picture,
-            Error::NonFiniteOutput => GendrPixStatus::Weights,
+            Error::NonFiniteOutput | Error::ConstantOutput => GendrPixStatus::Weights,
             _ => GendrPixStatus::Internal,
         };
         Self {
@@ -87,14 +87,12 @@ pub(crate) fn guard(
             (status, message.into_raw())
         }
     };
-    // SAFETY: null or writable, which every caller is told.
-    match unsafe { error.as_mut() } {
-        Some(error) => *error = message,
-        None if !message.is_null() => {
-            // SAFETY: made by `into_raw` above.
-            drop(unsafe { CString::from_raw(message) });
-        }
-        None => {}
+    if !error.is_null() {
+        // SAFETY: writable, which every caller is told; what is there may never have been written, and is not read.
+        unsafe { error.write(message) };
+    } else if !message.is_null() {
+        // SAFETY: made by `into_raw` above.
+        drop(unsafe { CString::from_raw(message) });
     }
     status
 }

@@ -41,7 +41,7 @@ pub(crate) fn of_picture(error: Failure) -> PyErr {
         | Failure::InputTooLarge { .. }
         | Failure::NonFinitePicture
         | Failure::Format { .. } => PictureError::new_err(text),
-        Failure::NonFiniteOutput => WeightsError::new_err(text),
+        Failure::NonFiniteOutput | Failure::ConstantOutput => WeightsError::new_err(text),
         _ => Error::new_err(text),
     }
 }

@@ -75,7 +75,11 @@ impl Model {
         if let Ok(bytes) = picture.cast::<PyBytes>() {
             return self.upscale_file(bytes, &options).map(Bound::into_any);
         }
-        let Some((image, shape)) = picture::read(picture)? else {
+        let check = |width, height| {
+            let plan = self.0.plan(width, height, &options);
+            plan.map(drop).map_err(of_picture)
+        };
+        let Some((image, shape)) = picture::read(picture, check)? else {
             return Err(PyTypeError::new_err(
                 "a picture is a numpy array of uint8 or the bytes of a file",
             ));

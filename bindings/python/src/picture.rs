@@ -7,8 +7,12 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 /// The picture that an array of uint8 holds, and its shape: `[H, W]` is grey, `[H, W, C]` grey, grey with alpha, RGB or
-/// RGBA for 1 to 4 channels. `None` for anything else than an array of uint8.
-pub(crate) fn read(array: &Bound<'_, PyAny>) -> PyResult<Option<(DynamicImage, Vec<usize>)>> {
+/// RGBA for 1 to 4 channels. `None` for anything else than an array of uint8. Nothing is copied before `check` has taken
+/// width and height.
+pub(crate) fn read(
+    array: &Bound<'_, PyAny>,
+    check: impl FnOnce(u32, u32) -> PyResult<()>,
+) -> PyResult<Option<(DynamicImage, Vec<usize>)>> {
     let Ok(array) = array.extract::<PyReadonlyArrayDyn<u8>>() else {
         return Ok(None);
     };
@@ -17,12 +21,13 @@ pub(crate) fn read(array: &Bound<'_, PyAny>) -> PyResult<Option<(DynamicImage, V
     let wrong = || PyValueError::new_err(format!("a picture of shape {shape:?}"));
     let (height, width, channels) = match shape[..] {
         [height, width] => (height, width, 1),
-        [height, width, channels] => (height, width, channels),
+        [height, width, channels @ 1..=4] => (height, width, channels),
         _ => return Err(wrong()),
     };
     let (Ok(width), Ok(height)) = (u32::try_from(width), u32::try_from(height)) else {
         return Err(wrong());
     };
+    check(width, height)?;
     // In order of rows, however the array lies in memory.
     let bytes = array.iter().copied().collect();
     let image = match channels {

@@ -60,7 +60,8 @@ function idle() {
 function fail(message, broken) {
   if (broken) dropWorker();
   idle();
-  $("error").textContent = `${file.name ?? "The picture"}: ${message}`;
+  const name = file ? (file.name ?? "The picture") : "This browser";
+  $("error").textContent = `${name}: ${message}`;
 }
 
 function showBefore({ before, width, height }) {

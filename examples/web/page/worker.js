@@ -2,10 +2,15 @@
 import init, { Model, Opened } from "./wasm/gendr_pix_web.js";
 
 const model = init().then(() => new Model());
+model.catch(() => {}); // told of with the first picture
 
 self.onmessage = async ({ data: { file, scale, best } }) => {
+  const upscaler = await model.catch(() => null);
+  if (!upscaler) {
+    self.postMessage({ error: "the model could not be loaded; try again", broken: true });
+    return;
+  }
   try {
-    const upscaler = await model;
     const picture = await open(file);
     const before = png(picture.preview());
     self.postMessage({ before, width: picture.width, height: picture.height });

@@ -32,7 +32,13 @@ pub(super) fn rows(view: &FlexTensor) -> Option<Vec<f32>> {
 pub(super) fn side_by_side(parts: [&[f32]; 2], [a, b]: [usize; 2]) -> Vec<f32> {
     /// Values that a thread copies at a time.
     const SHARE: usize = 1 << 16;
-    assert_eq!(parts[0].len() * b, parts[1].len() * a, "shapes disagree");
+    let pictures = [parts[0].len() / a, parts[1].len() / b];
+    assert_eq!(pictures[0], pictures[1], "shapes disagree");
+    assert_eq!(
+        [parts[0].len(), parts[1].len()],
+        [pictures[0] * a, pictures[1] * b],
+        "shapes disagree"
+    );
     let write = |output: &mut [MaybeUninit<f32>]| {
         let pictures = output.par_chunks_exact_mut(a + b);
         let sources = parts[0]
@@ -46,7 +52,7 @@ pub(super) fn side_by_side(parts: [&[f32]; 2], [a, b]: [usize; 2]) -> Vec<f32> {
             }
         });
     };
-    // SAFETY: whole pictures, as many as there are of each part, and all of both parts is written.
+    // SAFETY: whole pictures by the assertions, as many of each part, and all of both parts is written.
     unsafe { written(parts[0].len() + parts[1].len(), write) }
 }
 

@@ -26,64 +26,71 @@ impl Linear<'_> {
 
     /// Writes all of `output`, by `tiles` if there are any.
     fn write(&self, x: Matrix, tiles: Option<Tiles>, output: &mut [MaybeUninit<f32>]) {
+        /// Rows of a thread for which it may as well rearrange all of the weight.
+        const MANY: usize = 64;
+        let Self { weight, bias } = *self;
+        assert!(
+            bias.is_none_or(|bias| bias.len() == weight.column_count()),
+            "shapes disagree"
+        );
+        let share = x.row_count().div_ceil(rayon::current_num_threads());
         match tiles {
             Some(tiles) => {
                 let product = Product {
                     tiles,
                     rows: x,
                     columns: &self.weight,
-                    bias: Bias::Columns(self.bias),
+                    bias: Bias::Columns(bias),
                 };
                 product.write(output);
             }
-            None => self.add_to(x, zeroed(output)),
+            None if share >= MANY => self.write_rows(x, share, output),
+            None => self.write_columns(x, output),
         }
     }
 
-    /// Adds to zeros.
-    fn add_to(&self, x: Matrix, output: &mut [f32]) {
-        let Self { weight, bias } = *self;
-        let (tokens, channels) = (x.row_count(), weight.column_count());
-        if tokens >= channels {
-            let share = tokens.div_ceil(rayon::current_num_threads());
-            let parts = output.par_chunks_mut(share * channels).enumerate();
-            parts.for_each(|(i, output)| {
-                let rows = i * share..tokens.min((i + 1) * share);
-                if let Some(bias) = bias {
-                    for row in output.chunks_exact_mut(channels) {
-                        row.copy_from_slice(bias);
-                    }
+    /// Each thread has `share` of the rows.
+    fn write_rows(&self, x: Matrix, share: usize, output: &mut [MaybeUninit<f32>]) {
+        let (rows, channels) = (x.row_count(), self.weight.column_count());
+        let parts = output.par_chunks_mut(share * channels).enumerate();
+        parts.for_each(|(i, output)| {
+            let rows = i * share..rows.min((i + 1) * share);
+            let output = zeroed(output);
+            if let Some(bias) = self.bias {
+                for row in output.chunks_exact_mut(channels) {
+                    row.copy_from_slice(bias);
                 }
-                let x = x.part(rows, 0..x.column_count());
-                multiply(x, weight, output, bias.is_some());
-            });
-            return;
-        }
-        // Few tokens: each thread has some of the channels, else all would rearrange the whole weight.
+            }
+            let x = x.part(rows, 0..x.column_count());
+            multiply(x, self.weight, output, self.bias.is_some());
+        });
+    }
+
+    /// Few rows: each thread has some of the channels, else all would rearrange the whole weight.
+    fn write_columns(&self, x: Matrix, output: &mut [MaybeUninit<f32>]) {
+        let (rows, channels) = (x.row_count(), self.weight.column_count());
         let share = channels.div_ceil(rayon::current_num_threads());
         let parts: Vec<Vec<f32>> = (0..channels)
             .into_par_iter()
             .step_by(share)
             .map(|start| {
                 let columns = start..channels.min(start + share);
-                let mut part = vec![0.0; tokens * columns.len()];
-                let weight = weight.part(0..weight.row_count(), columns);
+                let mut part = vec![0.0; rows * columns.len()];
+                let weight = self.weight.part(0..self.weight.row_count(), columns);
                 multiply(x, weight, &mut part, false);
                 part
             })
             .collect();
-        for (part, start) in parts.iter().zip((0..).step_by(share)) {
-            let width = part.len() / tokens;
-            let rows = output.chunks_exact_mut(channels);
-            for (row, part) in rows.zip(part.chunks_exact(width)) {
-                row[start..start + width].copy_from_slice(part);
+        let rows = output.par_chunks_exact_mut(channels).enumerate();
+        rows.for_each(|(row, output)| {
+            for (part, (i, output)) in parts.iter().zip(output.chunks_mut(share).enumerate()) {
+                let values = &part[row * output.len()..][..output.len()];
+                let bias = self.bias.map(|bias| &bias[i * share..][..output.len()]);
+                for (j, (output, value)) in output.iter_mut().zip(values).enumerate() {
+                    output.write(value + bias.map_or(0.0, |bias| bias[j]));
+                }
             }
-        }
-        if let Some(bias) = bias {
-            for row in output.chunks_exact_mut(channels) {
-                row.iter_mut().zip(bias).for_each(|(y, bias)| *y += bias);
-            }
-        }
+        });
     }
 }
 

@@ -287,7 +287,8 @@ impl Backend for Flex {
         tensor(dx, shape)
     }
 
-    fn workspace(operation: Operation) -> u64 {
+    fn workspace(operation: Operation, pictures: usize) -> u64 {
+        let n = pictures as u64;
         let values = match operation {
             Operation::Convolution {
                 channels: [_, output],
@@ -299,15 +300,16 @@ impl Backend for Flex {
                 match Tiles::repaid(output, pixels) {
                     Some(_) => 0,
                     // Tiles' products, before they are put together.
-                    None => output * pixels,
+                    None => n * output as u64 * pixels as u64,
                 }
             }
+            // By columns, where it is: those of each thread, before they are put together.
             Operation::Linear {
                 tokens,
                 channels: [_, output],
                 ..
-            } => match Tiles::repaid(tokens, output) {
-                None if tokens < output => tokens * output,
+            } => match Tiles::repaid(pictures * tokens, output) {
+                None if tokens < output => n * tokens as u64 * output as u64,
                 _ => 0,
             },
             // Keys turned, keys and values packed, blocks before they are put together.
@@ -316,16 +318,20 @@ impl Backend for Flex {
                 keys,
                 channels,
                 ..
-            } => match Tiles::repaid(queries, keys) {
-                Some(_) => (3 * keys + queries) * channels,
-                None => (keys + queries) * channels,
-            },
+            } => {
+                let tiles = Tiles::repaid(queries, keys);
+                let [queries, keys, channels] = [queries, keys, channels].map(|x| x as u64);
+                match tiles {
+                    Some(_) => n * (3 * keys + queries) * channels,
+                    None => n * (keys + queries) * channels,
+                }
+            }
             Operation::FeedForward { tokens, hidden, .. } => {
-                linear::HIDDEN.min(2 * tokens * hidden)
+                (linear::HIDDEN as u64).min(2 * n * tokens as u64 * hidden as u64)
             }
             Operation::GroupNorm { .. } | Operation::TokenNorm { .. } => 0,
         };
-        (values * size_of::<f32>()) as u64
+        values * size_of::<f32>() as u64
     }
 }
 
