@@ -20,7 +20,7 @@ pub(super) fn forward(x: &[f32], width: usize) -> Vec<f32> {
                 #[inline(always)]
                 || {
                     for ((output, value), gate) in output.iter_mut().zip(value).zip(gate) {
-                        output.write(value * (gate * below(*gate)));
+                        output.write(value * gelu(*gate));
                     }
                 },
             );
@@ -38,7 +38,7 @@ pub(super) fn in_place(x: &mut [f32], width: usize) {
             #[inline(always)]
             || {
                 for (value, gate) in value.iter_mut().zip(gate) {
-                    *value *= *gate * below(*gate);
+                    *value *= gelu(*gate);
                 }
             },
         );
@@ -70,6 +70,11 @@ pub(super) fn backward(x: &[f32], gradient: &[f32], width: usize) -> Vec<f32> {
         );
     });
     dx
+}
+
+#[inline(always)]
+fn gelu(x: f32) -> f32 {
+    x * below(x)
 }
 
 /// `P(X <= x)` of a standard normal `X`.
