@@ -61,22 +61,6 @@ impl<'a> Matrix<'a> {
         Some(&self.values[start..][..self.columns])
     }
 
-    /// `N` values of a row from a column on, zero where they are beyond the matrix; rows must lie as for
-    /// [`row`](Self::row).
-    #[inline(always)]
-    pub(super) fn row_part<const N: usize>(&self, row: usize, column: usize) -> [f32; N] {
-        let values = &self.row(row).unwrap_or_default();
-        let values = values.get(column..).unwrap_or_default();
-        match values.first_chunk() {
-            Some(values) => *values,
-            None => {
-                let mut padded = [0.0; N];
-                padded[..values.len()].copy_from_slice(values);
-                padded
-            }
-        }
-    }
-
     pub(super) fn transposed(self) -> Self {
         Self {
             rows: self.columns,

@@ -2,7 +2,7 @@
 
 use super::super::matrix::Matrix;
 use super::super::simd::{exp_fused, vectorised};
-use super::panel::{Line, STEP, lines, pack_columns, pack_line, pack_rows};
+use super::panel::{Line, STEP, lines, pack_columns, pack_pairs, pack_rows};
 use super::tiles::{Block, Panels, SIDE, Tiles};
 use super::{at_least, with_kept};
 use std::cell::Cell;
@@ -34,7 +34,7 @@ impl Head {
             let panel = lines(matrix.row_count());
             let panels = matrix.column_count().div_ceil(SIDE);
             let mut packed = vec![Line::ZERO; panels * panel];
-            pack_columns(&matrix, &mut packed, panel);
+            pack_columns(tiles, &matrix, &mut packed, panel);
             packed
         };
         let mut start = 0;
@@ -71,7 +71,7 @@ impl Head {
     fn attend_panel(&self, query: &Matrix, row: usize, scratch: &mut Scratch, output: &mut [f32]) {
         let depth = lines(self.size);
         let queries = at_least(&mut scratch.queries, depth, Line::ZERO);
-        pack_rows(query, row, queries);
+        pack_rows(self.tiles, query, row, queries);
         let weighed = at_least(&mut scratch.output, self.size.div_ceil(SIDE), Block::ZERO);
         let mut softmax = Softmax::default();
         for (i, chunk) in self.chunks.iter().enumerate() {
@@ -94,7 +94,7 @@ impl Head {
             vectorised(
                 #[inline(always)]
                 || {
-                    let shrink = softmax.weigh(scores, chunk.count, weights);
+                    let shrink = softmax.weigh(self.tiles, scores, chunk.count, weights);
                     if i > 0 {
                         for block in weighed.iter_mut() {
                             for (values, shrink) in block.0.iter_mut().zip(shrink) {
@@ -164,7 +164,13 @@ impl Softmax {
     /// Takes in the scores by `count` keys and packs `e^(score - max)`; what was weighed before is to be multiplied by
     /// the result.
     #[inline(always)]
-    fn weigh(&mut self, scores: &mut [Block], count: usize, weights: &mut [Line]) -> [f32; SIDE] {
+    fn weigh(
+        &mut self,
+        tiles: Tiles,
+        scores: &mut [Block],
+        count: usize,
+        weights: &mut [Line],
+    ) -> [f32; SIDE] {
         const LANES: usize = 16;
         // Not `f32::max`, whose care for NaN costs two more instructions: a NaN shows in the sum.
         let larger = |a: f32, b: f32| if a > b { a } else { b };
@@ -191,8 +197,7 @@ impl Softmax {
                         *lane += *score;
                     }
                 }
-                let (pairs, _) = block.0[i].as_chunks::<2>();
-                pack_line(|j| pairs[j], i, step);
+                pack_pairs(tiles, &block.0[i], i, step);
             }
             *shrink = exp_fused(self.max[i] - max);
             self.sum[i] = self.sum[i] * *shrink + lanes.iter().sum::<f32>();

@@ -8,6 +8,7 @@
 //! Computations", arXiv 1904.06376.
 
 mod attention;
+mod lanes;
 mod output;
 mod panel;
 mod tiles;
@@ -180,7 +181,7 @@ impl<C: Columns> Product<'_, C> {
                 let part = self.rows.part(0..self.rows.row_count(), range.clone());
                 let panels = packed.chunks_mut(stride);
                 for (row, panel) in (first..).step_by(SIDE).zip(panels) {
-                    pack_rows(&part, row, &mut panel[..lines(range.len())]);
+                    pack_rows(self.tiles, &part, row, &mut panel[..lines(range.len())]);
                 }
             }
             Side::Columns => with_kept(&VALUES, |values| {
@@ -188,7 +189,7 @@ impl<C: Columns> Product<'_, C> {
                 let part = self
                     .columns
                     .part(group.picture, range.clone(), first..end, values);
-                pack_columns(&part, packed, stride);
+                pack_columns(self.tiles, &part, packed, stride);
             }),
         }
     }

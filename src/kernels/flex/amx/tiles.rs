@@ -27,7 +27,8 @@ pub(super) struct Panels<'a> {
     pub(super) stride: usize,
 }
 
-/// Proof that this CPU has the unit, with bf16, and that the system lets this process use it.
+/// Proof that this CPU has the unit, with bf16, and that the system lets this process use it; and that it has AVX-512, as all
+/// of these do.
 #[derive(Clone, Copy, Debug)]
 pub(in super::super) struct Tiles(());
 
@@ -170,7 +171,7 @@ fn present() -> bool {
     // Unsafe in the oldest Rust that the crate builds with.
     #[allow(unused_unsafe)]
     let features = unsafe { std::arch::x86_64::__cpuid_count(7, 0) }.edx;
-    features & (BF16 | TILES) == BF16 | TILES
+    features & (BF16 | TILES) == BF16 | TILES && is_x86_feature_detected!("avx512f")
 }
 
 /// Asks Linux for the use of the tiles: their 8 KB a thread are saved only for processes that did.
