@@ -1,6 +1,8 @@
 //! The compute backends: burn's, under one roof, each behind the feature of its name.
 
+use crate::guidance::Padding;
 use crate::kernels::plain;
+use crate::padding::Edge;
 use crate::unet::Operation;
 use burn::tensor::Tensor;
 
@@ -109,6 +111,58 @@ pub trait Backend: burn::tensor::backend::Backend {
     /// What [`pixel_shuffle`](crate::shuffle::pixel_shuffle) does, of checked shapes.
     fn unfold_cells(features: Tensor<Self, 4>, factor: usize) -> Tensor<Self, 4> {
         plain::unfold_cells(features, factor)
+    }
+
+    /// What [`fold_cells`](Self::fold_cells) does, of the picture with `padding` above and to the left of it, and below and
+    /// to the right what fills up the size `[H', W'] = padded`, whole cells.
+    ///
+    /// # Shapes
+    ///
+    /// - picture: `[N, C, H, W]`
+    /// - output: `[N, C * factor * factor, H' / factor, W' / factor]`
+    fn fold_padded(
+        picture: Tensor<Self, 4>,
+        factor: usize,
+        padding: Padding,
+        padded: [usize; 2],
+        edge: Edge,
+    ) -> Tensor<Self, 4> {
+        plain::fold_padded(picture, factor, padding, padded, edge)
+    }
+
+    /// The picture of `[H, W] = size` that [`fold_padded`](Self::fold_padded) was given.
+    ///
+    /// # Shapes
+    ///
+    /// - features: `[N, C * factor * factor, H' / factor, W' / factor]`
+    /// - output: `[N, C, H, W]`
+    fn unfold_cropped(
+        features: Tensor<Self, 4>,
+        factor: usize,
+        padding: Padding,
+        size: [usize; 2],
+    ) -> Tensor<Self, 4> {
+        plain::unfold_cropped(features, factor, padding, size)
+    }
+
+    /// `a * weights[0] + b * weights[1]`, of two tensors of one shape.
+    fn mix<const D: usize>(
+        a: Tensor<Self, D>,
+        b: Tensor<Self, D>,
+        weights: [f64; 2],
+    ) -> Tensor<Self, D> {
+        plain::mix(a, b, weights)
+    }
+
+    /// `a + b`, of two tensors of one shape.
+    fn add<const D: usize>(a: Tensor<Self, D>, b: Tensor<Self, D>) -> Tensor<Self, D> {
+        Self::mix(a, b, [1.0, 1.0])
+    }
+
+    /// Runs `run`, within which the memory of tensors that are done with may be kept for later ones. It is given back at the
+    /// end.
+    fn reusing_memory<T>(run: impl FnOnce() -> T) -> T {
+        run()
     }
 
     /// Group norm, then what [`GroupNormOptions::silu`] says.

@@ -81,10 +81,8 @@ impl OneStep {
     /// `x0` from the UNet's input `z` and its prediction, all of one shape.
     pub fn x0<B: Backend>(&self, z: Tensor<B, 4>, prediction: Tensor<B, 4>) -> Tensor<B, 4> {
         match self.prediction {
-            // A residual: one pass over the picture less.
-            Prediction::Noise if self.alpha == 1.0 => z - prediction * self.sigma,
-            Prediction::Noise => (z - prediction * self.sigma) / self.alpha,
-            Prediction::Velocity => z * self.alpha - prediction * self.sigma,
+            Prediction::Noise => B::mix(z, prediction, [1.0, -self.sigma].map(|w| w / self.alpha)),
+            Prediction::Velocity => B::mix(z, prediction, [self.alpha, -self.sigma]),
             Prediction::Sample => prediction,
         }
     }

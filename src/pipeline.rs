@@ -8,12 +8,11 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::guidance::{Pass, passes};
 use crate::options::Upscale;
-use crate::padding::{Edge, crop, one_cell_more, pad, wrapped};
+use crate::padding::{Edge, one_cell_more, wrapped};
 use crate::picture::{Picture, ReadAhead};
 use crate::plan::{Plan, Planner};
 use crate::progress::{Stage, Watch, Watched};
 use crate::prompted::{PromptedUNet, random_weights};
-use crate::shuffle::{pixel_shuffle, pixel_unshuffle};
 use crate::tiling::in_tiles;
 use crate::unet::Attention;
 use crate::weights::{self, Source, Storage, Weights};
@@ -255,14 +254,17 @@ impl<B: Backend> GenDrPix<B> {
         let [n, _, h, w] = x.dims();
         let (tiling, budget) = (options.tiling, options.memory_budget);
         let plan = self.planner(options).plan(n, [h, w], 0, tiling, budget)?;
-        Ok(wrapped(x, options.edge, factor, |x, edge| {
-            in_tiles(x, plan.tiling, factor, edge, watch, |x, watch| {
-                let weighted = passes.iter().map(|&pass| (pass, pass.weight));
-                blend(weighted, watch, |pass, watch| {
-                    self.pass(x.clone(), pass, edge, options.attention, watch)
+        let restored = B::reusing_memory(|| {
+            wrapped(x, options.edge, factor, |x, edge| {
+                in_tiles(x, plan.tiling, factor, edge, watch, |x, watch| {
+                    let weighted = passes.iter().map(|&pass| (pass, pass.weight));
+                    blend(weighted, watch, |pass, watch| {
+                        self.pass(x.clone(), pass, edge, options.attention, watch)
+                    })
                 })
             })
-        })?)
+        });
+        Ok(restored?)
     }
 
     /// One pass, the paper's `G(pad(x), c)` cropped back.
@@ -278,13 +280,11 @@ impl<B: Backend> GenDrPix<B> {
         let factor = self.config.factor;
         let [_, _, h, w] = x.dims();
         let padded = [h, w].map(|n| one_cell_more(n, factor));
-        let x = pad(x, pass.padding, edge, padded);
-        watch.check()?;
-        let z = pixel_unshuffle(x, factor);
+        let z = B::fold_padded(x, factor, pass.padding, padded, edge);
         watch.check()?;
         let unet = &self.unet;
         let prediction = unet.predict(z.clone(), pass.prompt, attention, watch)?;
         let x0 = self.config.onestep.x0(z, prediction);
-        Ok(crop(pixel_shuffle(x0, factor), pass.padding, [h, w]))
+        Ok(B::unfold_cropped(x0, factor, pass.padding, [h, w]))
     }
 }

@@ -1,6 +1,8 @@
 //! Each operation from burn's own: right on any backend, and what the kernels are tested against.
 
 use crate::backend::{Backend, GroupNormOptions};
+use crate::guidance::Padding;
+use crate::padding::{Edge, pad};
 use crate::precision::{narrow, widen};
 use crate::unet::Operation;
 use burn::tensor::activation::{gelu, sigmoid};
@@ -108,6 +110,41 @@ pub(crate) fn unfold_cells<B: Backend>(features: Tensor<B, 4>, factor: usize) ->
         .reshape([n, channels, factor, factor, h, w]) // [N, C, i, j, y, x]
         .permute([0, 1, 4, 2, 5, 3]) // [N, C, y, i, x, j]
         .reshape([n, channels, h * factor, w * factor])
+}
+
+pub(crate) fn fold_padded<B: Backend>(
+    picture: Tensor<B, 4>,
+    factor: usize,
+    padding: Padding,
+    padded: [usize; 2],
+    edge: Edge,
+) -> Tensor<B, 4> {
+    B::fold_cells(pad(picture, padding, edge, padded), factor)
+}
+
+pub(crate) fn unfold_cropped<B: Backend>(
+    features: Tensor<B, 4>,
+    factor: usize,
+    padding: Padding,
+    size: [usize; 2],
+) -> Tensor<B, 4> {
+    B::crop(
+        B::unfold_cells(features, factor),
+        [padding.top, padding.left],
+        size,
+    )
+}
+
+pub(crate) fn mix<B: Backend, const D: usize>(
+    a: Tensor<B, D>,
+    b: Tensor<B, D>,
+    weights: [f64; 2],
+) -> Tensor<B, D> {
+    let weighted = |x: Tensor<B, D>, weight| match weight {
+        1.0 => x,
+        weight => x * weight,
+    };
+    weighted(a, weights[0]) + weighted(b, weights[1])
 }
 
 pub(crate) fn group_norm<B: Backend>(

@@ -93,9 +93,10 @@ impl<B: Backend> ResnetBlock<B> {
         let h = self.conv2.forward(h);
         watch.check()?;
         let x = match &self.conv_shortcut {
-            Some(shortcut) => shortcut.forward(x) + h,
-            None => x + h,
+            Some(shortcut) => shortcut.forward(x),
+            None => x,
         };
+        let x = B::add(x, h);
         parts.done()?;
         Ok(x)
     }

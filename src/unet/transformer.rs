@@ -105,11 +105,11 @@ impl<B: Backend> TransformerBlock<B> {
         watch: Watch,
     ) -> Watched<Tensor<B, 3>> {
         let normed = self.norm1.forward(x.clone());
-        let x = x + self.attn1.forward_self(normed, size, reach);
+        let x = B::add(x, self.attn1.forward_self(normed, size, reach));
         watch.check()?;
-        let x = x.clone() + self.attn2.forward(self.norm2.forward(x), prompt);
+        let x = B::add(x.clone(), self.attn2.forward(self.norm2.forward(x), prompt));
         watch.check()?;
-        Ok(x.clone() + self.ff.forward(self.norm3.forward(x)))
+        Ok(B::add(x.clone(), self.ff.forward(self.norm3.forward(x))))
     }
 }
 

@@ -5,6 +5,9 @@ use burn_flex::FlexTensor;
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
 
+/// Values that a thread takes at a time.
+const SHARE: usize = 1 << 16;
+
 /// The values of a view whose last axis is in memory as it is; none for other views.
 pub(super) fn rows(view: &FlexTensor) -> Option<Vec<f32>> {
     let layout = view.layout();
@@ -30,8 +33,6 @@ pub(super) fn rows(view: &FlexTensor) -> Option<Vec<f32>> {
 
 /// `[N, A, ..]` and `[N, B, ..]`, `[A, B]` values a picture, as `[N, A + B, ..]`.
 pub(super) fn side_by_side(parts: [&[f32]; 2], [a, b]: [usize; 2]) -> Vec<f32> {
-    /// Values that a thread copies at a time.
-    const SHARE: usize = 1 << 16;
     let pictures = [parts[0].len() / a, parts[1].len() / b];
     assert_eq!(pictures[0], pictures[1], "shapes disagree");
     assert_eq!(
@@ -56,6 +57,32 @@ pub(super) fn side_by_side(parts: [&[f32]; 2], [a, b]: [usize; 2]) -> Vec<f32> {
     unsafe { written(parts[0].len() + parts[1].len(), write) }
 }
 
+/// `a * weights[0] + b * weights[1]`, in place of `a`.
+pub(super) fn mix_into(a: &mut [f32], b: &[f32], weights: [f32; 2]) {
+    let shares = a.par_chunks_mut(SHARE).zip(b.par_chunks(SHARE));
+    shares.for_each(|(a, b)| {
+        for (a, b) in a.iter_mut().zip(b) {
+            *a = *a * weights[0] + b * weights[1];
+        }
+    });
+}
+
+/// [`mix_into`] where both stay.
+pub(super) fn mixture(a: &[f32], b: &[f32], weights: [f32; 2]) -> Vec<f32> {
+    assert_eq!(a.len(), b.len(), "shapes disagree");
+    let write = |sum: &mut [MaybeUninit<f32>]| {
+        let parts = a.par_chunks(SHARE).zip(b.par_chunks(SHARE));
+        let shares = sum.par_chunks_mut(SHARE).zip(parts);
+        shares.for_each(|(sum, (a, b))| {
+            for (sum, (a, b)) in sum.iter_mut().zip(a.iter().zip(b)) {
+                sum.write(a * weights[0] + b * weights[1]);
+            }
+        });
+    };
+    // SAFETY: all shares are written, as the inputs are as long as the sum.
+    unsafe { written(a.len(), write) }
+}
+
 /// Adds pictures of `[H', W'] = part_size` to those of `[H, W] = size`, from the row and column `top_left` on.
 pub(super) fn add_at(
     whole: &mut [f32],
@@ -76,7 +103,8 @@ pub(super) fn add_at(
     });
 }
 
-fn copy(from: &[f32], to: &mut [MaybeUninit<f32>]) {
+/// `from` to as long a `to`.
+pub(super) fn copy(from: &[f32], to: &mut [MaybeUninit<f32>]) {
     for (to, from) in to.iter_mut().zip(from) {
         to.write(*from);
     }

@@ -16,7 +16,9 @@ mod tests;
 mod tokens;
 
 use crate::backend::{Backend, Flex, GroupNormOptions};
+use crate::guidance::Padding;
 use crate::kernels::plain;
+use crate::padding::Edge;
 use crate::unet::Operation;
 use amx::Tiles;
 use attention::Attention;
@@ -27,6 +29,7 @@ use linear::Linear;
 use matrix::Matrix;
 use norm::{GroupNorm, token_norm};
 use shuffle::Cells;
+use std::ops::Deref;
 use tokens::turned;
 
 impl Backend for Flex {
@@ -41,10 +44,7 @@ impl Backend for Flex {
         }
         let of = Convolution::new(x.dims(), weight.dims(), stride);
         let [x, weight, bias] = [values(x), values(weight), values(bias)];
-        tensor(
-            of.forward(slice(&x), slice(&weight), slice(&bias)),
-            of.output_shape(),
-        )
+        tensor(of.forward(&x, &weight, &bias), of.output_shape())
     }
 
     fn convolution_x_backward(
@@ -58,7 +58,7 @@ impl Backend for Flex {
         }
         let of = Convolution::new(x.dims(), weight.dims(), stride);
         let [weight, gradient] = [values(weight), values(gradient)];
-        tensor(of.x_backward(slice(&weight), slice(&gradient)), x.dims())
+        tensor(of.x_backward(&weight, &gradient), x.dims())
     }
 
     fn convolution_weight_backward(
@@ -73,7 +73,7 @@ impl Backend for Flex {
         let shape = weight.dims();
         let of = Convolution::new(x.dims(), shape, stride);
         let [x, gradient] = [values(x), values(gradient)];
-        let (weight, bias) = of.weight_backward(slice(&x), slice(&gradient));
+        let (weight, bias) = of.weight_backward(&x, &gradient);
         (tensor(weight, shape), tensor(bias, [shape[0]]))
     }
 
@@ -85,7 +85,7 @@ impl Backend for Flex {
         assert_eq!(b.dims(), [n, b_channels, h, w], "shapes disagree");
         let (a, b) = (values(a), values(b));
         let sizes = [a_channels, b_channels].map(|channels| channels * h * w);
-        let both = copy::side_by_side([slice(&a), slice(&b)], sizes);
+        let both = copy::side_by_side([&a, &b], sizes);
         tensor(both, [n, a_channels + b_channels, h, w])
     }
 
@@ -94,7 +94,7 @@ impl Backend for Flex {
         if view.dtype() != DType::F32 {
             return view;
         }
-        Tensor::from_primitive(TensorPrimitive::Float(values(view)))
+        from_primitive(values(view).into_tensor())
     }
 
     fn add_at(
@@ -108,10 +108,10 @@ impl Backend for Flex {
         if whole.dtype() != DType::F32 {
             return plain::add_at(whole, part, [top, left]);
         }
-        let (mut whole, part) = (values(whole), values(part));
+        let (mut whole, part) = (values(whole).into_tensor(), values(part));
         let to = whole.storage_mut();
-        copy::add_at(to, [h, w], slice(&part), [part_h, part_w], [top, left]);
-        Tensor::from_primitive(TensorPrimitive::Float(whole))
+        copy::add_at(to, [h, w], &part, [part_h, part_w], [top, left]);
+        from_primitive(whole)
     }
 
     fn fold_cells(picture: Tensor<Self, 4>, factor: usize) -> Tensor<Self, 4> {
@@ -120,8 +120,8 @@ impl Backend for Flex {
         }
         let [n, c, h, w] = picture.dims();
         let shape = [n, c * factor * factor, h / factor, w / factor];
-        let of = Cells::new([h, w], factor);
-        tensor(of.fold(slice(&values(picture))), shape)
+        let cells = Cells::whole([h, w], factor);
+        tensor(cells.fold(&values(picture), Edge::default()), shape)
     }
 
     fn unfold_cells(features: Tensor<Self, 4>, factor: usize) -> Tensor<Self, 4> {
@@ -129,9 +129,80 @@ impl Backend for Flex {
             return plain::unfold_cells(features, factor);
         }
         let [n, c, h, w] = features.dims();
-        let shape = [n, c / (factor * factor), h * factor, w * factor];
-        let of = Cells::new([h * factor, w * factor], factor);
-        tensor(of.unfold(slice(&values(features))), shape)
+        let size = [h * factor, w * factor];
+        let shape = [n, c / (factor * factor), size[0], size[1]];
+        let cells = Cells::whole(size, factor);
+        tensor(cells.unfold(&values(features)), shape)
+    }
+
+    fn fold_padded(
+        picture: Tensor<Self, 4>,
+        factor: usize,
+        padding: Padding,
+        padded: [usize; 2],
+        edge: Edge,
+    ) -> Tensor<Self, 4> {
+        if picture.dtype() != DType::F32 {
+            return plain::fold_padded(picture, factor, padding, padded, edge);
+        }
+        let [n, c, h, w] = picture.dims();
+        let [rows, columns] = padded.map(|n| n / factor);
+        let cells = Cells {
+            side: factor,
+            size: [h, w],
+            padding,
+            padded,
+        };
+        let folded = cells.fold(&values(picture), edge);
+        tensor(folded, [n, c * factor * factor, rows, columns])
+    }
+
+    fn unfold_cropped(
+        features: Tensor<Self, 4>,
+        factor: usize,
+        padding: Padding,
+        size: [usize; 2],
+    ) -> Tensor<Self, 4> {
+        if features.dtype() != DType::F32 {
+            return plain::unfold_cropped(features, factor, padding, size);
+        }
+        let [n, c, h, w] = features.dims();
+        let cells = Cells {
+            side: factor,
+            size,
+            padding,
+            padded: [h * factor, w * factor],
+        };
+        let pictures = cells.unfold(&values(features));
+        tensor(pictures, [n, c / (factor * factor), size[0], size[1]])
+    }
+
+    fn mix<const D: usize>(
+        a: Tensor<Self, D>,
+        b: Tensor<Self, D>,
+        [of_a, of_b]: [f64; 2],
+    ) -> Tensor<Self, D> {
+        assert_eq!(a.dims(), b.dims(), "shapes disagree");
+        if a.dtype() != DType::F32 {
+            return plain::mix(a, b, [of_a, of_b]);
+        }
+        let shape = a.dims();
+        let (mut a, mut b) = (values(a), values(b));
+        let weights = [of_a as f32, of_b as f32];
+        // In place of the one that is in use nowhere else.
+        if let Some(to) = a.own() {
+            copy::mix_into(to, &b, weights);
+            return from_primitive(a.into_tensor());
+        }
+        if let Some(to) = b.own() {
+            copy::mix_into(to, &a, [weights[1], weights[0]]);
+            return from_primitive(b.into_tensor());
+        }
+        tensor(copy::mixture(&a, &b, weights), shape)
+    }
+
+    fn reusing_memory<T>(run: impl FnOnce() -> T) -> T {
+        memory::reusing(run)
     }
 
     fn group_norm(
@@ -145,8 +216,8 @@ impl Backend for Flex {
         }
         let shape = x.dims();
         let [x, weight, bias] = [values(x), values(weight), values(bias)];
-        let of = GroupNorm::new(shape, slice(&weight), slice(&bias), options);
-        tensor(of.forward(slice(&x)), shape)
+        let of = GroupNorm::new(shape, &weight, &bias, options);
+        tensor(of.forward(&x), shape)
     }
 
     fn group_norm_backward(
@@ -162,8 +233,8 @@ impl Backend for Flex {
         let shape = x.dims();
         let [x, weight, bias] = [values(x), values(weight), values(bias)];
         let gradient = values(gradient);
-        let of = GroupNorm::new(shape, slice(&weight), slice(&bias), options);
-        let (dx, dw, db) = of.backward(slice(&x), slice(&gradient));
+        let of = GroupNorm::new(shape, &weight, &bias, options);
+        let (dx, dw, db) = of.backward(&x, &gradient);
         (
             tensor(dx, shape),
             tensor(dw, [shape[1]]),
@@ -182,7 +253,7 @@ impl Backend for Flex {
         }
         let shape = x.dims();
         let [x, weight, bias] = [values(x), values(weight), values(bias)];
-        let output = token_norm(slice(&x), slice(&weight), slice(&bias), epsilon);
+        let output = token_norm(&x, &weight, &bias, epsilon);
         tensor(output, shape)
     }
 
@@ -200,10 +271,10 @@ impl Backend for Flex {
         let [x, weight] = [values(x), values(weight)];
         let bias = bias.map(values);
         let layer = Linear {
-            weight: Matrix::rows(slice(&weight), input, output),
-            bias: bias.as_ref().map(slice),
+            weight: Matrix::rows(&weight, input, output),
+            bias: bias.as_deref(),
         };
-        let x = Matrix::rows(slice(&x), n * tokens, input);
+        let x = Matrix::rows(&x, n * tokens, input);
         let tiles = Tiles::repaid(n * tokens, output);
         tensor(layer.forward(x, tiles), [n, tokens, output])
     }
@@ -213,7 +284,7 @@ impl Backend for Flex {
             return plain::to_tokens(pixels);
         }
         let [n, c, h, w] = pixels.dims();
-        let tokens = turned(slice(&values(pixels)), [c, h * w], None);
+        let tokens = turned(&values(pixels), [c, h * w], None);
         tensor(tokens, [n, h * w, c])
     }
 
@@ -223,7 +294,7 @@ impl Backend for Flex {
         }
         let shape @ [_, c, h, w] = pixels.dims();
         let (pixels, tokens) = (values(pixels), values(tokens));
-        let sum = turned(slice(&tokens), [h * w, c], Some(slice(&pixels)));
+        let sum = turned(&tokens, [h * w, c], Some(&pixels));
         tensor(sum, shape)
     }
 
@@ -239,7 +310,7 @@ impl Backend for Flex {
         let shape = query.dims();
         let of = Attention::new(shape, key.dims(), heads);
         let [query, key, value] = [values(query), values(key), values(value)];
-        tensor(of.forward(slice(&query), slice(&key), slice(&value)), shape)
+        tensor(of.forward(&query, &key, &value), shape)
     }
 
     fn geglu(x: Tensor<Self, 3>) -> Tensor<Self, 3> {
@@ -248,10 +319,7 @@ impl Backend for Flex {
         }
         let [n, tokens, double] = x.dims();
         let x = values(x);
-        tensor(
-            geglu::forward(slice(&x), double / 2),
-            [n, tokens, double / 2],
-        )
+        tensor(geglu::forward(&x, double / 2), [n, tokens, double / 2])
     }
 
     fn feed_forward(
@@ -269,10 +337,10 @@ impl Backend for Flex {
         let x = values(x);
         let (weights, biases) = (weights.map(values), biases.map(values));
         let layer = |i: usize| Linear {
-            weight: Matrix::rows(slice(&weights[i]), shapes[i][0], shapes[i][1]),
-            bias: Some(slice(&biases[i])),
+            weight: Matrix::rows(&weights[i], shapes[i][0], shapes[i][1]),
+            bias: Some(&biases[i]),
         };
-        let x = Matrix::rows(slice(&x), n * tokens, input);
+        let x = Matrix::rows(&x, n * tokens, input);
         let y = linear::feed_forward(x, [layer(0), layer(1)]);
         tensor(y, [n, tokens, output])
     }
@@ -283,7 +351,7 @@ impl Backend for Flex {
         }
         let shape = x.dims();
         let [x, gradient] = [values(x), values(gradient)];
-        let dx = geglu::backward(slice(&x), slice(&gradient), shape[2] / 2);
+        let dx = geglu::backward(&x, &gradient, shape[2] / 2);
         tensor(dx, shape)
     }
 
@@ -335,24 +403,60 @@ impl Backend for Flex {
     }
 }
 
-/// The tensor's values in memory order, copied only if they are not so already.
-fn values<const D: usize>(tensor: Tensor<Flex, D>) -> FlexTensor {
-    let shape = tensor.shape();
-    let tensor = tensor.into_primitive().tensor();
-    if tensor.is_contiguous() {
-        return tensor.to_contiguous();
+/// A tensor's values in memory order, copied only if they are not so already. Their memory goes to later results, where it is
+/// no other tensor's too.
+struct Values(Option<FlexTensor>);
+
+impl Values {
+    fn new<const D: usize>(tensor: Tensor<Flex, D>) -> Self {
+        let shape = tensor.shape();
+        let tensor = tensor.into_primitive().tensor();
+        let other = match tensor.is_contiguous() {
+            false => copy::rows(&tensor),
+            true => None,
+        };
+        Self(Some(match other {
+            Some(values) => FlexTensor::from_data(TensorData::new(values, shape)),
+            None => tensor.to_contiguous(),
+        }))
     }
-    match copy::rows(&tensor) {
-        Some(values) => FlexTensor::from_data(TensorData::new(values, shape)),
-        None => tensor.to_contiguous(),
+
+    /// The values to be changed, if they are no other tensor's too.
+    fn own(&mut self) -> Option<&mut [f32]> {
+        self.0.as_mut()?.try_storage_mut()
+    }
+
+    fn into_tensor(mut self) -> FlexTensor {
+        self.0.take().expect("there until now")
     }
 }
 
-fn slice(tensor: &FlexTensor) -> &[f32] {
-    tensor.storage()
+impl Deref for Values {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        self.0.as_ref().map_or(&[], FlexTensor::storage)
+    }
+}
+
+impl Drop for Values {
+    fn drop(&mut self) {
+        if let Some(tensor) = self.0.take_if(|tensor| tensor.is_unique())
+            && let Ok(values) = tensor.into_data().into_vec()
+        {
+            memory::free(values);
+        }
+    }
+}
+
+fn values<const D: usize>(tensor: Tensor<Flex, D>) -> Values {
+    Values::new(tensor)
 }
 
 fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> Tensor<Flex, D> {
-    let tensor = FlexTensor::from_data(TensorData::new(values, shape));
+    from_primitive(FlexTensor::from_data(TensorData::new(values, shape)))
+}
+
+fn from_primitive<const D: usize>(tensor: FlexTensor) -> Tensor<Flex, D> {
     Tensor::from_primitive(TensorPrimitive::Float(tensor))
 }

@@ -57,7 +57,7 @@ fn convolution_is_the_plain_one() {
         let bias = values(bias);
         for tiles in [None, Tiles::new()] {
             let of = of.with_tiles(tiles);
-            let found = of.forward(slice(&x), slice(&weight), slice(&bias));
+            let found = of.forward(&x, &weight, &bias);
             let found = tensor(found, of.output_shape());
             match tiles {
                 None => assert_close(found, expected.clone()),
@@ -127,7 +127,7 @@ fn attention_is_the_plain_one() {
         let [query, key, value] = [query, key, value].map(values);
         for tiles in [None, Tiles::new()] {
             let of = of.with_tiles(tiles);
-            let found = of.forward(slice(&query), slice(&key), slice(&value));
+            let found = of.forward(&query, &key, &value);
             let found: T<3> = tensor(found, expected.dims());
             let expected = expected.clone();
             if tiles.is_none() {
@@ -229,6 +229,39 @@ fn cells_are_the_plain_ones() {
     }
 }
 
+#[test]
+fn padded_cells_are_the_plain_ones() {
+    for (shape, factor, [top, left], padded) in [
+        ([1, 3, 16, 24], 8, [4, 4], [24, 32]),
+        ([2, 3, 13, 9], 8, [3, 8], [24, 24]),
+        ([2, 1, 1, 2], 4, [4, 0], [8, 4]),
+        ([1, 2, 5, 7], 1, [0, 0], [5, 7]),
+    ] {
+        let picture = random(shape);
+        let padding = Padding::new(top, left);
+        for edge in [Edge::Reflect, Edge::Replicate, Edge::Wrap] {
+            let cells = Flex::fold_padded(picture.clone(), factor, padding, padded, edge);
+            let expected = plain::fold_padded(picture.clone(), factor, padding, padded, edge);
+            cells.to_data().assert_eq(&expected.to_data(), true);
+            let size = [shape[2], shape[3]];
+            let back = Flex::unfold_cropped(cells, factor, padding, size);
+            back.to_data().assert_eq(&picture.to_data(), true);
+        }
+    }
+}
+
+#[test]
+fn mixtures_are_the_plain_ones() {
+    let (a, b): (T<4>, T<4>) = (random([2, 3, 5, 7]), random([2, 3, 5, 7]));
+    for weights in [[1.0, 1.0], [1.5, -0.5], [0.0, 1.0]] {
+        let expected = plain::mix(a.clone(), b.clone(), weights);
+        // `a` is still in use, and must not change.
+        let kept = a.clone();
+        assert_close(Flex::mix(a.clone(), b.clone(), weights), expected);
+        kept.into_data().assert_eq(&a.to_data(), true);
+    }
+}
+
 /// Tokens and channels in and out: few and many of each, and of none a multiple of a block.
 const LINEARS: [([usize; 3], usize); 7] = [
     ([1, 1, 1], 1),
@@ -255,10 +288,10 @@ fn linear_is_the_plain_one() {
             let bias = bias.map(values);
             for tiles in [None, Tiles::new()] {
                 let layer = Linear {
-                    weight: Matrix::rows(slice(&weight), input, channels),
-                    bias: bias.as_ref().map(slice),
+                    weight: Matrix::rows(&weight, input, channels),
+                    bias: bias.as_deref(),
                 };
-                let found = layer.forward(Matrix::rows(slice(&x), tokens, input), tiles);
+                let found = layer.forward(Matrix::rows(&x, tokens, input), tiles);
                 let found = tensor(found, expected.dims());
                 assert_product(found, expected.clone(), absolute.clone());
             }
@@ -318,7 +351,7 @@ fn pixels_become_tokens_and_are_added_as_the_plain_ones() {
 fn products_are_as_exact_as_said() {
     let (tokens, input, channels) = (97, 1000, 130);
     let [x, weight] = [random([tokens, input]), random([input, channels])].map(values);
-    let (x, weight) = (slice(&x), slice(&weight));
+    let (x, weight): (&[f32], &[f32]) = (&x, &weight);
     let exact = (0..tokens * channels).map(|i| {
         let row = x[i / channels * input..][..input].iter();
         let column = weight[i % channels..].iter().step_by(channels);
