@@ -11,8 +11,9 @@ mod common;
 use clap::{Parser, ValueEnum};
 use common::{forget_peak, median_seconds, memory, peak_memory, picture, size};
 use gendr_pix::backend::Default as B;
-use gendr_pix::{Attention, GenDrPix, GenDrPixConfig, Padding, Tiling, Upscale};
+use gendr_pix::{Attention, GenDrPix, GenDrPixConfig, Padding, Stage, Tiling, Upscale};
 use std::error::Error;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 /// Times whole pictures: resize, passes, conversion; decoding and encoding left out.
@@ -84,8 +85,25 @@ fn main() -> Result<(), Box<dyn Error>> {
         forget_peak();
         let median = median_seconds(args.runs, || -> gendr_pix::Result<()> {
             let start = Instant::now();
+            let events = Arc::new(Mutex::new(Vec::new()));
+            let told = events.clone();
+            let options = options.clone().on_progress(move |progress| {
+                let seconds = start.elapsed().as_secs_f64();
+                told.lock()
+                    .expect("no panic")
+                    .push((progress.stage, seconds));
+            });
             model.upscale_with(&picture, &options)?;
             println!("pass: {:.3} s", start.elapsed().as_secs_f64());
+            let mut last = 0.0;
+            for stage in [Stage::Resize, Stage::Restore, Stage::Correct, Stage::Finish] {
+                let events = events.lock().expect("no panic");
+                let of_stage = events.iter().filter(|(of, _)| *of == stage);
+                let end = of_stage.fold(last, |_, &(_, seconds)| seconds);
+                print!("  {stage:?} {:.3} s", end - last);
+                last = end;
+            }
+            println!();
             Ok(())
         })?;
         if let Some(median) = median {

@@ -7,8 +7,10 @@
 
 use crate::padding::Edge;
 use crate::planes::Planes;
-use crate::progress::{Watch, Watched};
+use crate::resize::Enlarger;
+use fast_image_resize::pixels::F32;
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Smoothings, and bands but for what is left after the last.
 const LEVELS: usize = 5;
@@ -36,130 +38,261 @@ pub enum ColorFix {
     Wavelet,
 }
 
-/// Moves `restored` towards `plain`, the plain resize: exactly that for a `fidelity` of 0, exactly the restored with its
-/// colours fixed for 1. Between, the finest band of what the model changed is kept by `fidelity`, and each coarser one by a
-/// power more. `plain` is asked for only where it is needed.
-pub(crate) fn correct(
-    plain: impl FnOnce() -> Planes,
-    mut restored: Planes,
-    fix: ColorFix,
-    fidelity: f64,
+/// Pixels around one that its smoothings take in, on each side.
+pub(crate) const REACH: usize = (1 << LEVELS) - 1;
+/// Columns that are corrected at a time, so that they and what they take in stay in a core's cache.
+const COLUMNS: usize = 1024;
+
+/// Moves a restored picture towards the plain resize: exactly that for a fidelity of 0, the restored with its colours fixed
+/// for 1. Between, the finest band of what the model changed is kept by the fidelity, and each coarser one by a power more.
+pub(crate) struct Correction<'a> {
+    plain: &'a Enlarger,
+    /// How much is kept of each band.
+    weights: [f32; LEVELS + 1],
     edge: Edge,
-    watch: Watch,
-) -> Watched<Planes> {
-    if fix == ColorFix::None && fidelity == 1.0 {
-        return Ok(restored);
+}
+
+impl<'a> Correction<'a> {
+    /// Nothing where the picture stays as it was restored.
+    pub(crate) fn new(
+        plain: &'a Enlarger,
+        fix: ColorFix,
+        fidelity: f64,
+        edge: Edge,
+    ) -> Option<Self> {
+        let mut weights = std::array::from_fn(|band| fidelity.powi(band as i32 + 1) as f32);
+        if fix == ColorFix::Wavelet {
+            weights[LEVELS] = 0.0;
+        }
+        weights.iter().any(|&weight| weight != 1.0).then_some(Self {
+            plain,
+            weights,
+            edge,
+        })
     }
-    let plain = plain();
-    watch.check()?;
-    if fix == ColorFix::MeanStd {
-        match_statistics(&plain, &mut restored);
-    }
-    let mut weights: [f32; LEVELS + 1] =
-        std::array::from_fn(|band| fidelity.powi(band as i32 + 1) as f32);
-    if fix == ColorFix::Wavelet {
-        weights[LEVELS] = 0.0;
-    }
-    // One channel after the other: the rows of each keep all cores busy, and less is in memory at a time.
-    let width = plain.width;
-    let mut change = vec![0.0; width * plain.height];
-    let mut across = change.clone();
-    let mut parts = watch.parts(plain.channels * LEVELS);
-    for channel in 0..plain.channels {
-        let out = restored.plane_mut(channel);
-        let plain = plain.plane(channel);
-        let values = out.par_iter_mut().zip(&mut change).zip(plain);
-        values.for_each(|((out, change), plain)| {
-            *change = *out - plain;
-            *out = plain + weights[0] * *change;
-        });
-        for level in 1..=LEVELS {
-            smooth(&mut change, &mut across, width, 1 << (level - 1), edge);
-            // A band is the difference of two smoothings, so each smoothing counts by the step of the weights.
-            let step = weights[level] - weights[level - 1];
-            if step != 0.0 {
-                let pairs = out.par_iter_mut().zip(&change);
-                pairs.for_each(|(out, change)| *out += step * change);
+
+    /// Some rows of the corrected picture, from those of the restored that [`REACH`] them.
+    pub(crate) fn rows(&self, restored: &Strip, rows: Range<usize>) -> Planes {
+        let (width, _) = self.plain.size();
+        let channels = self.plain.channels();
+        let mut corrected = Planes::filled(channels, width, rows.len(), 0.0);
+        for channel in 0..channels {
+            let plane = corrected.plane_mut(channel);
+            for start in (0..width).step_by(COLUMNS) {
+                let columns = start..width.min(start + COLUMNS);
+                let block = self.block(channel, restored, &rows, &columns);
+                let lines = plane.chunks_exact_mut(width);
+                for (line, values) in lines.zip(block.chunks_exact(columns.len())) {
+                    line[columns.clone()].copy_from_slice(values);
+                }
             }
-            parts.done()?;
         }
+        corrected
     }
-    Ok(restored)
+
+    fn block(
+        &self,
+        channel: usize,
+        restored: &Strip,
+        rows: &Range<usize>,
+        columns: &Range<usize>,
+    ) -> Vec<f32> {
+        let (width, height) = self.plain.size();
+        let ys = Around::new(rows, height, self.edge);
+        let xs = Around::new(columns, width, self.edge);
+        let plain = self.plain.area(channel, ys.span.clone(), xs.span.clone());
+        let plain: Vec<&[F32]> = plain.pixels().chunks_exact(xs.span.len()).collect();
+        let stride = xs.sources.len();
+        let mut change = Vec::with_capacity(ys.sources.len() * stride);
+        for &y in &ys.sources {
+            let (plain, row) = (plain[y - ys.span.start], restored.row(channel, y));
+            let at = |&x: &usize| row[x] - plain[x - xs.span.start].0;
+            let inside = xs.inside.clone();
+            change.extend(xs.sources[..inside.start].iter().map(at));
+            let columns = xs.sources[inside.start]..xs.sources[inside.end - 1] + 1;
+            let start = columns.start - xs.span.start;
+            let pairs = row[columns].iter().zip(&plain[start..]);
+            change.extend(pairs.map(|(restored, plain)| restored - plain.0));
+            change.extend(xs.sources[inside.end..].iter().map(at));
+        }
+
+        let mut out = Vec::with_capacity(rows.len() * columns.len());
+        for (y, change) in rows.clone().zip(change.chunks_exact(stride).skip(REACH)) {
+            let plain = &plain[y - ys.span.start][columns.start - xs.span.start..];
+            let pairs = change[REACH..][..columns.len()].iter().zip(plain);
+            out.extend(pairs.map(|(change, plain)| plain.0 + self.weights[0] * change));
+        }
+        // A value of `change` moves up and left with each smoothing, by the gap.
+        let mut moved = 0;
+        let mut area = [ys.sources.len(), stride];
+        let mut across = vec![0.0; stride];
+        for level in 1..=LEVELS {
+            let gap = 1 << (level - 1);
+            smooth(&mut change, stride, &mut area, gap, &mut across);
+            moved += gap;
+            // A band is the difference of two smoothings, so each smoothing counts by the step of the weights.
+            let step = self.weights[level] - self.weights[level - 1];
+            if step != 0.0 {
+                let lines = change.chunks_exact(stride).skip(REACH - moved);
+                for (out, change) in out.chunks_exact_mut(columns.len()).zip(lines) {
+                    let pairs = out.iter_mut().zip(&change[REACH - moved..]);
+                    pairs.for_each(|(out, change)| *out += step * change);
+                }
+            }
+        }
+        out
+    }
 }
 
-/// Gives each channel of `picture` the mean and the standard deviation of that of `like`.
-fn match_statistics(like: &Planes, picture: &mut Planes) {
-    let statistics = |plane: &[f32]| {
-        let n = plane.len() as f64;
-        let mean = plane.iter().map(|&v| f64::from(v)).sum::<f64>() / n;
-        let squares = plane.iter().map(|&v| (f64::from(v) - mean).powi(2));
-        (mean, (squares.sum::<f64>() / n).sqrt())
-    };
-    for channel in 0..picture.channels {
-        let (mean, deviation) = statistics(like.plane(channel));
-        let (own_mean, own_deviation) = statistics(picture.plane(channel));
-        // A flat channel has no contrast to scale.
-        let scale = match own_deviation > 0.0 {
-            true => deviation / own_deviation,
-            false => 1.0,
-        };
-        for value in picture.plane_mut(channel) {
-            *value = ((f64::from(*value) - own_mean) * scale + mean) as f32;
+/// Positions along an axis with those that [`REACH`] them.
+struct Around {
+    /// Where in the picture each is.
+    sources: Vec<usize>,
+    /// Those that are within the picture themselves: one after the other.
+    inside: Range<usize>,
+    /// From the first to the last of the sources.
+    span: Range<usize>,
+}
+
+impl Around {
+    fn new(positions: &Range<usize>, n: usize, edge: Edge) -> Self {
+        let place = |i: usize| i as isize - REACH as isize;
+        let sources: Vec<usize> = (positions.start..positions.end + 2 * REACH)
+            .map(|i| edge.source(place(i), n))
+            .collect();
+        let first = REACH.saturating_sub(positions.start);
+        let beyond = (positions.end + REACH).saturating_sub(n);
+        let (least, most) = sources.iter().fold((n, 0), |(least, most), &source| {
+            (least.min(source), most.max(source))
+        });
+        Self {
+            inside: first..sources.len() - beyond,
+            span: least..most + 1,
+            sources,
         }
     }
 }
 
-/// `1 2 1` over 4, with `gap` pixels between, along both axes. `across` is as long as `plane` and overwritten.
-fn smooth(plane: &mut [f32], across: &mut [f32], width: usize, gap: usize, edge: Edge) {
-    let height = plane.len() / width;
-    let neighbours = |i: usize, n: usize| {
-        [i as isize - gap as isize, (i + gap) as isize].map(|i| edge.source(i, n))
-    };
-    // Within `inner` no neighbour is beyond the edge: plain slices there, for the vector unit.
-    let inner = gap.min(width)..width.saturating_sub(gap).max(gap.min(width));
-    let rows = across.par_chunks_exact_mut(width);
-    let rows = rows.zip(plane.par_chunks_exact(width));
-    rows.for_each(|(out, row)| {
-        for x in (0..inner.start).chain(inner.end..width) {
-            let [left, right] = neighbours(x, width).map(|x| row[x]);
-            out[x] = mix(left, row[x], right);
+/// Whole rows of a restored picture, from one of them on.
+pub(crate) struct Strip {
+    pub(crate) planes: Planes,
+    /// The picture's row that is the first of these.
+    pub(crate) top: usize,
+}
+
+impl Strip {
+    /// Some rows as they are.
+    pub(crate) fn rows(&self, rows: Range<usize>) -> Planes {
+        self.planes.rows(rows.start - self.top..rows.end - self.top)
+    }
+
+    fn row(&self, channel: usize, y: usize) -> &[f32] {
+        let width = self.planes.width;
+        &self.planes.plane(channel)[(y - self.top) * width..][..width]
+    }
+}
+
+/// `1 2 1` over 4, with `gap` pixels between, along both axes of `area` (rows and columns, of rows that are `stride` apart),
+/// in place: each value ends up `gap` pixels above and to the left, and `area` becomes the smaller one where they are whole.
+/// `across` is as long as a row and overwritten.
+fn smooth(
+    values: &mut [f32],
+    stride: usize,
+    area: &mut [usize; 2],
+    gap: usize,
+    across: &mut [f32],
+) {
+    let [height, width] = *area;
+    let inner = width - 2 * gap;
+    *area = [height - 2 * gap, inner];
+    for row in values.chunks_exact_mut(stride).take(height) {
+        across[..width].copy_from_slice(&row[..width]);
+        let sides = across.iter().zip(&across[2 * gap..]);
+        let places = row[..inner].iter_mut().zip(&across[gap..]);
+        for ((place, here), (before, after)) in places.zip(sides) {
+            *place = mix(*before, *here, *after);
         }
-        let sides = row.iter().zip(row.get(2 * gap..).unwrap_or_default());
-        let places = out[inner.clone()].iter_mut().zip(&row[inner.clone()]);
-        for ((out, &here), (&left, &right)) in places.zip(sides) {
-            *out = mix(left, here, right);
+    }
+    for y in 0..height - 2 * gap {
+        let (here, below) = values[y * stride..].split_at_mut(gap * stride);
+        let rows = below[..inner].iter().zip(&below[gap * stride..]);
+        for (here, (&below, &far)) in here[..inner].iter_mut().zip(rows) {
+            *here = mix(*here, below, far);
         }
-    });
-    let rows = plane.par_chunks_exact_mut(width).enumerate();
-    rows.for_each(|(y, out)| {
-        let row = |y: usize| &across[y * width..][..width];
-        let [above, below] = neighbours(y, height).map(row);
-        for ((out, &here), (&above, &below)) in
-            out.iter_mut().zip(row(y)).zip(above.iter().zip(below))
-        {
-            *out = mix(above, here, below);
-        }
-    });
+    }
 }
 
 fn mix(before: f32, here: f32, after: f32) -> f32 {
     0.25 * (before + after) + 0.5 * here
 }
 
+/// Gives each channel of `picture` the mean and the standard deviation of that of `like`.
+pub(crate) fn match_statistics(like: &Enlarger, picture: &mut Planes) {
+    let (width, height) = like.size();
+    let statistics = |sums: (f64, f64)| {
+        let n = (width * height) as f64;
+        let mean = sums.0 / n;
+        (mean, (sums.1 / n - mean * mean).max(0.0).sqrt())
+    };
+    let sums = |values: &mut dyn Iterator<Item = f32>| {
+        values.fold((0.0, 0.0), |(sum, squares), value| {
+            let value = f64::from(value);
+            (sum + value, squares + value * value)
+        })
+    };
+    let plus = |a: (f64, f64), b: (f64, f64)| (a.0 + b.0, a.1 + b.1);
+    for channel in 0..picture.channels {
+        let bands = like.bands().map(|rows| {
+            let area = like.area(channel, rows, 0..width);
+            sums(&mut area.pixels().iter().map(|pixel| pixel.0))
+        });
+        let (mean, deviation) = statistics(bands.reduce(Default::default, plus));
+        let values = picture.plane_mut(channel);
+        let shares = values.par_chunks(1 << 16);
+        let own = shares.map(|values| sums(&mut values.iter().copied()));
+        let (own_mean, own_deviation) = statistics(own.reduce(Default::default, plus));
+        // A flat channel has no contrast to scale.
+        let scale = match own_deviation > 0.0 {
+            true => deviation / own_deviation,
+            false => 1.0,
+        };
+        values.par_iter_mut().for_each(|value| {
+            *value = ((f64::from(*value) - own_mean) * scale + mean) as f32;
+        });
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::progress::unwatched;
+    use crate::target::Enlargement;
     use proptest::prelude::*;
 
     fn corrected(
-        plain: impl FnOnce() -> Planes,
-        restored: Planes,
+        plain: &Planes,
+        mut restored: Planes,
         fix: ColorFix,
         fidelity: f64,
         edge: Edge,
     ) -> Planes {
-        unwatched(|watch| correct(plain, restored, fix, fidelity, edge, watch))
+        let to = Enlargement {
+            width: plain.width,
+            height: plain.height,
+            steps: (1.0, 1.0),
+        };
+        let plain = Enlarger::cubic(plain, to, edge);
+        if fix == ColorFix::MeanStd {
+            match_statistics(&plain, &mut restored);
+        }
+        let rows = 0..restored.height;
+        let strip = Strip {
+            planes: restored,
+            top: 0,
+        };
+        match Correction::new(&plain, fix, fidelity, edge) {
+            Some(correction) => correction.rows(&strip, rows),
+            None => strip.planes,
+        }
     }
 
     /// Noise over a slope, the same for the same `seed`.
@@ -194,7 +327,7 @@ mod tests {
         let (plain, restored) = (noise(40, 31, 1), noise(40, 31, 2));
         let at = |fidelity| {
             corrected(
-                || plain.clone(),
+                &plain,
                 restored.clone(),
                 ColorFix::None,
                 fidelity,
@@ -214,7 +347,7 @@ mod tests {
         ) {
             let (plain, restored) = (noise(width, height, 3), noise(width, height, 4));
             let high = (low + step).min(1.0);
-            let at = |fidelity| corrected(|| plain.clone(), restored.clone(), fix, fidelity, Edge::Replicate);
+            let at = |fidelity| corrected(&plain, restored.clone(), fix, fidelity, Edge::Replicate);
             let (near, far, whole) = (at(low), at(high), at(1.0));
             let scale = distance(&plain, &whole);
             prop_assert!(distance(&plain, &near) <= distance(&plain, &far) + 1e-3 * scale);
@@ -231,13 +364,7 @@ mod tests {
             let data = (0..64 * 64).map(|i| 0.5 + change(i % 64, i / 64)).collect();
             let restored = Planes::new(1, 64, 64, data);
             let whole = distance(&plain, &restored);
-            let half = corrected(
-                || plain.clone(),
-                restored,
-                ColorFix::None,
-                0.5,
-                Edge::Reflect,
-            );
+            let half = corrected(&plain, restored, ColorFix::None, 0.5, Edge::Reflect);
             distance(&plain, &half) / whole
         };
         let checkers = moved(&|x, y| if (x + y) % 2 == 0 { 0.1 } else { -0.1 });
@@ -258,7 +385,7 @@ mod tests {
                 *value = *value * gain + shift;
             }
         }
-        let fixed = |fix| corrected(|| plain.clone(), shifted.clone(), fix, 1.0, Edge::Reflect);
+        let fixed = |fix| corrected(&plain, shifted.clone(), fix, 1.0, Edge::Reflect);
         let statistics = fixed(ColorFix::MeanStd);
         assert!(distance(&plain, &statistics) < 1e-3);
         let wavelet = fixed(ColorFix::Wavelet);
@@ -268,35 +395,70 @@ mod tests {
         }
         let flat = Planes::filled(3, 5, 4, 0.5);
         let fixed = corrected(
-            || plain.clone(),
+            &plain,
             noise(48, 40, 5),
             ColorFix::MeanStd,
             1.0,
             Edge::Reflect,
         );
         assert!(distance(&fixed, &plain) < 1e-4);
-        let same = corrected(
-            || flat.clone(),
-            flat.clone(),
-            ColorFix::MeanStd,
-            1.0,
-            Edge::Reflect,
-        );
+        let same = corrected(&flat, flat.clone(), ColorFix::MeanStd, 1.0, Edge::Reflect);
         assert_eq!(same, flat);
     }
 
-    /// Smoothing over edges that wrap around commutes with shifting the picture around.
+    /// The five smoothings together weigh a pixel's surroundings by a tent 64 pixels wide, whatever is beyond the edge.
     #[test]
-    fn smoothing_wraps_around() {
-        let picture = noise(20, 1, 6);
-        let shifted: Vec<f32> = (0..20).map(|x| picture.data[(x + 7) % 20]).collect();
-        let smoothed = |mut values: Vec<f32>| {
-            smooth(&mut values, &mut [0.0; 20], 20, 4, Edge::Wrap);
-            values
-        };
-        let (smoothed, other) = (smoothed(picture.plane(0).to_vec()), smoothed(shifted));
-        for x in 0..20 {
-            assert!((smoothed[(x + 7) % 20] - other[x]).abs() < 1e-6);
+    fn what_is_coarse_is_the_mean_under_a_tent() {
+        let (width, height) = (COLUMNS + 40, 70);
+        let (plain, restored) = (noise(width, height, 6), noise(width, height, 7));
+        let tent: Vec<f64> = (-31..32_i32)
+            .map(|i| f64::from(32 - i.abs()) / 1024.0)
+            .collect();
+        for edge in [Edge::Reflect, Edge::Replicate, Edge::Wrap] {
+            let fixed = corrected(&plain, restored.clone(), ColorFix::Wavelet, 1.0, edge);
+            for (x, y) in [
+                (0, 0),
+                (5, 69),
+                (COLUMNS - 1, 30),
+                (COLUMNS, 0),
+                (width - 1, 44),
+            ] {
+                for channel in 0..3 {
+                    let at =
+                        |planes: &Planes, x, y| f64::from(planes.plane(channel)[y * width + x]);
+                    let around =
+                        |weights: &dyn Fn(usize) -> f64| -> f64 { (0..63).map(weights).sum() };
+                    let coarse = around(&|i| {
+                        let y = edge.source(y as isize + i as isize - 31, height);
+                        tent[i]
+                            * around(&|j| {
+                                let x = edge.source(x as isize + j as isize - 31, width);
+                                tent[j] * (at(&restored, x, y) - at(&plain, x, y))
+                            })
+                    });
+                    let expected = at(&restored, x, y) - coarse;
+                    let error = (at(&fixed, x, y) - expected).abs();
+                    assert!(error < 1e-5, "{edge:?}, {x}, {y}: {error}");
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn parts_are_those_of_the_whole(
+            width in 1..80_usize, height in 1..120_usize, from in 0.0..1.0_f64, part in 0.0..1.0_f64,
+            edge in prop_oneof![Just(Edge::Reflect), Just(Edge::Replicate), Just(Edge::Wrap)],
+        ) {
+            let (plain, restored) = (noise(width, height, 8), noise(width, height, 9));
+            let start = (from * height as f64) as usize;
+            let rows = start..start + 1 + (part * (height - start - 1) as f64) as usize;
+            let whole = corrected(&plain, restored.clone(), ColorFix::Wavelet, 0.7, edge);
+            let to = Enlargement { width, height, steps: (1.0, 1.0) };
+            let plain = Enlarger::cubic(&plain, to, edge);
+            let correction = Correction::new(&plain, ColorFix::Wavelet, 0.7, edge).unwrap();
+            let part = correction.rows(&Strip { planes: restored, top: 0 }, rows.clone());
+            prop_assert!(distance(&part, &whole.rows(rows)) < 1e-4);
         }
     }
 }

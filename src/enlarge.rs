@@ -3,16 +3,17 @@
 
 use crate::backend::Backend;
 use crate::config::PICTURE_CHANNELS;
-use crate::correct::correct;
+use crate::correct::{ColorFix, Correction, Strip, match_statistics};
 use crate::error::{Error, Result};
 use crate::options::Upscale;
-use crate::pixels::Pixels;
+use crate::pixels::{Pixels, Rows};
 use crate::planes::Planes;
 use crate::progress::{Stage, Watch, Watched};
-use crate::resize;
+use crate::resize::Enlarger;
 use burn::tensor::{Tensor, TensorData};
 use image::DynamicImage;
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Enlarges `picture` and has it restored by `restore`, from and to `[1, 3, H, W]` in -1..1.
 ///
@@ -29,7 +30,7 @@ pub(crate) fn enlarge<B: Backend>(
     let to = options.enlargement(picture.width(), picture.height())?;
     let resizing = options.watch(Stage::Resize);
     resizing.check()?;
-    let picture = Pixels::read(picture)?;
+    let pixels = Pixels::read(picture)?;
     resizing.check()?;
     let &Upscale {
         fidelity,
@@ -37,32 +38,61 @@ pub(crate) fn enlarge<B: Backend>(
         edge,
         ..
     } = options;
-    let plain = || resize::enlarge_to(&picture.rgb, to, edge);
-    let mut rgb = plain();
-    resizing.done()?;
-    if fidelity != 0.0 {
-        let restored = restore(to_tensor(rgb, device), options.watch(Stage::Restore))?;
-        let correcting = options.watch(Stage::Correct);
-        correcting.check()?;
-        let restored = to_planes(restored)?;
-        correcting.check()?;
-        // Before any correction, which would dress it up with the resize's colours.
-        if is_constant(&restored) && varies(&plain()) {
-            return Err(Error::ConstantOutput);
-        }
-        // The plain resize is computed again where it is needed: kept, it would add to the model's peak of memory.
-        rgb = correct(plain, restored, color_fix, fidelity, edge, correcting)?;
-    }
-    let mut finishing = options.watch(Stage::Finish).parts(2);
-    let alpha = picture.alpha.as_ref();
+    let plain = Enlarger::cubic(&pixels.rgb, to, edge);
+    let alpha = pixels.alpha.as_ref();
+    let alpha = alpha.map(|alpha| Enlarger::cubic(alpha, to, edge));
     // Without the overshoot of a bicubic resize, which grows with the values: highlights would get black rings.
-    let beyond = picture.beyond.as_ref();
-    let alpha = alpha.map(|alpha| resize::enlarge_to(alpha, to, edge));
-    let beyond = beyond.map(|beyond| resize::enlarge_linearly(beyond, to, edge));
-    finishing.done()?;
-    let large = picture.write(rgb, alpha, beyond);
-    finishing.part().tell();
-    Ok(large)
+    let beyond = pixels.beyond.as_ref();
+    let beyond = beyond.map(|beyond| Enlarger::linear(beyond, to, edge));
+    let x = (fidelity != 0.0).then(|| to_tensor(&plain, device));
+    resizing.done()?;
+
+    let restored = match x {
+        Some(x) => {
+            let restored = to_planes(restore(x, options.watch(Stage::Restore))?)?;
+            // Before any correction, which would dress it up with the resize's colours.
+            if is_constant(&restored) && varies(&pixels.rgb) {
+                return Err(Error::ConstantOutput);
+            }
+            Some(restored)
+        }
+        None => None,
+    };
+    let correcting = options.watch(Stage::Correct);
+    correcting.check()?;
+    let restored = restored.map(|mut planes| {
+        if color_fix == ColorFix::MeanStd {
+            match_statistics(&plain, &mut planes);
+        }
+        Strip { planes, top: 0 }
+    });
+    let correction = Correction::new(&plain, color_fix, fidelity, edge);
+    let rows = |rows: Range<usize>| Rows {
+        rgb: match (&restored, &correction) {
+            (None, _) => plain.rows(rows.clone()),
+            (Some(restored), None) => restored.rows(rows.clone()),
+            (Some(restored), Some(correction)) => correction.rows(restored, rows.clone()),
+        },
+        alpha: alpha.as_ref().map(|alpha| alpha.rows(rows.clone())),
+        beyond: beyond.as_ref().map(|beyond| beyond.rows(rows)),
+    };
+    let mut canvas = pixels.canvas(to.width, to.height);
+    let groups: Vec<Range<usize>> = groups(to.height).collect();
+    let mut parts = correcting.parts(groups.len());
+    for group in groups {
+        canvas.write(group, rows);
+        parts.done()?;
+    }
+    options.watch(Stage::Finish).tell();
+    Ok(canvas.finish())
+}
+
+/// All of `height` rows in equal groups, after each of which the work can be stopped.
+fn groups(height: usize) -> impl Iterator<Item = Range<usize>> {
+    /// Most rows of a group, about.
+    const ROWS: usize = 1024;
+    let count = height.div_ceil(ROWS);
+    (0..count).map(move |i| i * height / count..(i + 1) * height / count)
 }
 
 /// Checks the shape of pictures that have their output size already.
@@ -90,18 +120,16 @@ pub(crate) fn blend<B: Backend, P>(
 ) -> Watched<Tensor<B, 4>> {
     let passes = passes.into_iter();
     let mut parts = watch.parts(passes.clone().count());
-    let mut sum = None;
+    let mut sum: Option<(Tensor<B, 4>, f64)> = None;
     for (pass, weight) in passes {
-        let mut weighted = run(pass, parts.part())?;
-        if weight != 1.0 {
-            weighted = weighted * weight;
-        }
+        let output = run(pass, parts.part())?;
         sum = Some(match sum {
-            Some(sum) => sum + weighted,
-            None => weighted,
+            Some((sum, before)) => (B::mix(sum, output, [before, weight]), 1.0),
+            None => (output, weight),
         });
     }
-    Ok(sum.expect("weights that add up to one leave a pass"))
+    let (sum, _) = sum.expect("weights that add up to one leave a pass");
+    Ok(sum)
 }
 
 /// Whether the picture is of one colour, to half a level of 8 bits, once it is cut to 0..1.
@@ -127,10 +155,9 @@ fn varies(planes: &Planes) -> bool {
     })
 }
 
-/// Planes in 0..1 -> `[1, 3, H, W]` in -1..1.
-fn to_tensor<B: Backend>(mut planes: Planes, device: &B::Device) -> Tensor<B, 4> {
-    let values = planes.data.par_iter_mut();
-    values.for_each(|value| *value = *value * 2.0 - 1.0);
+/// The plain resize as `[1, 3, H, W]` in -1..1.
+fn to_tensor<B: Backend>(plain: &Enlarger, device: &B::Device) -> Tensor<B, 4> {
+    let planes = plain.whole(|value| value * 2.0 - 1.0);
     let shape = [1, planes.channels, planes.height, planes.width];
     Tensor::from_data(TensorData::new(planes.data, shape), device)
 }

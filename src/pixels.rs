@@ -14,12 +14,15 @@
 use image::metadata::Cicp;
 use image::{ColorType, DynamicImage, ImageBuffer, Pixel, Primitive};
 use rayon::prelude::*;
+use std::ops::Range;
 
 use crate::error::{Error, Result};
 use crate::planes::Planes;
 
 /// Luma of R, G and B as encoded values (ITU-R BT.601); the weights add up to one.
 const LUMA: [f32; 3] = [0.299, 0.587, 0.114];
+/// Rows that a thread writes at a time.
+const BAND: usize = 128;
 
 /// A picture as the model wants it, with what is needed to give back the same kind.
 pub(crate) struct Pixels {
@@ -60,39 +63,66 @@ impl Pixels {
         })
     }
 
-    /// Puts the restored colour `rgb`, the resized `alpha` and what was `beyond`, all of the same size, together into a
-    /// picture of the kind that was read; colour and alpha may pass `0.0..=1.0` and are clamped.
-    ///
-    /// # Panics
-    ///
-    /// When there is an `alpha` for a kind without one, or none for a kind with, or sizes differ.
-    pub fn write(
-        &self,
-        mut rgb: Planes,
-        mut alpha: Option<Planes>,
-        beyond: Option<Planes>,
-    ) -> DynamicImage {
-        // A resize kernel's weights add up to one only to within rounding: opaque must stay exactly
-        // opaque, in float too.
-        if let (Some(before), Some(after)) = (&self.alpha, &mut alpha)
-            && before.data.iter().all(|&a| a == 1.0)
-        {
-            after.data.fill(1.0);
-        }
-        let clamp = |value: &mut f32| *value = value.clamp(0.0, 1.0);
-        rgb.data.par_iter_mut().for_each(clamp);
-        if let Some(alpha) = &mut alpha {
-            alpha.data.par_iter_mut().for_each(clamp);
-        }
-        if let Some(beyond) = beyond {
-            let pairs = rgb.data.par_iter_mut().zip(&beyond.data);
-            pairs.for_each(|(value, beyond)| *value += beyond);
-        }
-        let mut image = from_planes(&rgb, alpha.as_ref(), self.color);
+    /// A picture of the kind that was read, `width` x `height`, to be written.
+    pub fn canvas(&self, width: usize, height: usize) -> Canvas {
+        let side = |n: usize| u32::try_from(n).expect("a picture's sides fit in 32 bits");
+        let mut image = DynamicImage::new(side(width), side(height), self.color);
         image
             .set_color_space(self.space)
             .expect("the colour space of a picture fits a picture of the same kind");
-        image
+        let alpha = self.alpha.as_ref();
+        Canvas {
+            image,
+            opaque: alpha.is_some_and(|alpha| alpha.data.iter().all(|&a| a == 1.0)),
+        }
+    }
+}
+
+/// Some rows of a picture.
+pub(crate) struct Rows {
+    /// One plane or three; may pass `0.0..=1.0`.
+    pub rgb: Planes,
+    /// One plane for a kind with alpha; may pass `0.0..=1.0`.
+    pub alpha: Option<Planes>,
+    /// What is added once the colour is clamped to `0.0..=1.0`.
+    pub beyond: Option<Planes>,
+}
+
+/// A picture that is being written.
+pub(crate) struct Canvas {
+    image: DynamicImage,
+    /// Whether the alpha is one everywhere. A resize kernel's weights add up to one only to within rounding: opaque must stay
+    /// exactly opaque, in float too.
+    opaque: bool,
+}
+
+impl Canvas {
+    /// Writes `rows` as `compute` has them: a few at a time, on all cores.
+    ///
+    /// # Panics
+    ///
+    /// When there is an alpha for a kind without one, or none for a kind with, or sizes differ.
+    pub fn write(&mut self, rows: Range<usize>, compute: impl Fn(Range<usize>) -> Rows + Sync) {
+        let opaque = self.opaque;
+        put(&mut self.image, rows, |rows| {
+            let mut rows = compute(rows);
+            let clamp = |value: &mut f32| *value = value.clamp(0.0, 1.0);
+            rows.rgb.data.iter_mut().for_each(clamp);
+            match &mut rows.alpha {
+                Some(alpha) if opaque => alpha.data.fill(1.0),
+                Some(alpha) => alpha.data.iter_mut().for_each(clamp),
+                None => (),
+            }
+            if let Some(beyond) = &rows.beyond {
+                let pairs = rows.rgb.data.iter_mut().zip(&beyond.data);
+                pairs.for_each(|(value, beyond)| *value += beyond);
+            }
+            (rows.rgb, rows.alpha)
+        });
+    }
+
+    pub fn finish(self) -> DynamicImage {
+        self.image
     }
 }
 
@@ -136,19 +166,41 @@ pub(crate) fn to_planes(image: &DynamicImage) -> Result<(Planes, Option<Planes>)
 ///
 /// When there is an `alpha` for a kind without one, or none for a kind with, or sizes differ.
 pub(crate) fn from_planes(rgb: &Planes, alpha: Option<&Planes>, color: ColorType) -> DynamicImage {
+    let side = |n: usize| u32::try_from(n).expect("a picture's sides fit in 32 bits");
+    let mut image = DynamicImage::new(side(rgb.width), side(rgb.height), color);
+    put(&mut image, 0..rgb.height, |rows| {
+        (rgb.rows(rows.clone()), alpha.map(|alpha| alpha.rows(rows)))
+    });
+    image
+}
+
+/// Writes `rows` of `image` as `compute` has them, colour and alpha.
+///
+/// # Panics
+///
+/// When there is an alpha for a kind without one, or none for a kind with, or sizes differ.
+fn put(
+    image: &mut DynamicImage,
+    rows: Range<usize>,
+    compute: impl Fn(Range<usize>) -> (Planes, Option<Planes>) + Sync,
+) {
     use DynamicImage::*;
-    match color {
-        ColorType::L8 => ImageLuma8(join(&luma(rgb), alpha)),
-        ColorType::La8 => ImageLumaA8(join(&luma(rgb), alpha)),
-        ColorType::Rgb8 => ImageRgb8(join(rgb, alpha)),
-        ColorType::Rgba8 => ImageRgba8(join(rgb, alpha)),
-        ColorType::L16 => ImageLuma16(join(&luma(rgb), alpha)),
-        ColorType::La16 => ImageLumaA16(join(&luma(rgb), alpha)),
-        ColorType::Rgb16 => ImageRgb16(join(rgb, alpha)),
-        ColorType::Rgba16 => ImageRgba16(join(rgb, alpha)),
-        ColorType::Rgb32F => ImageRgb32F(join(rgb, alpha)),
-        ColorType::Rgba32F => ImageRgba32F(join(rgb, alpha)),
-        other => unreachable!("`to_planes` lets no {other:?} through"),
+    let grey = |rows| {
+        let (rgb, alpha) = compute(rows);
+        (luma(rgb), alpha)
+    };
+    match image {
+        ImageLuma8(buffer) => join(buffer, rows, grey),
+        ImageLumaA8(buffer) => join(buffer, rows, grey),
+        ImageRgb8(buffer) => join(buffer, rows, compute),
+        ImageRgba8(buffer) => join(buffer, rows, compute),
+        ImageLuma16(buffer) => join(buffer, rows, grey),
+        ImageLumaA16(buffer) => join(buffer, rows, grey),
+        ImageRgb16(buffer) => join(buffer, rows, compute),
+        ImageRgba16(buffer) => join(buffer, rows, compute),
+        ImageRgb32F(buffer) => join(buffer, rows, compute),
+        ImageRgba32F(buffer) => join(buffer, rows, compute),
+        other => unreachable!("`to_planes` lets no {:?} through", other.color()),
     }
 }
 
@@ -179,7 +231,8 @@ impl Sample for u8 {
     }
 
     fn from_unit(value: f32) -> Self {
-        (value.clamp(0.0, 1.0) * 255.0).round() as Self
+        // To nearest without `round`, a function call where the CPU is an old one.
+        (value.clamp(0.0, 1.0) * 255.0 + 0.5) as Self
     }
 }
 
@@ -189,7 +242,7 @@ impl Sample for u16 {
     }
 
     fn from_unit(value: f32) -> Self {
-        (value.clamp(0.0, 1.0) * 65535.0).round() as Self
+        (value.clamp(0.0, 1.0) * 65535.0 + 0.5) as Self
     }
 }
 
@@ -229,41 +282,39 @@ where
     Ok(Planes::new(channels, width as usize, height as usize, data))
 }
 
-/// Planes to interleaved pixels: the inverse of [`split`].
-fn join<P>(color: &Planes, alpha: Option<&Planes>) -> ImageBuffer<P, Vec<P::Subpixel>>
-where
+/// Planes to interleaved pixels, the inverse of [`split`]: `rows` of `buffer`, a band of them at a time.
+fn join<P>(
+    buffer: &mut ImageBuffer<P, Vec<P::Subpixel>>,
+    rows: Range<usize>,
+    compute: impl Fn(Range<usize>) -> (Planes, Option<Planes>) + Sync,
+) where
     P: Pixel<Subpixel: Sample>,
 {
-    let planes: Vec<&[f32]> = (0..color.channels)
-        .map(|channel| color.plane(channel))
-        .chain(alpha.map(|alpha| alpha.plane(0)))
-        .collect();
-    assert_eq!(planes.len(), usize::from(P::CHANNEL_COUNT));
-    if let Some(alpha) = alpha {
-        assert_eq!((alpha.width, alpha.height), (color.width, color.height));
-    }
-    let zero = P::Subpixel::from_unit(0.0);
-    let mut samples = vec![zero; planes.len() * color.width * color.height];
-    let rows = samples.par_chunks_mut(planes.len() * color.width);
-    rows.enumerate().for_each(|(y, row)| {
-        let start = y * color.width;
-        for (channel, plane) in planes.iter().enumerate() {
-            let values = &plane[start..start + color.width];
-            let places = row[channel..].iter_mut().step_by(planes.len());
-            for (place, value) in places.zip(values) {
+    let width = buffer.width() as usize;
+    let channels = usize::from(P::CHANNEL_COUNT);
+    let stride = channels * width;
+    let samples = &mut buffer.as_mut()[rows.start * stride..rows.end * stride];
+    let bands = samples.par_chunks_mut(BAND * stride).enumerate();
+    bands.for_each(|(i, samples)| {
+        let start = rows.start + i * BAND;
+        let (color, alpha) = compute(start..start + samples.len() / stride);
+        let planes = (0..color.channels).map(|channel| color.plane(channel));
+        let planes: Vec<&[f32]> = planes.chain(alpha.iter().map(|a| a.plane(0))).collect();
+        assert_eq!(planes.len(), channels, "planes for a pixel of {channels}");
+        for (channel, plane) in planes.into_iter().enumerate() {
+            assert_eq!(plane.len(), samples.len() / channels, "values of a plane");
+            let places = samples[channel..].iter_mut().step_by(channels);
+            for (place, value) in places.zip(plane) {
                 *place = P::Subpixel::from_unit(*value);
             }
         }
     });
-    let side = |n: usize| u32::try_from(n).expect("a picture's sides fit in 32 bits");
-    ImageBuffer::from_raw(side(color.width), side(color.height), samples)
-        .expect("as many samples as the sides ask for")
 }
 
 /// Three planes to one of luma; one plane is that already.
-fn luma(rgb: &Planes) -> Planes {
+fn luma(rgb: Planes) -> Planes {
     if rgb.channels == 1 {
-        return rgb.clone();
+        return rgb;
     }
     let data = (0..rgb.width * rgb.height)
         .map(|pixel| {
@@ -352,22 +403,35 @@ mod tests {
     use super::*;
     use crate::resize;
 
+    fn written(
+        picture: &Pixels,
+        rgb: &Planes,
+        alpha: Option<&Planes>,
+        beyond: Option<&Planes>,
+    ) -> DynamicImage {
+        let mut canvas = picture.canvas(rgb.width, rgb.height);
+        canvas.write(0..rgb.height, |rows| {
+            let rows = |planes: &Planes| planes.rows(rows.clone());
+            Rows {
+                rgb: rows(rgb),
+                alpha: alpha.map(rows),
+                beyond: beyond.map(rows),
+            }
+        });
+        canvas.finish()
+    }
+
     /// Writes what was read, without a change.
     fn unchanged(picture: &Pixels) -> DynamicImage {
-        let Pixels {
-            rgb, alpha, beyond, ..
-        } = picture;
-        picture.write(rgb.clone(), alpha.clone(), beyond.clone())
+        let [alpha, beyond] = [&picture.alpha, &picture.beyond].map(Option::as_ref);
+        written(picture, &picture.rgb, alpha, beyond)
     }
 
     /// Writes what was read, enlarged.
     fn enlarged(picture: &Pixels, width: usize, height: usize) -> DynamicImage {
         let enlarge = |planes| resize::enlarge(planes, width, height);
-        picture.write(
-            enlarge(&picture.rgb),
-            picture.alpha.as_ref().map(enlarge),
-            None,
-        )
+        let alpha = picture.alpha.as_ref().map(enlarge);
+        written(picture, &enlarge(&picture.rgb), alpha.as_ref(), None)
     }
 
     /// A picture of 7 x 5 pixels with a different value in each sample, and no alpha of zero.
@@ -420,18 +484,16 @@ mod tests {
     #[test]
     fn integers_round_to_nearest_and_clamp() {
         let picture = Pixels::read(&DynamicImage::new_rgb8(1, 1)).unwrap();
-        let image = picture.write(
-            Planes::new(3, 1, 1, vec![-0.2, 127.6 / 255.0, 1.7]),
-            None,
-            None,
-        );
+        let rgb = Planes::new(3, 1, 1, vec![-0.2, 127.6 / 255.0, 1.7]);
+        let image = written(&picture, &rgb, None, None);
         assert_eq!(image.to_rgb8().get_pixel(0, 0), &Rgb([0, 128, 255]));
     }
 
     #[test]
     fn grey_is_the_luma_of_the_colour() {
         let picture = Pixels::read(&DynamicImage::new_luma8(1, 1)).unwrap();
-        let image = picture.write(Planes::new(3, 1, 1, vec![1.0, 0.0, 0.0]), None, None);
+        let rgb = Planes::new(3, 1, 1, vec![1.0, 0.0, 0.0]);
+        let image = written(&picture, &rgb, None, None);
         assert_eq!(image.as_luma8().unwrap().get_pixel(0, 0), &Luma([76]));
     }
 

@@ -1,5 +1,7 @@
 //! A picture in memory on the host: planes of `f32`, before it becomes a tensor.
 
+use std::ops::Range;
+
 /// Planes of one picture, `[channels, height, width]`, row-major, sRGB-encoded values in `0.0..=1.0`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Planes {
@@ -53,6 +55,20 @@ impl Planes {
     pub fn plane_mut(&mut self, channel: usize) -> &mut [f32] {
         let n = self.width * self.height;
         &mut self.data[channel * n..][..n]
+    }
+
+    /// These rows of all planes.
+    ///
+    /// # Panics
+    ///
+    /// When they do not lie within the picture.
+    pub(crate) fn rows(&self, rows: Range<usize>) -> Self {
+        let (width, height) = (self.width, rows.len());
+        let values = rows.start * width..rows.end * width;
+        let planes: Vec<&[f32]> = (0..self.channels)
+            .map(|channel| &self.plane(channel)[values.clone()])
+            .collect();
+        Self::new(self.channels, width, height, planes.concat())
     }
 
     /// The rectangle of `width` x `height` whose top left pixel is (`x`, `y`).

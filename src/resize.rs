@@ -10,6 +10,7 @@ use fast_image_resize::images::TypedImage;
 use fast_image_resize::pixels::F32;
 use fast_image_resize::{Filter, FilterType, ResizeAlg, ResizeOptions, Resizer};
 use rayon::prelude::*;
+use std::ops::Range;
 
 use crate::padding::Edge;
 use crate::planes::Planes;
@@ -17,6 +18,9 @@ use crate::target::Enlargement;
 
 /// Half the width of the cubic kernel: as many border pixels are replicated on each side.
 const SUPPORT: usize = 2;
+/// Rows that a thread enlarges at a time: few enough to stay in its cache, many enough that what is computed once for all
+/// of them does not count.
+const BAND: usize = 64;
 
 /// Enlarges to `width` x `height` without antialias; the source step is `in / out` on each axis.
 #[cfg(any(test, feature = "train"))]
@@ -37,17 +41,7 @@ pub(crate) fn resample(
         height,
         steps: steps(picture, width, height),
     };
-    interpolate(picture, to, Edge::Replicate, kernel)
-}
-
-/// Enlarges without antialias; what is beyond the picture is the border repeated, or with [`Edge::Wrap`] the other side.
-pub(crate) fn enlarge_to(picture: &Planes, to: Enlargement, edge: Edge) -> Planes {
-    interpolate(picture, to, edge, cubic_kernel())
-}
-
-/// [`enlarge_to`] with linear interpolation: nothing of the result is beyond the values of the picture.
-pub(crate) fn enlarge_linearly(picture: &Planes, to: Enlargement, edge: Edge) -> Planes {
-    interpolate(picture, to, edge, FilterType::Bilinear)
+    Enlarger::new(picture, to, Edge::Replicate, kernel).whole(|value| value)
 }
 
 /// Reduces to `width` x `height` with antialias, cubic kernel; the source step is `in / out` on each axis.
@@ -98,33 +92,134 @@ fn cubic_kernel() -> FilterType {
     )
 }
 
-fn interpolate(picture: &Planes, to: Enlargement, edge: Edge, kernel: FilterType) -> Planes {
-    let Enlargement { width, height, .. } = to;
-    // A seamless picture stays so only if the result is as many whole steps as the picture. PyTorch mirrors nothing.
-    let (steps, edge) = match edge {
-        Edge::Wrap => (steps(picture, width, height), Edge::Wrap),
-        _ => (to.steps, Edge::Replicate),
-    };
-    let (right, bottom) = (steps.0 * width as f64, steps.1 * height as f64);
-    // The last source position may lie past the picture when the step was given.
-    let padded = |end: f64, size: usize| SUPPORT + size.max(end.ceil() as usize) + SUPPORT;
-    let sources = |n: usize, padded: usize| -> Vec<usize> {
-        let position = |i: usize| i as isize - SUPPORT as isize;
-        (0..padded).map(|i| edge.source(position(i), n)).collect()
-    };
-    let columns = sources(picture.width, padded(right, picture.width));
-    let rows = sources(picture.height, padded(bottom, picture.height));
-    let options = ResizeOptions::new()
-        .resize_alg(ResizeAlg::Interpolation(kernel))
-        .crop(SUPPORT as f64, SUPPORT as f64, right, bottom);
-    convolve(picture, &options, width, height, |plane| {
-        let padded = rows.iter().flat_map(|y| {
-            let row = &plane[y * picture.width..][..picture.width];
-            columns.iter().map(|&x| F32::new(row[x]))
-        });
-        TypedImage::from_pixels(columns.len() as u32, rows.len() as u32, padded.collect())
-            .expect("the padded size is the number of values")
-    })
+/// An enlargement without antialias, any part of which is computed when it is asked for.
+pub(crate) struct Enlarger {
+    /// The picture's planes with what is beyond them.
+    planes: Vec<TypedImage<'static, F32>>,
+    kernel: FilterType,
+    to: Enlargement,
+}
+
+impl Enlarger {
+    /// By the cubic kernel; what is beyond the picture is the border repeated, or with [`Edge::Wrap`] the other side.
+    pub(crate) fn cubic(picture: &Planes, to: Enlargement, edge: Edge) -> Self {
+        Self::new(picture, to, edge, cubic_kernel())
+    }
+
+    /// [`cubic`](Self::cubic) with linear interpolation: nothing of the result is beyond the values of the picture.
+    pub(crate) fn linear(picture: &Planes, to: Enlargement, edge: Edge) -> Self {
+        Self::new(picture, to, edge, FilterType::Bilinear)
+    }
+
+    fn new(picture: &Planes, mut to: Enlargement, edge: Edge, kernel: FilterType) -> Self {
+        let Enlargement { width, height, .. } = to;
+        assert!(
+            picture.width > 0 && picture.height > 0 && width > 0 && height > 0,
+            "cannot resize {}x{} to {width}x{height}",
+            picture.width,
+            picture.height
+        );
+        // A seamless picture stays so only if the result is as many whole steps as the picture. PyTorch mirrors nothing.
+        let edge = match edge {
+            Edge::Wrap => {
+                to.steps = steps(picture, width, height);
+                Edge::Wrap
+            }
+            _ => Edge::Replicate,
+        };
+        // The last source position may lie past the picture when the step was given.
+        let sources = |n: usize, end: f64| -> Vec<usize> {
+            let padded = SUPPORT + n.max(end.ceil() as usize) + SUPPORT;
+            let position = |i: usize| i as isize - SUPPORT as isize;
+            (0..padded).map(|i| edge.source(position(i), n)).collect()
+        };
+        let columns = sources(picture.width, to.steps.0 * width as f64);
+        let rows = sources(picture.height, to.steps.1 * height as f64);
+        let padded = |plane: &[f32]| {
+            let pixels = rows.iter().flat_map(|y| {
+                let row = &plane[y * picture.width..][..picture.width];
+                columns.iter().map(|&x| F32::new(row[x]))
+            });
+            TypedImage::from_pixels(columns.len() as u32, rows.len() as u32, pixels.collect())
+                .expect("the padded size is the number of values")
+        };
+        let channels = 0..picture.channels;
+        Self {
+            planes: channels.map(|c| padded(picture.plane(c))).collect(),
+            kernel,
+            to,
+        }
+    }
+
+    /// Number of planes.
+    pub(crate) fn channels(&self) -> usize {
+        self.planes.len()
+    }
+
+    /// Width and height of the result.
+    pub(crate) fn size(&self) -> (usize, usize) {
+        (self.to.width, self.to.height)
+    }
+
+    /// All rows, a few at a time.
+    pub(crate) fn bands(&self) -> impl ParallelIterator<Item = Range<usize>> {
+        let height = self.to.height;
+        let bands = (0..height.div_ceil(BAND)).into_par_iter();
+        bands.map(move |i| i * BAND..height.min((i + 1) * BAND))
+    }
+
+    /// The values of `rows` and `columns` of a plane of the result, row after row. Where they begin and end does not matter
+    /// to a value but for rounding.
+    pub(crate) fn area(
+        &self,
+        channel: usize,
+        rows: Range<usize>,
+        columns: Range<usize>,
+    ) -> TypedImage<'static, F32> {
+        let (across, down) = self.to.steps;
+        let along = |range: &Range<usize>, step: f64| {
+            let start = SUPPORT as f64 + range.start as f64 * step;
+            (start, range.len() as f64 * step)
+        };
+        let (left, width) = along(&columns, across);
+        let (top, height) = along(&rows, down);
+        let options = ResizeOptions::new()
+            .resize_alg(ResizeAlg::Interpolation(self.kernel))
+            .crop(left, top, width, height);
+        let mut area = TypedImage::new(columns.len() as u32, rows.len() as u32);
+        Resizer::new()
+            .resize_typed(&self.planes[channel], &mut area, &options)
+            .expect("the crop box lies within the source");
+        area
+    }
+
+    /// Some rows of all planes.
+    pub(crate) fn rows(&self, rows: Range<usize>) -> Planes {
+        let (width, _) = self.size();
+        let areas = (0..self.channels()).map(|c| self.area(c, rows.clone(), 0..width));
+        let mut values = Vec::with_capacity(self.channels() * rows.len() * width);
+        for area in areas {
+            values.extend(area.pixels().iter().map(|pixel| pixel.0));
+        }
+        Planes::new(self.channels(), width, rows.len(), values)
+    }
+
+    /// The whole result, each value as `map` has it.
+    pub(crate) fn whole(&self, map: impl Fn(f32) -> f32 + Sync) -> Planes {
+        let (width, height) = self.size();
+        let mut data = vec![0.0; self.channels() * width * height];
+        for (channel, plane) in data.chunks_exact_mut(width * height).enumerate() {
+            let bands = plane.par_chunks_mut(BAND * width).enumerate();
+            bands.for_each(|(i, band)| {
+                let rows = i * BAND..i * BAND + band.len() / width;
+                let area = self.area(channel, rows, 0..width);
+                for (value, pixel) in band.iter_mut().zip(area.pixels()) {
+                    *value = map(pixel.0);
+                }
+            });
+        }
+        Planes::new(self.channels(), width, height, data)
+    }
 }
 
 #[cfg(any(test, feature = "train"))]
@@ -152,6 +247,7 @@ fn antialias(
 }
 
 /// Resizes each plane, turned into an image by `source`.
+#[cfg(any(test, feature = "train"))]
 fn convolve<'a>(
     picture: &'a Planes,
     options: &ResizeOptions,
@@ -223,7 +319,7 @@ mod tests {
                 height,
                 steps,
             };
-            enlarge_to(&image, to, Edge::Reflect)
+            Enlarger::cubic(&image, to, Edge::Reflect).whole(|value| value)
         };
         let mut checked = 0;
         let mut check = |name: &str, resized: &dyn Fn(usize, usize) -> Planes| {
@@ -290,7 +386,12 @@ mod tests {
             height: 15,
             steps: (0.4, 0.4),
         };
-        let enlarge = |data| enlarge_to(&Planes::new(1, 8, 6, data), to, Edge::Wrap).data;
+        let enlarge = |data| {
+            let picture = Planes::new(1, 8, 6, data);
+            Enlarger::cubic(&picture, to, Edge::Wrap)
+                .whole(|value| value)
+                .data
+        };
         let (shifted, plain) = (enlarge(shifted.collect()), enlarge(values.clone()));
         for i in 0..20 * 15 {
             let other = plain[(i / 20 + 5) % 15 * 20 + (i % 20 + 5) % 20];

@@ -214,8 +214,10 @@ mod tests {
         {
             let batch = receiver.recv().unwrap();
             // Another machine's sines may round a few values otherwise.
-            assert!((sum(&batch.input) - input).abs() < 0.1, "{step}");
-            assert!((sum(&batch.target) - target).abs() < 0.1, "{step}");
+            for (found, expected) in [(&batch.input, input), (&batch.target, target)] {
+                let found = sum(found);
+                assert!((found - expected).abs() < 0.1, "{step}: {found}, not {expected}");
+            }
             // A batch is the same whatever comes before it.
             if step % 2 == 1 {
                 let again = odd.recv().unwrap();
