@@ -4,13 +4,16 @@ use crate::guidance::Padding;
 use crate::kernels::plain;
 use crate::padding::Edge;
 use crate::unet::Operation;
-use burn::tensor::Tensor;
+use burn::tensor::{FloatDType, Tensor};
 
 /// A burn backend and the model's own operations on it.
 ///
 /// Each operation has a plain body, made of burn's, so that any burn backend can be used:
 /// `impl gendr_pix::Backend for MyBackend {}`. Where it pays, a backend has a kernel of its own instead; both must
 /// agree. No size of a tensor is zero.
+///
+/// The tensors of an operation are of one precision, that of the weights, but those that run past a block: norms take them in
+/// f32 or in that of the weights, in which their output is; of two that are added the sum has the wider.
 pub trait Backend: burn::tensor::backend::Backend {
     /// Convolution of an odd kernel, padded by half of it on all sides.
     ///
@@ -152,6 +155,11 @@ pub trait Backend: burn::tensor::backend::Backend {
         weights: [f64; 2],
     ) -> Tensor<Self, D> {
         plain::mix(a, b, weights)
+    }
+
+    /// A tensor in another precision.
+    fn cast<const D: usize>(x: Tensor<Self, D>, dtype: FloatDType) -> Tensor<Self, D> {
+        x.cast(dtype)
     }
 
     /// `a + b`, of two tensors of one shape.

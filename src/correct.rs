@@ -8,6 +8,7 @@
 use crate::padding::Edge;
 use crate::planes::Planes;
 use crate::resize::Enlarger;
+use crate::tiling::Band;
 use fast_image_resize::pixels::F32;
 use rayon::prelude::*;
 use std::ops::Range;
@@ -174,6 +175,7 @@ impl Around {
 }
 
 /// Whole rows of a restored picture, from one of them on.
+#[derive(Default)]
 pub(crate) struct Strip {
     pub(crate) planes: Planes,
     /// The picture's row that is the first of these.
@@ -181,6 +183,37 @@ pub(crate) struct Strip {
 }
 
 impl Strip {
+    /// Adds the restored rows of a band. Of the rows before, those from `from` on are kept.
+    pub(crate) fn add(&mut self, mut planes: Planes, band: &Band, from: usize) {
+        let (width, top) = (planes.width, band.rows.start);
+        for channel in 0..planes.channels {
+            let rows = planes.plane_mut(channel).chunks_exact_mut(width);
+            for (row, &weight) in rows.zip(&band.weights) {
+                if weight != 1.0 {
+                    row.iter_mut().for_each(|value| *value *= weight);
+                }
+            }
+        }
+        if self.planes.height == 0 {
+            *self = Self { planes, top };
+            return;
+        }
+        let from = from.max(self.top);
+        let mut both = Planes::filled(planes.channels, width, band.rows.end - from, 0.0);
+        for channel in 0..planes.channels {
+            let kept = &self.planes.plane(channel)[(from - self.top) * width..];
+            let plane = both.plane_mut(channel);
+            plane[..kept.len()].copy_from_slice(kept);
+            let rows = plane[(top - from) * width..].iter_mut();
+            let pairs = rows.zip(planes.plane(channel));
+            pairs.for_each(|(sum, value)| *sum += value);
+        }
+        *self = Self {
+            planes: both,
+            top: from,
+        };
+    }
+
     /// Some rows as they are.
     pub(crate) fn rows(&self, rows: Range<usize>) -> Planes {
         self.planes.rows(rows.start - self.top..rows.end - self.top)

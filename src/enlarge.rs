@@ -3,19 +3,21 @@
 
 use crate::backend::Backend;
 use crate::config::PICTURE_CHANNELS;
-use crate::correct::{ColorFix, Correction, Strip, match_statistics};
+use crate::correct::{ColorFix, Correction, REACH, Strip, match_statistics};
 use crate::error::{Error, Result};
 use crate::options::Upscale;
 use crate::pixels::{Pixels, Rows};
 use crate::planes::Planes;
 use crate::progress::{Stage, Watch, Watched};
 use crate::resize::Enlarger;
+use crate::tiling::Bands;
 use burn::tensor::{Tensor, TensorData};
 use image::DynamicImage;
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// Enlarges `picture` and has it restored by `restore`, from and to `[1, 3, H, W]` in -1..1.
+/// Enlarges `picture` and has it restored by `restore`, from and to `[1, 3, H, W]` in -1..1: all of it at once, or one of
+/// `bands` after the other. But for the picture and the result, no more than a band is in memory then.
 ///
 /// # Errors
 ///
@@ -24,14 +26,16 @@ use std::ops::Range;
 pub(crate) fn enlarge<B: Backend>(
     picture: &DynamicImage,
     options: &Upscale,
+    bands: Bands,
     device: &B::Device,
-    restore: impl FnOnce(Tensor<B, 4>, Watch) -> Result<Tensor<B, 4>>,
+    restore: impl Fn(Tensor<B, 4>, Watch) -> Result<Tensor<B, 4>>,
 ) -> Result<DynamicImage> {
     let to = options.enlargement(picture.width(), picture.height())?;
-    let resizing = options.watch(Stage::Resize);
-    resizing.check()?;
+    let bands = bands.of(to.height);
+    let watch = |stage, i| options.watch(stage).in_band(i, bands.len());
+    watch(Stage::Resize, 0).check()?;
     let pixels = Pixels::read(picture)?;
-    resizing.check()?;
+    watch(Stage::Resize, 0).check()?;
     let &Upscale {
         fidelity,
         color_fix,
@@ -44,55 +48,68 @@ pub(crate) fn enlarge<B: Backend>(
     // Without the overshoot of a bicubic resize, which grows with the values: highlights would get black rings.
     let beyond = pixels.beyond.as_ref();
     let beyond = beyond.map(|beyond| Enlarger::linear(beyond, to, edge));
-    let x = (fidelity != 0.0).then(|| to_tensor(&plain, device));
-    resizing.done()?;
-
-    let restored = match x {
-        Some(x) => {
-            let restored = to_planes(restore(x, options.watch(Stage::Restore))?)?;
-            // Before any correction, which would dress it up with the resize's colours.
-            if is_constant(&restored) && varies(&pixels.rgb) {
-                return Err(Error::ConstantOutput);
-            }
-            Some(restored)
-        }
-        None => None,
-    };
-    let correcting = options.watch(Stage::Correct);
-    correcting.check()?;
-    let restored = restored.map(|mut planes| {
-        if color_fix == ColorFix::MeanStd {
-            match_statistics(&plain, &mut planes);
-        }
-        Strip { planes, top: 0 }
-    });
     let correction = Correction::new(&plain, color_fix, fidelity, edge);
-    let rows = |rows: Range<usize>| Rows {
-        rgb: match (&restored, &correction) {
-            (None, _) => plain.rows(rows.clone()),
-            (Some(restored), None) => restored.rows(rows.clone()),
-            (Some(restored), Some(correction)) => correction.rows(restored, rows.clone()),
-        },
-        alpha: alpha.as_ref().map(|alpha| alpha.rows(rows.clone())),
-        beyond: beyond.as_ref().map(|beyond| beyond.rows(rows)),
-    };
+
     let mut canvas = pixels.canvas(to.width, to.height);
-    let groups: Vec<Range<usize>> = groups(to.height).collect();
-    let mut parts = correcting.parts(groups.len());
-    for group in groups {
-        canvas.write(group, rows);
-        parts.done()?;
+    let mut restored = Strip::default();
+    let mut extremes = Extremes::default();
+    let mut written = 0_usize;
+    for (i, band) in bands.iter().enumerate() {
+        if fidelity != 0.0 {
+            let x = to_tensor(&plain, band.rows.clone(), device);
+            watch(Stage::Resize, i).done()?;
+            let planes = to_planes(restore(x, watch(Stage::Restore, i))?)?;
+            extremes.see(&planes);
+            restored.add(planes, band, written.saturating_sub(REACH));
+        } else {
+            watch(Stage::Resize, i).done()?;
+        }
+        let correcting = watch(Stage::Correct, i);
+        correcting.check()?;
+        let end = bands.get(i + 1).map_or(to.height, |next| next.rows.start);
+        let ready = match end == to.height {
+            true => {
+                // Before it is dressed up with the resize's colours, or returned as it is.
+                if fidelity != 0.0 && extremes.are_one() && varies(&pixels.rgb) {
+                    return Err(Error::ConstantOutput);
+                }
+                if fidelity != 0.0 && color_fix == ColorFix::MeanStd {
+                    match_statistics(&plain, &mut restored.planes);
+                }
+                end
+            }
+            // What is taken from the whole picture waits for it.
+            false if color_fix == ColorFix::MeanStd => 0,
+            false => end.saturating_sub(REACH).max(written),
+        };
+        let rows = |rows: Range<usize>| Rows {
+            rgb: match &correction {
+                _ if fidelity == 0.0 => plain.rows(rows.clone()),
+                None => restored.rows(rows.clone()),
+                Some(correction) => correction.rows(&restored, rows.clone()),
+            },
+            alpha: alpha.as_ref().map(|alpha| alpha.rows(rows.clone())),
+            beyond: beyond.as_ref().map(|beyond| beyond.rows(rows)),
+        };
+        let groups: Vec<Range<usize>> = groups(written..ready).collect();
+        let mut parts = correcting.parts(groups.len());
+        for group in groups {
+            canvas.write(group, rows);
+            parts.done()?;
+        }
+        written = ready;
     }
     options.watch(Stage::Finish).tell();
     Ok(canvas.finish())
 }
 
-/// All of `height` rows in equal groups, after each of which the work can be stopped.
-fn groups(height: usize) -> impl Iterator<Item = Range<usize>> {
+/// All of `rows` in equal groups, after each of which the work can be stopped.
+fn groups(rows: Range<usize>) -> impl Iterator<Item = Range<usize>> {
     /// Most rows of a group, about.
     const ROWS: usize = 1024;
-    let count = height.div_ceil(ROWS);
-    (0..count).map(move |i| i * height / count..(i + 1) * height / count)
+    let count = rows.len().div_ceil(ROWS);
+    let border = move |i: usize| rows.start + i * rows.len() / count;
+    (0..count).map(move |i| border(i)..border(i + 1))
 }
 
 /// Checks the shape of pictures that have their output size already.
@@ -132,15 +149,32 @@ pub(crate) fn blend<B: Backend, P>(
     Ok(sum)
 }
 
-/// Whether the picture is of one colour, to half a level of 8 bits, once it is cut to 0..1.
-fn is_constant(planes: &Planes) -> bool {
-    (0..planes.channels).all(|channel| {
-        let plane = planes.plane(channel);
-        let first = plane[0].clamp(0.0, 1.0);
-        plane
+/// The least and the largest value of each channel, cut to 0..1.
+#[derive(Default)]
+struct Extremes(Vec<[f32; 2]>);
+
+impl Extremes {
+    fn see(&mut self, planes: &Planes) {
+        self.0.resize(planes.channels, [1.0, 0.0]);
+        for (channel, [least, most]) in self.0.iter_mut().enumerate() {
+            let shares = planes.plane(channel).par_chunks(1 << 16);
+            let of_shares = shares.map(|values| {
+                let values = values.iter().map(|value| value.clamp(0.0, 1.0));
+                values.fold([1.0_f32, 0.0_f32], |[least, most], value| {
+                    [least.min(value), most.max(value)]
+                })
+            });
+            let wider = |a: [f32; 2], b: [f32; 2]| [a[0].min(b[0]), a[1].max(b[1])];
+            [*least, *most] = of_shares.reduce(|| [*least, *most], wider);
+        }
+    }
+
+    /// Whether all is of one colour, to half a level of 8 bits up and down.
+    fn are_one(&self) -> bool {
+        self.0
             .iter()
-            .all(|value| (value.clamp(0.0, 1.0) - first).abs() <= 0.5 / 255.0)
-    })
+            .all(|[least, most]| most - least <= 1.0 / 255.0)
+    }
 }
 
 /// Whether a channel's standard deviation is over four levels of 8 bits: more than noise on a flat picture, which a model
@@ -155,9 +189,9 @@ fn varies(planes: &Planes) -> bool {
     })
 }
 
-/// The plain resize as `[1, 3, H, W]` in -1..1.
-fn to_tensor<B: Backend>(plain: &Enlarger, device: &B::Device) -> Tensor<B, 4> {
-    let planes = plain.whole(|value| value * 2.0 - 1.0);
+/// Rows of the plain resize as `[1, 3, H, W]` in -1..1.
+fn to_tensor<B: Backend>(plain: &Enlarger, rows: Range<usize>, device: &B::Device) -> Tensor<B, 4> {
+    let planes = plain.mapped(rows, |value| value * 2.0 - 1.0);
     let shape = [1, planes.channels, planes.height, planes.width];
     Tensor::from_data(TensorData::new(planes.data, shape), device)
 }
@@ -184,7 +218,8 @@ fn to_planes<B: Backend>(tensor: Tensor<B, 4>) -> Result<Planes> {
 mod tests {
     use super::*;
     use crate::backend::Flex;
-    use image::{Rgb, RgbImage};
+    use crate::tiling::Tiling;
+    use image::{Rgb, RgbImage, Rgba, Rgba32FImage};
 
     /// A checkerboard of `contrast` levels around grey, enlarged by a model whose output is `value` everywhere.
     fn enlarged(contrast: u8, value: f32) -> Result<DynamicImage> {
@@ -192,12 +227,51 @@ mod tests {
             0 => Rgb([100; 3]),
             _ => Rgb([100 + contrast; 3]),
         });
+        let bands = Bands {
+            tiling: Some(Tiling::new(3, 1)?),
+            factor: 4,
+        };
         enlarge::<Flex>(
             &picture.into(),
             &Upscale::new(),
+            bands,
             &Default::default(),
             |x, _| Ok(x.zeros_like() + value),
         )
+    }
+
+    /// A model that sees each pixel alone makes the same of bands as of the whole.
+    #[test]
+    fn bands_make_the_whole() {
+        let picture = Rgba32FImage::from_fn(23, 37, |x, y| {
+            let value = |by: u32| ((x * by + y * y) % 17) as f32 / 16.0;
+            Rgba([value(3), value(5), value(7) + 0.2, value(11)])
+        });
+        let enlarged = |tiling: Option<Tiling>, options: &Upscale| -> Vec<f32> {
+            let bands = Bands { tiling, factor: 8 };
+            let picture = picture.clone().into();
+            let large = enlarge::<Flex>(&picture, options, bands, &Default::default(), |x, _| {
+                Ok(x.clone() * 0.8 + x.abs() * 0.1)
+            });
+            large.unwrap().into_rgba32f().into_vec()
+        };
+        for options in [
+            Upscale::new(),
+            Upscale::new().fidelity(0.6).color_fix(ColorFix::None),
+            Upscale::new().color_fix(ColorFix::None).scale(3.1),
+            Upscale::new().color_fix(ColorFix::MeanStd),
+            Upscale::new().fidelity(0.0),
+        ] {
+            let whole = enlarged(None, &options);
+            for (side, overlap) in [(5, 2), (7, 0), (4, 3), (40, 8)] {
+                let tiling = Tiling::new(side, overlap).unwrap();
+                let bands = enlarged(Some(tiling), &options);
+                assert_eq!(bands.len(), whole.len());
+                let pairs = bands.iter().zip(&whole);
+                let error = pairs.fold(0.0, |worst, (a, b)| f32::max(worst, (a - b).abs()));
+                assert!(error < 1e-5, "{tiling:?}, {options:?}: {error:e}");
+            }
+        }
     }
 
     #[test]

@@ -97,6 +97,7 @@ pub use options::Upscale;
 pub use padding::Edge;
 pub use pipeline::GenDrPix;
 pub use plan::Plan;
+pub use precision::Precision;
 pub use progress::{Cancel, Progress, Stage};
 pub use target::Target;
 pub use tiling::Tiling;

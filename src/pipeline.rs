@@ -11,9 +11,10 @@ use crate::options::Upscale;
 use crate::padding::{Edge, one_cell_more, wrapped};
 use crate::picture::{Picture, ReadAhead};
 use crate::plan::{Plan, Planner};
+use crate::precision::Precision;
 use crate::progress::{Stage, Watch, Watched};
 use crate::prompted::{PromptedUNet, random_weights};
-use crate::tiling::in_tiles;
+use crate::tiling::{Bands, in_tiles};
 use crate::unet::Attention;
 use crate::weights::{self, Source, Storage, Weights};
 use burn::tensor::Tensor;
@@ -119,6 +120,19 @@ impl<B: Backend> GenDrPix<B> {
         })
     }
 
+    /// The model in another precision, its weights and what its layers compute.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] when the device does not compute in it.
+    pub fn in_precision(self, precision: Precision) -> Result<Self> {
+        precision.validate::<B>(&self.device)?;
+        Ok(Self {
+            unet: self.unet.in_precision(precision),
+            ..self
+        })
+    }
+
     /// Saves the model as a bundle, in the precision `storage`: into a file beside, then renamed.
     ///
     /// # Errors
@@ -158,7 +172,12 @@ impl<B: Backend> GenDrPix<B> {
             memory_budget: None,
             ..options.clone()
         };
-        enlarge(picture, options, &self.device, |x, watch| {
+        let bands = Bands {
+            // What is beyond an edge that wraps is at the other end of the picture.
+            tiling: plan.tiling.filter(|_| options.edge != Edge::Wrap),
+            factor: self.config.factor,
+        };
+        enlarge(picture, options, bands, &self.device, |x, watch| {
             self.restore_watched(x, options, watch)
         })
     }
@@ -206,15 +225,17 @@ impl<B: Backend> GenDrPix<B> {
     }
 
     fn planner(&self, options: &Upscale) -> Planner<'_> {
-        let element = size_of::<B::FloatElem>() as u64;
+        let weights = &self.unet.weights;
+        let narrow = weights.positive.dtype().size() as u64;
         Planner {
             config: &self.config,
             passes: self.passes(options).len(),
-            prompt: self.unet.weights.positive.dims()[0],
+            prompt: weights.positive.dims()[0],
             attention: options.attention,
             edge: options.edge,
-            weights: self.unet.weights.unet.parameters() as u64 * element,
-            element,
+            weights: weights.unet.parameters() as u64 * narrow,
+            element: size_of::<B::FloatElem>() as u64,
+            narrow,
             workspace: B::workspace,
         }
     }

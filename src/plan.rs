@@ -4,6 +4,7 @@
 //! `unet/memory.rs`. What the planner does not see is counted by two constants.
 
 use crate::config::{GenDrPixConfig, PICTURE_CHANNELS};
+use crate::correct::REACH;
 use crate::error::{Error, Result};
 use crate::padding::{Edge, WRAPPED_CELLS, one_cell_more};
 use crate::tiling::Tiling;
@@ -52,8 +53,10 @@ pub(crate) struct Planner<'a> {
     pub(crate) edge: Edge,
     /// Bytes of the weights.
     pub(crate) weights: u64,
-    /// Bytes of a value.
+    /// Bytes of a value of a picture.
     pub(crate) element: u64,
+    /// Bytes of a value in the model's precision.
+    pub(crate) narrow: u64,
     /// [`Backend::workspace`](crate::Backend::workspace).
     pub(crate) workspace: fn(Operation, usize) -> u64,
 }
@@ -111,20 +114,32 @@ impl Planner<'_> {
             pictures * PICTURE_CHANNELS as u64 * h as u64 * w as u64 * self.element
         };
         // Planes on the host are in f32 whatever the backend's precision.
-        let planes = pictures * (PICTURE_CHANNELS * size_of::<f32>()) as u64 * h as u64 * w as u64;
-        ledger.take(pictures * source * (PICTURE_CHANNELS * size_of::<f32>()) as u64);
+        let planes = |[h, w]: [usize; 2]| {
+            pictures * (PICTURE_CHANNELS * size_of::<f32>()) as u64 * h as u64 * w as u64
+        };
+        // The picture's own planes, and those with what is beyond them.
+        ledger.take(2 * pictures * source * (PICTURE_CHANNELS * size_of::<f32>()) as u64);
 
         let size = match self.edge {
             Edge::Wrap => [h, w].map(|n| n + 2 * WRAPPED_CELLS * factor),
             _ => [h, w],
         };
-        let x = picture(size);
         let runs = self.passes > 0;
         let tiling = tiling.filter(|tiling| runs && !tiling.holds(size, factor));
         let (tiles, tile) = match tiling {
             Some(tiling) => tiling.tiles(size, factor),
             None => (1, size),
         };
+        // Pictures that are made here are restored a row of tiles at a time, but where the edge is the other end.
+        let in_bands = tiling.is_some() && source > 0 && self.edge != Edge::Wrap;
+        let band = match in_bands {
+            true => [tile[0].min(size[0]), size[1]],
+            false => size,
+        };
+        // The rows before, as many as the correction and the overlap with the next take in.
+        let strip = planes([if in_bands { band[0] + 2 * REACH } else { 0 }, w]);
+        ledger.take(strip);
+        let x = picture(band);
         // The picture; in tiles its restored twin, too.
         ledger.take(x);
         let restored = if tiling.is_some() { x } else { 0 };
@@ -134,7 +149,7 @@ impl Planner<'_> {
             pictures,
             prompt: self.prompt,
             attention: self.attention,
-            element: self.element,
+            element: self.narrow,
             workspace: self.workspace,
         };
         // From the second on, all passes are alike.
@@ -145,14 +160,9 @@ impl Planner<'_> {
         ledger.free(if runs { picture(tile) } else { 0 });
         ledger.free(restored + x);
 
-        // The plain resize, of which each plane is an image of its own for a while. To correct the restored planes by it, two
-        // more of one plane.
-        let images = rayon::current_num_threads().min(PICTURE_CHANNELS) as u64;
-        let plane = planes / PICTURE_CHANNELS as u64;
-        ledger.take(match runs {
-            true => 2 * planes + images.max(2) * plane,
-            false => planes + images * plane,
-        });
+        // The restored rows, put together with those before. What they become is computed a few rows at a time.
+        ledger.take(if runs { planes(band) } else { 0 });
+        ledger.take(strip);
         Plan {
             width: w,
             height: h,
@@ -175,17 +185,10 @@ impl Planner<'_> {
         let factor = self.config.factor;
         let padded = size.map(|n| one_cell_more(n, factor));
         let z = picture(padded);
-        // Padded along one axis, then both; folded.
-        let rows = picture([padded[0], size[1]]);
-        ledger.take(rows);
+        // Folded with its padding.
         ledger.take(z);
-        ledger.free(rows);
-        ledger.take(z);
-        ledger.free(z);
         pass.forward(padded.map(|n| n / factor), ledger);
-        // The step takes the place of its input. Unfolded, then weighted.
-        ledger.free(z);
-        ledger.take(z);
+        // The step takes the place of its input. Unfolded without the padding.
         ledger.free(z);
         ledger.take(picture(size));
         ledger.free(z);

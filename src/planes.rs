@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 /// Planes of one picture, `[channels, height, width]`, row-major, sRGB-encoded values in `0.0..=1.0`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Planes {
     /// Number of planes: 3 for RGB, 1 for grey or alpha.
     pub channels: usize,

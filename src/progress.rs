@@ -21,7 +21,7 @@ pub struct Progress {
     pub fraction: f64,
 }
 
-/// What is done to a picture, in this order.
+/// What is done to a picture, in this order; in tiles to one row of tiles after the other, but for the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Stage {
@@ -141,6 +141,17 @@ impl<'a> Watch<'a> {
             stage,
             from,
             to,
+        }
+    }
+
+    /// The share in the `i`-th of `count` equal parts that go through all stages but the last.
+    pub(crate) fn in_band(self, i: usize, count: usize) -> Self {
+        let [_, whole] = Stage::Correct.span();
+        let place = |share: f64| (i as f64 * whole + share) / count as f64;
+        Self {
+            from: place(self.from),
+            to: place(self.to),
+            ..self
         }
     }
 

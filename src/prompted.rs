@@ -3,6 +3,7 @@
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::guidance::Prompt;
+use crate::precision::Precision;
 use crate::progress::{Watch, Watched};
 use crate::unet::{Attention, Conditioning, UNetConfig};
 use crate::weights::Weights;
@@ -46,6 +47,20 @@ impl<B: Backend> PromptedUNet<B> {
             negative: fold(&weights.negative),
             weights,
         })
+    }
+
+    /// In another precision. What the timestep and the prompts leave was folded before it is rounded.
+    pub(crate) fn in_precision(self, precision: Precision) -> Self {
+        let weights = self.weights;
+        Self {
+            weights: Weights {
+                unet: precision.of(weights.unet),
+                positive: precision.of_tensor(weights.positive),
+                negative: precision.of_tensor(weights.negative),
+            },
+            positive: self.positive.in_precision(precision),
+            negative: self.negative.in_precision(precision),
+        }
     }
 
     /// The UNet's prediction.

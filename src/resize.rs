@@ -41,7 +41,7 @@ pub(crate) fn resample(
         height,
         steps: steps(picture, width, height),
     };
-    Enlarger::new(picture, to, Edge::Replicate, kernel).whole(|value| value)
+    Enlarger::new(picture, to, Edge::Replicate, kernel).whole()
 }
 
 /// Reduces to `width` x `height` with antialias, cubic kernel; the source step is `in / out` on each axis.
@@ -208,15 +208,21 @@ impl Enlarger {
         Planes::new(self.channels(), width, rows.len(), values)
     }
 
-    /// The whole result, each value as `map` has it.
-    pub(crate) fn whole(&self, map: impl Fn(f32) -> f32 + Sync) -> Planes {
-        let (width, height) = self.size();
+    /// The whole result.
+    #[cfg(any(test, feature = "train"))]
+    fn whole(&self) -> Planes {
+        self.mapped(0..self.to.height, |value| value)
+    }
+
+    /// Some rows of all planes, on all cores, each value as `map` has it.
+    pub(crate) fn mapped(&self, rows: Range<usize>, map: impl Fn(f32) -> f32 + Sync) -> Planes {
+        let (width, height) = (self.to.width, rows.len());
         let mut data = vec![0.0; self.channels() * width * height];
         for (channel, plane) in data.chunks_exact_mut(width * height).enumerate() {
             let bands = plane.par_chunks_mut(BAND * width).enumerate();
             bands.for_each(|(i, band)| {
-                let rows = i * BAND..i * BAND + band.len() / width;
-                let area = self.area(channel, rows, 0..width);
+                let start = rows.start + i * BAND;
+                let area = self.area(channel, start..start + band.len() / width, 0..width);
                 for (value, pixel) in band.iter_mut().zip(area.pixels()) {
                     *value = map(pixel.0);
                 }
@@ -355,7 +361,7 @@ mod tests {
                 height,
                 steps,
             };
-            Enlarger::cubic(&image, to, Edge::Reflect).whole(|value| value)
+            Enlarger::cubic(&image, to, Edge::Reflect).whole()
         };
         let mut checked = 0;
         let mut check = |name: &str, resized: &dyn Fn(usize, usize) -> Planes| {
@@ -424,9 +430,7 @@ mod tests {
         };
         let enlarge = |data| {
             let picture = Planes::new(1, 8, 6, data);
-            Enlarger::cubic(&picture, to, Edge::Wrap)
-                .whole(|value| value)
-                .data
+            Enlarger::cubic(&picture, to, Edge::Wrap).whole().data
         };
         let (shifted, plain) = (enlarge(shifted.collect()), enlarge(values.clone()));
         for i in 0..20 * 15 {

@@ -13,6 +13,7 @@ use crate::padding::{Edge, NONE, crop, pad};
 use crate::progress::{Watch, Watched};
 use burn::tensor::{Tensor, TensorData};
 use std::f64::consts::FRAC_PI_2;
+use std::iter;
 use std::ops::Range;
 
 /// Size and least overlap of tiles, in cells: 8 pixels of the picture a side, a pixel of the latent.
@@ -72,6 +73,48 @@ impl Tiling {
         (0..=last)
             .map(|i| i * room / last.max(1))
             .map(|start| start..(start + side).min(n))
+            .collect()
+    }
+}
+
+/// Rows of a picture that are restored together: a row of tiles, or all.
+pub(crate) struct Band {
+    pub(crate) rows: Range<usize>,
+    /// Weight of each row; those of the bands that share it add up to one.
+    pub(crate) weights: Vec<f32>,
+}
+
+/// How a picture is cut into bands: by the rows of its tiles, which begin and end with cells of `factor` pixels.
+#[derive(Clone, Copy)]
+pub(crate) struct Bands {
+    pub(crate) tiling: Option<Tiling>,
+    pub(crate) factor: usize,
+}
+
+impl Bands {
+    /// All rows at once.
+    #[cfg(feature = "latent")]
+    pub(crate) const ONE: Self = Self {
+        tiling: None,
+        factor: 1,
+    };
+
+    /// Those of a picture of `height` pixels.
+    pub(crate) fn of(self, height: usize) -> Vec<Band> {
+        let Self { tiling, factor } = self;
+        let cells = height.div_ceil(factor);
+        let tiles = match tiling {
+            Some(tiling) => tiling.cut(cells),
+            None => iter::once(0..cells).collect(),
+        };
+        let weights = weights(&tiles, factor);
+        let bands = tiles.into_iter().zip(weights);
+        bands
+            .map(|(tile, mut weights)| {
+                let rows = tile.start * factor..height.min(tile.end * factor);
+                weights.truncate(rows.len());
+                Band { rows, weights }
+            })
             .collect()
     }
 }

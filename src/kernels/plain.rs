@@ -144,7 +144,19 @@ pub(crate) fn mix<B: Backend, const D: usize>(
         1.0 => x,
         weight => x * weight,
     };
+    let (a, b) = alike(a, b);
     weighted(a, weights[0]) + weighted(b, weights[1])
+}
+
+/// Both in the wider precision of the two.
+fn alike<B: Backend, const D: usize, const E: usize>(
+    a: Tensor<B, D>,
+    b: Tensor<B, E>,
+) -> (Tensor<B, D>, Tensor<B, E>) {
+    match a.dtype() == b.dtype() {
+        true => (a, b),
+        false => (widen(a), widen(b)),
+    }
 }
 
 pub(crate) fn group_norm<B: Backend>(
@@ -153,7 +165,7 @@ pub(crate) fn group_norm<B: Backend>(
     bias: Tensor<B, 1>,
     options: GroupNormOptions,
 ) -> Tensor<B, 4> {
-    let dtype = x.dtype();
+    let dtype = weight.dtype();
     let x = widen(x);
     let [mean, deviation] = statistics(&x, options);
     // One multiply-add an element: y = x * scale + shift. (Divided by the deviation, not multiplied by its `recip`:
@@ -179,7 +191,7 @@ pub(crate) fn group_norm_backward<B: Backend>(
     gradient: Tensor<B, 4>,
     options: GroupNormOptions,
 ) -> (Tensor<B, 4>, Tensor<B, 1>, Tensor<B, 1>) {
-    let dtype = x.dtype();
+    let dtypes = [x.dtype(), weight.dtype()];
     let (x, mut dy) = (widen(x), widen(gradient));
     let [c] = weight.dims();
     let [mean, deviation] = statistics(&x, options);
@@ -190,14 +202,14 @@ pub(crate) fn group_norm_backward<B: Backend>(
         let gate = sigmoid(y.clone());
         dy = dy * gate.clone() * (y * (-gate + 1.0) + 1.0);
     }
-    let over_pixels = |t: Tensor<B, 4>| narrow(t.sum_dims(&[0, 2, 3]).reshape([c]), dtype);
+    let over_pixels = |t: Tensor<B, 4>| narrow(t.sum_dims(&[0, 2, 3]).reshape([c]), dtypes[1]);
     let weight_gradient = over_pixels(dy.clone() * normed.clone());
     let bias_gradient = over_pixels(dy.clone());
     let g = dy * weight;
     let mean_g = group_mean(g.clone(), options.groups);
     let mean_gx = group_mean(g.clone() * normed.clone(), options.groups);
     let dx = (g - mean_g - normed * mean_gx) / deviation;
-    (narrow(dx, dtype), weight_gradient, bias_gradient)
+    (narrow(dx, dtypes[0]), weight_gradient, bias_gradient)
 }
 
 /// Not burn's own, which on flex takes the variance as the difference of two large numbers.
@@ -207,7 +219,7 @@ pub(crate) fn token_norm<B: Backend>(
     bias: Tensor<B, 1>,
     epsilon: f64,
 ) -> Tensor<B, 3> {
-    let dtype = x.dtype();
+    let dtype = weight.dtype();
     let x = widen(x);
     let centred = x.clone() - x.mean_dim(2);
     let variance = (centred.clone() * centred.clone()).mean_dim(2);
@@ -257,6 +269,7 @@ pub(crate) fn to_tokens<B: Backend>(pixels: Tensor<B, 4>) -> Tensor<B, 3> {
 
 pub(crate) fn add_tokens<B: Backend>(pixels: Tensor<B, 4>, tokens: Tensor<B, 3>) -> Tensor<B, 4> {
     let shape = pixels.dims();
+    let (pixels, tokens) = alike(pixels, tokens);
     pixels + tokens.swap_dims(1, 2).reshape(shape)
 }
 

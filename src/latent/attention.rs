@@ -41,7 +41,7 @@ impl<B: Backend> SpatialAttention<B> {
             [&self.to_q, &self.to_k, &self.to_v].map(|layer| linear(layer, tokens.clone()));
         let out = B::multi_head_attention(query, key, value, 1); // [N, H * W, C]
         let out = linear(&self.to_out[0], out);
-        x + out.swap_dims(1, 2).reshape([n, c, h, w])
+        B::add(x, out.swap_dims(1, 2).reshape([n, c, h, w]))
     }
 
     /// What the linear maps are given: `[N, C, H, W]` -> `[N, H * W, C]`.

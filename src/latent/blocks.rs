@@ -60,7 +60,7 @@ impl<B: Backend> EncoderDownsample<B> {
         // Not `Tensor::pad`: burn 0.21's fills a tensor of the device's default type, whatever that of `x` is.
         let padded = Tensor::zeros([n, c, h + 1, w + 1], (&x.device(), x.dtype()));
         let padded = padded.slice_assign([0..n, 0..c, 1..h + 1, 1..w + 1], x);
-        let y = self.conv.forward(padded);
+        let y = self.conv.forward_wide(padded);
         let [n, c, h, w] = y.dims();
         y.slice([0..n, 0..c, 1..h, 1..w])
     }

@@ -251,7 +251,7 @@ impl<B: Backend> Encoder<B> {
 
     fn forward(&self, x: Tensor<B, 4>, watch: Watch) -> Watched<Tensor<B, 4>> {
         let mut parts = watch.parts(self.down_blocks.len() + 3);
-        let mut x = self.conv_in.forward(x);
+        let mut x = self.conv_in.forward_wide(x);
         parts.done()?;
         for block in &self.down_blocks {
             x = block.forward(x, parts.part())?;
@@ -290,7 +290,7 @@ impl<B: Backend> Decoder<B> {
 
     fn forward(&self, z: Tensor<B, 4>, watch: Watch) -> Watched<Tensor<B, 4>> {
         let mut parts = watch.parts(self.up_blocks.len() + 3);
-        let x = self.conv_in.forward(z);
+        let x = self.conv_in.forward_wide(z);
         parts.done()?;
         let mut x = self.mid_block.forward(x, parts.part())?;
         for block in &self.up_blocks {

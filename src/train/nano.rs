@@ -6,7 +6,6 @@ use super::distill::{Examined, Pair, Pupil, Stage, Term, Trainer, TrainerConfig}
 use super::init;
 use super::learner::LearnerConfig;
 use super::losses::{MaskedFourierConfig, MaskedFourierLoss, l1};
-use super::mixed::Precision;
 use super::pictures::Pictures;
 use super::schedule::Schedule;
 use super::student::Student;
@@ -16,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::guidance::{Padding, Prompt};
 use crate::options::Upscale;
 use crate::pipeline::GenDrPix;
+use crate::precision::Precision;
 use crate::weights::{Source, load_bundle};
 use burn::tensor::Tensor;
 use burn::tensor::backend::AutodiffBackend;

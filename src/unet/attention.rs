@@ -3,6 +3,7 @@
 use super::linear::linear;
 use super::window::Reach;
 use crate::backend::Backend;
+use crate::precision::Precision;
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::Tensor;
@@ -25,6 +26,15 @@ pub struct Attention<B: Backend> {
 pub struct KeyValue<B: Backend> {
     key: Tensor<B, 3>,
     value: Tensor<B, 3>,
+}
+
+impl<B: Backend> KeyValue<B> {
+    pub(super) fn in_precision(self, precision: Precision) -> Self {
+        Self {
+            key: precision.of_tensor(self.key),
+            value: precision.of_tensor(self.value),
+        }
+    }
 }
 
 impl<B: Backend> Attention<B> {

@@ -7,6 +7,7 @@ use super::sample::{Downsample, Upsample};
 use super::transformer::Transformer;
 use super::window::{Attention, Reach};
 use crate::backend::Backend;
+use crate::precision::Precision;
 use crate::progress::{Parts, Watch, Watched};
 use burn::module::Module;
 use burn::tensor::Tensor;
@@ -38,6 +39,17 @@ impl<B: Backend> BlockConditioning<B> {
             prompts: attentions
                 .iter()
                 .map(|attention| attention.fold_prompt(prompt.clone()))
+                .collect(),
+        }
+    }
+
+    pub(super) fn in_precision(self, precision: Precision) -> Self {
+        let prompts = self.prompts.into_iter();
+        let biases = self.biases.into_iter();
+        Self {
+            biases: biases.map(|bias| precision.of_tensor(bias)).collect(),
+            prompts: prompts
+                .map(|prompt| prompt.in_precision(precision))
                 .collect(),
         }
     }

@@ -1,6 +1,7 @@
 //! The convolutions that the UNet is made of.
 
 use crate::backend::Backend;
+use crate::precision::{narrow, widen};
 use burn::module::{Module, Param};
 use burn::nn::PaddingConfig2d;
 use burn::nn::conv::Conv2dConfig;
@@ -40,8 +41,14 @@ impl<B: Backend> Convolution<B> {
         self.forward_biased(x, self.bias.val())
     }
 
+    /// [`forward`](Self::forward) with its output as the start of residual sums: in f32.
+    pub fn forward_wide(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+        widen(self.forward(x))
+    }
+
     /// With another bias, `[C']`, in place of the layer's own.
     pub fn forward_biased(&self, x: Tensor<B, 4>, bias: Tensor<B, 1>) -> Tensor<B, 4> {
+        let x = narrow(x, self.dtype());
         B::convolution(x, self.weight.val(), bias, self.stride)
     }
 }

@@ -29,7 +29,7 @@ impl<B: Backend> UNet<B> {
         conditioning: &Conditioning<B>,
         places: &[Feature],
     ) -> Vec<Tensor<B, 4>> {
-        let mut x = self.conv_in.forward(sample);
+        let mut x = self.conv_in.forward_wide(sample);
         let mut features = Vec::with_capacity(places.len());
         let blocks = self.down_blocks.iter().zip(&conditioning.down_blocks);
         for (stage, (block, conditioning)) in blocks.enumerate() {

@@ -1,6 +1,7 @@
 //! Linear maps of tokens.
 
 use crate::backend::Backend;
+use crate::precision::narrow;
 use burn::module::Param;
 use burn::nn::Linear;
 use burn::tensor::Tensor;
@@ -12,5 +13,6 @@ use burn::tensor::Tensor;
 /// - input: `[N, T, C]`
 /// - output: `[N, T, C']`
 pub(crate) fn linear<B: Backend>(layer: &Linear<B>, x: Tensor<B, 3>) -> Tensor<B, 3> {
+    let x = narrow(x, layer.weight.dtype());
     B::token_linear(x, layer.weight.val(), layer.bias.as_ref().map(Param::val))
 }

@@ -37,7 +37,7 @@ pub(crate) struct PassMemory<'a> {
     /// Tokens of the prompt.
     pub(crate) prompt: usize,
     pub(crate) attention: Attention,
-    /// Bytes of a value.
+    /// Bytes of a value in the model's precision; of residual sums it is f32 or wider.
     pub(crate) element: u64,
     /// [`Backend::workspace`](crate::Backend::workspace).
     pub(crate) workspace: fn(Operation, usize) -> u64,
@@ -49,6 +49,38 @@ impl PassMemory<'_> {
         self.pictures * channels as u64 * h as u64 * w as u64 * self.element
     }
 
+    /// The same of residual sums.
+    fn sums(&self, channels: usize, size: [usize; 2]) -> u64 {
+        self.bytes(channels, size) / self.element * self.element.max(size_of::<f32>() as u64)
+    }
+
+    /// A convolution from residual sums to residual sums: where these are wider than the model's precision, both are copied.
+    fn wide_convolution(
+        &self,
+        channels: [usize; 2],
+        size: [usize; 2],
+        kernel: usize,
+        stride: usize,
+        ledger: &mut Ledger,
+    ) {
+        let narrow = self.bytes(channels[0], size);
+        let copied = narrow != self.sums(channels[0], size);
+        ledger.take(if copied { narrow } else { 0 });
+        self.convolution(channels, size, kernel, stride, ledger);
+        ledger.free(if copied { narrow } else { 0 });
+        let to = size.map(|n| n.div_ceil(stride));
+        self.widen(channels[1], to, ledger);
+    }
+
+    /// What the layers of a block made becomes a residual sum.
+    fn widen(&self, channels: usize, size: [usize; 2], ledger: &mut Ledger) {
+        let (narrow, wide) = (self.bytes(channels, size), self.sums(channels, size));
+        if narrow != wide {
+            ledger.take(wide);
+            ledger.free(narrow);
+        }
+    }
+
     /// The forward over a sample of `size`, which is alive before and after; its output is alive after, too.
     pub(crate) fn forward(&self, size: [usize; 2], ledger: &mut Ledger) {
         let config = self.config;
@@ -57,10 +89,10 @@ impl PassMemory<'_> {
         // Of each stage: sides are halved, rounded up.
         let size = |stage: usize| size.map(|n| n.div_ceil(1 << stage));
 
-        self.convolution([config.in_channels, widths[0]], size(0), 3, 1, ledger);
-        let mut skips = vec![self.bytes(widths[0], size(0))];
+        self.wide_convolution([config.in_channels, widths[0]], size(0), 3, 1, ledger);
+        let mut skips = vec![self.sums(widths[0], size(0))];
         for (stage, &width) in widths.iter().enumerate() {
-            let skip = self.bytes(width, size(stage));
+            let skip = self.sums(width, size(stage));
             for (layer, channels) in config.down_resnets(stage).into_iter().enumerate() {
                 // Its input is a skip, too.
                 self.resnet(channels, size(stage), true, ledger);
@@ -70,15 +102,15 @@ impl PassMemory<'_> {
                 skips.push(skip);
             }
             if stage + 1 < stages {
-                self.convolution([width; 2], size(stage), 3, 2, ledger);
-                skips.push(self.bytes(width, size(stage + 1)));
+                self.wide_convolution([width; 2], size(stage), 3, 2, ledger);
+                skips.push(self.sums(width, size(stage + 1)));
             }
         }
         let last = stages - 1;
         self.resnet([widths[last]; 2], size(last), true, ledger);
         self.transformer(last, size(last), MIDDLE, ledger);
         self.resnet([widths[last]; 2], size(last), false, ledger);
-        let mut x = self.bytes(widths[last], size(last));
+        let mut x = self.sums(widths[last], size(last));
         for stage in (0..stages).rev() {
             let before = config.layers_per_block[stage];
             for (layer, channels) in (before..).zip(config.up_resnets(stage)) {
@@ -86,28 +118,30 @@ impl PassMemory<'_> {
                 ledger.take(x + skip);
                 ledger.free(x + skip);
                 self.resnet(channels, size(stage), false, ledger);
-                x = self.bytes(widths[stage], size(stage));
+                x = self.sums(widths[stage], size(stage));
                 if config.has_up_attention(stage) {
                     self.transformer(stage, size(stage), layer, ledger);
                 }
             }
             if stage > 0 {
                 let (from, to) = (size(stage), size(stage - 1));
-                let doubled = self.bytes(widths[stage], from.map(|n| 2 * n));
+                let doubled = self.sums(widths[stage], from.map(|n| 2 * n));
                 ledger.take(doubled);
                 ledger.free(x);
-                x = self.bytes(widths[stage], to);
+                x = self.sums(widths[stage], to);
                 // What is cut to an odd size is copied.
                 let cut = if x == doubled { 0 } else { x };
                 ledger.take(cut);
-                self.convolution([widths[stage]; 2], to, 3, 1, ledger);
+                self.wide_convolution([widths[stage]; 2], to, 3, 1, ledger);
                 ledger.free(doubled + cut);
             }
         }
-        ledger.take(x);
+        let normed = self.bytes(widths[0], size(0));
+        ledger.take(normed);
         ledger.free(x);
         self.convolution([widths[0], config.out_channels], size(0), 3, 1, ledger);
-        ledger.free(x);
+        ledger.free(normed);
+        self.widen(config.out_channels, size(0), ledger);
     }
 
     /// An operation, whose output is alive after.
@@ -173,10 +207,10 @@ impl PassMemory<'_> {
         ledger.free(y);
         // The sum: in place of the shortcut, or of the input where that is done with.
         if input != output {
-            self.convolution([input, output], size, 1, 1, ledger);
-            ledger.free(if kept { 0 } else { x });
+            self.wide_convolution([input, output], size, 1, 1, ledger);
+            ledger.free(if kept { 0 } else { self.sums(input, size) });
         } else if kept {
-            ledger.take(y);
+            ledger.take(self.sums(output, size));
         }
         ledger.free(y);
     }
@@ -188,6 +222,7 @@ impl PassMemory<'_> {
         let square = [channels; 2];
         let tokens = size[0] * size[1];
         let x = self.bytes(channels, size);
+        let tokens_sum = self.sums(channels, size);
         let norm = |ledger: &mut Ledger| {
             self.run(Operation::TokenNorm { tokens, channels }, x, ledger);
         };
@@ -203,6 +238,7 @@ impl PassMemory<'_> {
         ledger.free(x);
         self.linear(square, size, true, ledger);
         ledger.free(x);
+        self.widen(channels, size, ledger);
         // To itself: keys, values, queries.
         norm(ledger);
         for _ in 0..3 {
@@ -255,9 +291,11 @@ impl PassMemory<'_> {
         self.run(feed_forward, x, ledger);
         ledger.free(2 * x);
         // Out: a picture again, and the sum in place of the input.
+        let narrow = if x == tokens_sum { 0 } else { x };
+        ledger.take(narrow);
         self.linear(square, size, true, ledger);
-        ledger.take(x);
-        ledger.free(3 * x);
+        ledger.take(tokens_sum);
+        ledger.free(narrow + x + 2 * tokens_sum);
     }
 }
 
@@ -268,6 +306,7 @@ mod tests {
     fn ledger(
         config: &UNetConfig,
         size: [usize; 2],
+        element: u64,
         workspace: fn(Operation, usize) -> u64,
     ) -> Ledger {
         let mut ledger = Ledger::default();
@@ -276,7 +315,7 @@ mod tests {
             pictures: 1,
             prompt: 7,
             attention: Attention::Global,
-            element: 4,
+            element,
             workspace,
         };
         pass.forward(size, &mut ledger);
@@ -288,11 +327,13 @@ mod tests {
     fn the_books_balance() {
         for config in [UNetConfig::sd21(), UNetConfig::nano()] {
             for size in [[1, 1], [9, 13], [64, 64]] {
-                let ledger = ledger(&config, size, |_, _| 0);
-                assert_eq!(
-                    ledger.live,
-                    (config.out_channels * size[0] * size[1] * 4) as u64
-                );
+                for element in [2, 4] {
+                    let ledger = ledger(&config, size, element, |_, _| 0);
+                    assert_eq!(
+                        ledger.live,
+                        (config.out_channels * size[0] * size[1] * 4) as u64
+                    );
+                }
             }
         }
     }
@@ -306,7 +347,7 @@ mod tests {
             Operation::FeedForward { tokens, hidden, .. } => (3 * tokens * hidden * 4) as u64,
             _ => 0,
         };
-        let ledger = ledger(&UNetConfig::sd21(), [64, 64], whole);
+        let ledger = ledger(&UNetConfig::sd21(), [64, 64], 4, whole);
         let widest = 320 * 64 * 64 * 4;
         assert_eq!(ledger.peak, (4 + 8 + 4 + 2) * widest);
     }

@@ -35,7 +35,7 @@ pub use window::Attention;
 
 use crate::backend::Backend;
 use crate::error::Result;
-use crate::precision::{computed_in, narrow};
+use crate::precision::{Precision, narrow};
 use crate::progress::{Parts, Watch, Watched, unwatched};
 use crate::weights::parameter_count;
 use blocks::{BlockConditioning, DownBlock, MidBlock, UpBlock};
@@ -64,6 +64,20 @@ pub struct Conditioning<B: Backend> {
     down_blocks: Vec<BlockConditioning<B>>,
     mid_block: BlockConditioning<B>,
     up_blocks: Vec<BlockConditioning<B>>,
+}
+
+impl<B: Backend> Conditioning<B> {
+    pub(crate) fn in_precision(self, precision: Precision) -> Self {
+        let all = |blocks: Vec<BlockConditioning<B>>| {
+            let blocks = blocks.into_iter();
+            blocks.map(|block| block.in_precision(precision)).collect()
+        };
+        Self {
+            down_blocks: all(self.down_blocks),
+            mid_block: self.mid_block.in_precision(precision),
+            up_blocks: all(self.up_blocks),
+        }
+    }
 }
 
 impl UNetConfig {
@@ -160,12 +174,11 @@ impl<B: Backend> UNet<B> {
         watch: Watch,
     ) -> Watched<Tensor<B, 4>> {
         let mut parts = self.parts(watch);
-        computed_in(self.conv_in.dtype(), sample, |sample| {
-            let x = self.hidden_watched(sample, conditioning, attention, &mut parts)?;
-            let x = self.conv_out.forward(x);
-            parts.done()?;
-            Ok(x)
-        })
+        let dtype = sample.dtype();
+        let x = self.hidden_watched(sample, conditioning, attention, &mut parts)?;
+        let x = narrow(self.conv_out.forward(x), dtype);
+        parts.done()?;
+        Ok(x)
     }
 
     /// What the last convolution reads, `[N, widest, H, W]`.
@@ -194,7 +207,7 @@ impl<B: Backend> UNet<B> {
         parts: &mut Parts,
     ) -> Watched<Tensor<B, 4>> {
         // 1. In.
-        let mut x = self.conv_in.forward(sample);
+        let mut x = self.conv_in.forward_wide(sample);
         parts.done()?;
         // 2. Down: each layer and downsampler leaves a skip.
         let mut skips = vec![x.clone()];

@@ -93,7 +93,7 @@ impl<B: Backend> ResnetBlock<B> {
         let h = self.conv2.forward(h);
         watch.check()?;
         let x = match &self.conv_shortcut {
-            Some(shortcut) => shortcut.forward(x),
+            Some(shortcut) => shortcut.forward_wide(x),
             None => x,
         };
         let x = B::add(x, h);

@@ -25,7 +25,7 @@ impl<B: Backend> Downsample<B> {
     /// - input: `[N, C, H, W]`
     /// - output: `[N, C, ceil(H / 2), ceil(W / 2)]`
     pub fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
-        self.conv.forward(x)
+        self.conv.forward_wide(x)
     }
 }
 
@@ -56,6 +56,6 @@ impl<B: Backend> Upsample<B> {
         if [2 * h, 2 * w] != size {
             x = B::crop(x, [0, 0], size);
         }
-        self.conv.forward(x)
+        self.conv.forward_wide(x)
     }
 }

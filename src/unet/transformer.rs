@@ -6,6 +6,7 @@ use super::linear::linear;
 use super::norm::{GroupNorm, LayerNorm};
 use super::window::Reach;
 use crate::backend::Backend;
+use crate::precision::widen;
 use crate::progress::{Watch, Watched};
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
@@ -63,7 +64,7 @@ impl<B: Backend> Transformer<B> {
     ) -> Watched<Tensor<B, 4>> {
         let [_, _, h, w] = x.dims();
         let tokens = B::to_tokens(self.norm.forward(x.clone()));
-        let tokens = linear(&self.proj_in, tokens);
+        let tokens = widen(linear(&self.proj_in, tokens));
         let tokens = self.transformer_blocks[0].forward(tokens, prompt, [h, w], reach, watch)?;
         let tokens = linear(&self.proj_out, tokens);
         let x = B::add_tokens(x, tokens);

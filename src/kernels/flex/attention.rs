@@ -5,6 +5,7 @@
 //! "FlashAttention", arXiv 2205.14135.
 
 use super::amx::{Head, Tiles};
+use super::element::Element;
 use super::matrix::{Matrix, multiply};
 use super::memory::written;
 use super::simd::{exp, vectorised};
@@ -33,7 +34,8 @@ pub(super) struct Attention {
 }
 
 impl Attention {
-    pub(super) fn new(
+    /// For tokens of type `E`.
+    pub(super) fn new<E: Element>(
         [n, queries, channels]: [usize; 3],
         [contexts, keys, width]: [usize; 3],
         heads: usize,
@@ -47,7 +49,7 @@ impl Attention {
             keys,
             heads,
             size: channels / heads,
-            tiles: Tiles::repaid(queries, keys),
+            tiles: Tiles::repaid::<E>(queries, keys),
         }
     }
 
@@ -64,7 +66,7 @@ impl Attention {
     ///
     /// - query: `[N, T, C]`, key and value: `[N or 1, T', C]`
     /// - output: `[N, T, C]`
-    pub(super) fn forward(&self, query: &[f32], key: &[f32], value: &[f32]) -> Vec<f32> {
+    pub(super) fn forward<E: Element>(&self, query: &[E], key: &[E], value: &[E]) -> Vec<E> {
         let (channels, size) = (self.channels(), self.size);
         let keys = self.turned_keys(key);
         let packed = self
@@ -84,15 +86,18 @@ impl Attention {
                 if let Some(heads) = &packed {
                     return heads[context * self.heads + head].attend(query);
                 }
+                let (mut query_in_f32, mut value_in_f32) = (Vec::new(), Vec::new());
+                let value = &value[context * self.keys * channels + head * size..];
+                let value = Matrix::strided(value, self.keys, size, channels);
                 self.block(
-                    query,
+                    E::wide_matrix(query, &mut query_in_f32),
                     &keys[context * self.heads + head],
-                    &value[context * self.keys * channels + head * size..],
+                    E::wide_matrix(value, &mut value_in_f32),
                     scores,
                 )
             })
             .collect();
-        let write = |output: &mut [MaybeUninit<f32>]| {
+        let write = |output: &mut [MaybeUninit<E>]| {
             let tokens = output.par_chunks_mut(channels).enumerate();
             tokens.for_each(|(token, output)| {
                 let (picture, token) = (token / self.queries, token % self.queries);
@@ -100,7 +105,7 @@ impl Attention {
                     let block = (picture * self.heads + head) * blocks_of_head + token / QUERIES;
                     let row = &blocks[block][token % QUERIES * size..];
                     for (output, value) in output.iter_mut().zip(&row[..size]) {
-                        output.write(*value);
+                        output.write(E::rounded(*value));
                     }
                 }
             });
@@ -111,7 +116,7 @@ impl Attention {
 
     /// The keys of each head of each context, scaled, tile after tile as the matrix that queries are multiplied with.
     /// Done once, or the product would rearrange them for each block of queries.
-    fn turned_keys(&self, key: &[f32]) -> Vec<Vec<f32>> {
+    fn turned_keys<E: Element>(&self, key: &[E]) -> Vec<Vec<f32>> {
         let (channels, size) = (self.channels(), self.size);
         let scale = (size as f32).sqrt().recip();
         let turned = |i: usize| {
@@ -123,7 +128,7 @@ impl Attention {
                 for token in 0..keys {
                     let key = &key[(tile * KEYS + token) * channels..][..size];
                     for (channel, key) in key.iter().enumerate() {
-                        values[channel * keys + token] = key * scale;
+                        values[channel * keys + token] = key.wide() * scale;
                     }
                 }
             }
@@ -136,7 +141,12 @@ impl Attention {
     }
 
     /// The heads of each context as the matrix unit takes them.
-    fn packed_heads(&self, tiles: Tiles, turned_keys: &[Vec<f32>], value: &[f32]) -> Vec<Head> {
+    fn packed_heads<E: Element>(
+        &self,
+        tiles: Tiles,
+        turned_keys: &[Vec<f32>],
+        value: &[E],
+    ) -> Vec<Head> {
         let channels = self.channels();
         let packed = |(i, keys): (usize, &Vec<f32>)| {
             let (context, head) = (i / self.heads, i % self.heads);
@@ -155,15 +165,15 @@ impl Attention {
         &self,
         query: Matrix,
         turned_keys: &[f32],
-        value: &[f32],
+        value: Matrix,
         scores: &mut Vec<f32>,
     ) -> Vec<f32> {
-        let (channels, size, queries) = (self.channels(), self.size, query.row_count());
+        let (size, queries) = (self.size, query.row_count());
         let mut output = vec![0.0; queries * size];
         let mut softmax = vec![Softmax::default(); queries];
         for (tile, keys) in turned_keys.chunks(KEYS * size).enumerate() {
-            let value = &value[tile * KEYS * channels..];
             let count = keys.len() / size;
+            let first = tile * KEYS;
             scores.resize(queries * count, 0.0);
             multiply(query, Matrix::rows(keys, size, count), scores, false);
             let rows = scores.chunks_exact_mut(count);
@@ -179,7 +189,7 @@ impl Attention {
             );
             multiply(
                 Matrix::rows(scores, queries, count),
-                Matrix::strided(value, count, size, channels),
+                value.part(first..first + count, 0..size),
                 &mut output,
                 true,
             );

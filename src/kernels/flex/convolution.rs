@@ -2,6 +2,7 @@
 //! the weight matrix is multiplied with the columns (im2col, a cache-sized part at a time).
 
 use super::amx::{Bias, Columns, Product, Tiles};
+use super::element::Element;
 use super::matrix::{Matrix, multiply};
 use super::memory::written;
 use rayon::prelude::*;
@@ -38,7 +39,8 @@ struct Run {
 }
 
 impl Convolution {
-    pub(super) fn new(
+    /// For pictures and weights of type `E`.
+    pub(super) fn new<E: Element>(
         [n, c_in, h, w]: [usize; 4],
         [c_out, weight_in, kernel, kernel_w]: [usize; 4],
         stride: usize,
@@ -54,7 +56,7 @@ impl Convolution {
             w,
             kernel,
             stride,
-            tiles: Tiles::repaid(c_out, pixels),
+            tiles: Tiles::repaid::<E>(c_out, pixels),
         }
     }
 
@@ -119,11 +121,17 @@ impl Convolution {
 
     /// Some rows of the columns of a tile's pixels, side by side: there is a row for each input channel and place of
     /// the kernel.
-    fn gather(&self, x: &[f32], rows: Range<usize>, tile: Range<usize>, columns: &mut Vec<f32>) {
+    fn gather<E: Element>(
+        &self,
+        x: &[E],
+        rows: Range<usize>,
+        tile: Range<usize>,
+        columns: &mut Vec<E>,
+    ) {
         let pixels = tile.len();
         let runs = self.runs(tile);
         let half = self.kernel / 2;
-        columns.resize(rows.len() * pixels, 0.0);
+        columns.resize(rows.len() * pixels, E::default());
         for (row, values) in rows.zip(columns.chunks_exact_mut(pixels)) {
             let (channel, place) = (
                 row / (self.kernel * self.kernel),
@@ -134,7 +142,7 @@ impl Convolution {
                 let values = &mut values[run.at..run.at + run.len];
                 let y = run.y * self.stride + ky;
                 if y < half || y >= self.h + half {
-                    values.fill(0.0);
+                    values.fill(E::default());
                     continue;
                 }
                 let line = (run.picture * self.c_in + channel) * self.h + y - half;
@@ -149,19 +157,37 @@ impl Convolution {
     ///
     /// - x: `[N, C, H, W]`, weight: `[C', C, K, K]`, bias: `[C']`
     /// - output: [`output_shape`](Self::output_shape)
-    pub(super) fn forward(&self, x: &[f32], weight: &[f32], bias: &[f32]) -> Vec<f32> {
-        let plane = self.plane();
-        let size = self.n * self.c_out * plane;
-        if let Some(tiles) = self.tiles {
+    pub(super) fn forward<E: Element>(&self, x: &[E], weight: &[E], bias: &[E]) -> Vec<E> {
+        let write = |output: &mut [MaybeUninit<E>]| {
+            let Some(tiles) = self.tiles else {
+                let [x, weight, bias] = [x, weight, bias].map(E::widened);
+                let write = |output: &mut [MaybeUninit<f32>]| {
+                    self.write_by_vectors(&x, &weight, &bias, output);
+                };
+                // SAFETY: all of the output is written.
+                return unsafe { E::write_in_f32(output, write) };
+            };
             let product = Product {
                 tiles,
                 rows: Matrix::rows(weight, self.c_out, self.column()),
                 columns: &Gathered { of: self, x },
                 bias: Bias::Rows(bias),
             };
-            // SAFETY: a product writes all of its output.
-            return unsafe { written(size, |output| product.write(output)) };
-        }
+            product.write(output);
+        };
+        // SAFETY: all of the output is written.
+        unsafe { written(self.n * self.c_out * self.plane(), write) }
+    }
+
+    /// Writes all of `output`.
+    fn write_by_vectors(
+        &self,
+        x: &[f32],
+        weight: &[f32],
+        bias: &[f32],
+        output: &mut [MaybeUninit<f32>],
+    ) {
+        let plane = self.plane();
         let tiles = self.tiles();
         let products: Vec<Vec<f32>> = tiles
             .par_iter()
@@ -178,21 +204,18 @@ impl Convolution {
                 product
             })
             .collect();
-        let write = |output: &mut [MaybeUninit<f32>]| {
-            let planes = output.par_chunks_mut(plane).enumerate();
-            planes.for_each(|(i, output)| {
-                let (picture, channel) = (i / self.c_out, i % self.c_out);
-                for (at, tile, pixels) in parts(&tiles, picture * plane..(picture + 1) * plane) {
-                    let row = &products[tile][channel * tiles[tile].len()..][pixels];
-                    let output = &mut output[at..at + row.len()];
-                    for (y, product) in output.iter_mut().zip(row) {
-                        y.write(product + bias[channel]);
-                    }
+        // The tiles' parts make up each plane.
+        let planes = output.par_chunks_mut(plane).enumerate();
+        planes.for_each(|(i, output)| {
+            let (picture, channel) = (i / self.c_out, i % self.c_out);
+            for (at, tile, pixels) in parts(&tiles, picture * plane..(picture + 1) * plane) {
+                let row = &products[tile][channel * tiles[tile].len()..][pixels];
+                let output = &mut output[at..at + row.len()];
+                for (y, product) in output.iter_mut().zip(row) {
+                    y.write(product + bias[channel]);
                 }
-            });
-        };
-        // SAFETY: the tiles' parts make up each plane.
-        unsafe { written(size, write) }
+            }
+        });
     }
 
     /// The gradient for the input: a convolution too, of the gradient spread to the input's size, with the kernel turned
@@ -219,7 +242,7 @@ impl Convolution {
             c_in: c_out,
             c_out: c_in,
             stride: 1,
-            tiles: Tiles::repaid(c_in, self.h * self.w),
+            tiles: Tiles::repaid::<f32>(c_in, self.h * self.w),
             ..*self
         };
         let no_bias = vec![0.0; c_in];
@@ -287,12 +310,12 @@ impl Convolution {
 }
 
 /// The columns of a convolution's pixels.
-struct Gathered<'a> {
+struct Gathered<'a, E> {
     of: &'a Convolution,
-    x: &'a [f32],
+    x: &'a [E],
 }
 
-impl Columns for Gathered<'_> {
+impl<E: Element> Columns<E> for Gathered<'_, E> {
     fn pictures(&self) -> usize {
         self.of.n
     }
@@ -306,8 +329,8 @@ impl Columns for Gathered<'_> {
         picture: usize,
         rows: Range<usize>,
         columns: Range<usize>,
-        scratch: &'a mut Vec<f32>,
-    ) -> Matrix<'a> {
+        scratch: &'a mut Vec<E>,
+    ) -> Matrix<'a, E> {
         let plane = self.of.plane();
         if self.of.kernel == 1 && self.of.stride == 1 {
             let picture = &self.x[picture * self.of.c_in * plane..];
@@ -337,15 +360,15 @@ fn parts(
 }
 
 /// `line[start], line[start + stride], ...`, zero outside the line.
-fn copy_padded(line: &[f32], start: isize, stride: usize, values: &mut [f32]) {
+fn copy_padded<E: Element>(line: &[E], start: isize, stride: usize, values: &mut [E]) {
     if stride == 1 {
         let left = (start.min(0).unsigned_abs()).min(values.len());
         let (zeros, rest) = values.split_at_mut(left);
-        zeros.fill(0.0);
+        zeros.fill(E::default());
         let line = &line[(start.max(0) as usize).min(line.len())..];
         let inside = line.len().min(rest.len());
         rest[..inside].copy_from_slice(&line[..inside]);
-        rest[inside..].fill(0.0);
+        rest[inside..].fill(E::default());
     } else {
         for (i, value) in values.iter_mut().enumerate() {
             let at = start + (i * stride) as isize;
@@ -353,7 +376,7 @@ fn copy_padded(line: &[f32], start: isize, stride: usize, values: &mut [f32]) {
                 .ok()
                 .and_then(|at| line.get(at))
                 .copied()
-                .unwrap_or(0.0);
+                .unwrap_or_default();
         }
     }
 }

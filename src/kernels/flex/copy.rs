@@ -1,6 +1,8 @@
 //! Copies on all cores: views in their own order, and channels side by side.
 
+use super::element::Element;
 use super::memory::written;
+use super::simd::vectorised;
 use burn_flex::FlexTensor;
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
@@ -9,14 +11,14 @@ use std::mem::MaybeUninit;
 const SHARE: usize = 1 << 16;
 
 /// The values of a view whose last axis is in memory as it is; none for other views.
-pub(super) fn rows(view: &FlexTensor) -> Option<Vec<f32>> {
+pub(super) fn rows<E: Element>(view: &FlexTensor) -> Option<Vec<E>> {
     let layout = view.layout();
     let (&[ref outer @ .., width], &[ref strides @ .., 1]) = (&**layout.shape(), layout.strides())
     else {
         return None;
     };
-    let source: &[f32] = view.storage();
-    let write = |output: &mut [MaybeUninit<f32>]| {
+    let source = E::storage(view);
+    let write = |output: &mut [MaybeUninit<E>]| {
         let rows = output.par_chunks_exact_mut(width).enumerate();
         rows.for_each(|(mut row, output)| {
             let mut start = layout.start_offset() as isize;
@@ -32,7 +34,7 @@ pub(super) fn rows(view: &FlexTensor) -> Option<Vec<f32>> {
 }
 
 /// `[N, A, ..]` and `[N, B, ..]`, `[A, B]` values a picture, as `[N, A + B, ..]`.
-pub(super) fn side_by_side(parts: [&[f32]; 2], [a, b]: [usize; 2]) -> Vec<f32> {
+pub(super) fn side_by_side<E: Element>(parts: [&[E]; 2], [a, b]: [usize; 2]) -> Vec<E> {
     let pictures = [parts[0].len() / a, parts[1].len() / b];
     assert_eq!(pictures[0], pictures[1], "shapes disagree");
     assert_eq!(
@@ -40,7 +42,7 @@ pub(super) fn side_by_side(parts: [&[f32]; 2], [a, b]: [usize; 2]) -> Vec<f32> {
         [pictures[0] * a, pictures[1] * b],
         "shapes disagree"
     );
-    let write = |output: &mut [MaybeUninit<f32>]| {
+    let write = |output: &mut [MaybeUninit<E>]| {
         let pictures = output.par_chunks_exact_mut(a + b);
         let sources = parts[0]
             .par_chunks_exact(a)
@@ -58,29 +60,58 @@ pub(super) fn side_by_side(parts: [&[f32]; 2], [a, b]: [usize; 2]) -> Vec<f32> {
 }
 
 /// `a * weights[0] + b * weights[1]`, in place of `a`.
-pub(super) fn mix_into(a: &mut [f32], b: &[f32], weights: [f32; 2]) {
+pub(super) fn mix_into<B: Element>(a: &mut [f32], b: &[B], weights: [f32; 2]) {
     let shares = a.par_chunks_mut(SHARE).zip(b.par_chunks(SHARE));
     shares.for_each(|(a, b)| {
-        for (a, b) in a.iter_mut().zip(b) {
-            *a = *a * weights[0] + b * weights[1];
-        }
+        vectorised(
+            #[inline(always)]
+            || {
+                for (a, b) in a.iter_mut().zip(b) {
+                    *a = *a * weights[0] + b.wide() * weights[1];
+                }
+            },
+        );
     });
 }
 
 /// [`mix_into`] where both stay.
-pub(super) fn mixture(a: &[f32], b: &[f32], weights: [f32; 2]) -> Vec<f32> {
+pub(super) fn mixture<B: Element>(a: &[f32], b: &[B], weights: [f32; 2]) -> Vec<f32> {
     assert_eq!(a.len(), b.len(), "shapes disagree");
     let write = |sum: &mut [MaybeUninit<f32>]| {
         let parts = a.par_chunks(SHARE).zip(b.par_chunks(SHARE));
         let shares = sum.par_chunks_mut(SHARE).zip(parts);
         shares.for_each(|(sum, (a, b))| {
-            for (sum, (a, b)) in sum.iter_mut().zip(a.iter().zip(b)) {
-                sum.write(a * weights[0] + b * weights[1]);
-            }
+            vectorised(
+                #[inline(always)]
+                || {
+                    for (sum, (a, b)) in sum.iter_mut().zip(a.iter().zip(b)) {
+                        sum.write(a * weights[0] + b.wide() * weights[1]);
+                    }
+                },
+            );
         });
     };
     // SAFETY: all shares are written, as the inputs are as long as the sum.
     unsafe { written(a.len(), write) }
+}
+
+/// The same values in another precision.
+pub(super) fn cast<X: Element, Y: Element>(x: &[X]) -> Vec<Y> {
+    let write = |output: &mut [MaybeUninit<Y>]| {
+        let shares = output.par_chunks_mut(SHARE).zip(x.par_chunks(SHARE));
+        shares.for_each(|(output, x)| {
+            vectorised(
+                #[inline(always)]
+                || {
+                    for (y, x) in output.iter_mut().zip(x) {
+                        y.write(Y::rounded(x.wide()));
+                    }
+                },
+            );
+        });
+    };
+    // SAFETY: as many values as there are, each of which is written.
+    unsafe { written(x.len(), write) }
 }
 
 /// Adds pictures of `[H', W'] = part_size` to those of `[H, W] = size`, from the row and column `top_left` on.
@@ -104,7 +135,7 @@ pub(super) fn add_at(
 }
 
 /// `from` to as long a `to`.
-pub(super) fn copy(from: &[f32], to: &mut [MaybeUninit<f32>]) {
+pub(super) fn copy<E: Copy>(from: &[E], to: &mut [MaybeUninit<E>]) {
     for (to, from) in to.iter_mut().zip(from) {
         to.write(*from);
     }

@@ -1,5 +1,6 @@
 //! GEGLU and its gradient in one pass: see the trait's and the plain body for the formulas.
 
+use super::element::Element;
 use super::memory::{written, zeros};
 use super::simd::{erf, exp, vectorised};
 use rayon::prelude::*;
@@ -10,9 +11,9 @@ use std::mem::MaybeUninit;
 ///
 /// - x: `[.., 2 width]`
 /// - output: `[.., width]`
-pub(super) fn forward(x: &[f32], width: usize) -> Vec<f32> {
+pub(super) fn forward<E: Element>(x: &[E], width: usize) -> Vec<E> {
     assert_eq!(x.len() % (2 * width), 0, "shapes disagree");
-    let write = |output: &mut [MaybeUninit<f32>]| {
+    let write = |output: &mut [MaybeUninit<E>]| {
         let tokens = output.par_chunks_mut(width).zip(x.par_chunks(2 * width));
         tokens.for_each(|(output, x)| {
             let (value, gate) = x.split_at(width);
@@ -20,7 +21,7 @@ pub(super) fn forward(x: &[f32], width: usize) -> Vec<f32> {
                 #[inline(always)]
                 || {
                     for ((output, value), gate) in output.iter_mut().zip(value).zip(gate) {
-                        output.write(value * gelu(*gate));
+                        output.write(E::rounded(value.wide() * gelu(gate.wide())));
                     }
                 },
             );
@@ -31,14 +32,14 @@ pub(super) fn forward(x: &[f32], width: usize) -> Vec<f32> {
 }
 
 /// [`forward`], with the result where the values were, `[.., 0..width]` of `[.., 2 width]`.
-pub(super) fn in_place(x: &mut [f32], width: usize) {
+pub(super) fn in_place<E: Element>(x: &mut [E], width: usize) {
     x.par_chunks_mut(2 * width).for_each(|x| {
         let (value, gate) = x.split_at_mut(width);
         vectorised(
             #[inline(always)]
             || {
                 for (value, gate) in value.iter_mut().zip(gate) {
-                    *value *= gelu(*gate);
+                    *value = E::rounded(value.wide() * gelu(gate.wide()));
                 }
             },
         );

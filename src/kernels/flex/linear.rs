@@ -1,6 +1,7 @@
 //! Linear maps, in parts that the cores share, and the feed-forward that is made of two.
 
 use super::amx::{Bias, Product, Tiles};
+use super::element::Element;
 use super::geglu;
 use super::matrix::{Matrix, multiply};
 use super::memory::{rewritten, written, zeroed};
@@ -12,40 +13,55 @@ pub(super) const HIDDEN: usize = 1 << 21;
 
 /// `x weight + bias`, row after row.
 #[derive(Clone, Copy)]
-pub(super) struct Linear<'a> {
-    pub(super) weight: Matrix<'a>,
-    pub(super) bias: Option<&'a [f32]>,
+pub(super) struct Linear<'a, E = f32> {
+    pub(super) weight: Matrix<'a, E>,
+    pub(super) bias: Option<&'a [E]>,
 }
 
-impl Linear<'_> {
-    pub(super) fn forward(&self, x: Matrix, tiles: Option<Tiles>) -> Vec<f32> {
+impl<E: Element> Linear<'_, E> {
+    pub(super) fn forward(&self, x: Matrix<E>, tiles: Option<Tiles>) -> Vec<E> {
         let size = x.row_count() * self.weight.column_count();
         // SAFETY: all of the output is written.
         unsafe { written(size, |output| self.write(x, tiles, output)) }
     }
 
     /// Writes all of `output`, by `tiles` if there are any.
-    fn write(&self, x: Matrix, tiles: Option<Tiles>, output: &mut [MaybeUninit<f32>]) {
-        /// Rows of a thread for which it may as well rearrange all of the weight.
-        const MANY: usize = 64;
+    fn write(&self, x: Matrix<E>, tiles: Option<Tiles>, output: &mut [MaybeUninit<E>]) {
         let Self { weight, bias } = *self;
         assert!(
             bias.is_none_or(|bias| bias.len() == weight.column_count()),
             "shapes disagree"
         );
+        if let Some(tiles) = tiles {
+            let product = Product {
+                tiles,
+                rows: x,
+                columns: &self.weight,
+                bias: Bias::Columns(bias),
+            };
+            return product.write(output);
+        }
+        let bias = bias.map(E::widened);
+        let [mut weight_in_f32, mut x_in_f32] = [const { Vec::new() }; 2];
+        let of = Linear {
+            weight: E::wide_matrix(weight, &mut weight_in_f32),
+            bias: bias.as_deref(),
+        };
+        let x = E::wide_matrix(x, &mut x_in_f32);
+        // SAFETY: all of the output is written.
+        unsafe { E::write_in_f32(output, |output| of.write_by_vectors(x, output)) };
+    }
+}
+
+impl Linear<'_> {
+    fn write_by_vectors(&self, x: Matrix, output: &mut [MaybeUninit<f32>]) {
+        /// Rows of a thread for which it may as well rearrange all of the weight.
+        const MANY: usize = 64;
         let share = x.row_count().div_ceil(rayon::current_num_threads());
-        match tiles {
-            Some(tiles) => {
-                let product = Product {
-                    tiles,
-                    rows: x,
-                    columns: &self.weight,
-                    bias: Bias::Columns(bias),
-                };
-                product.write(output);
-            }
-            None if share >= MANY => self.write_rows(x, share, output),
-            None => self.write_columns(x, output),
+        if share >= MANY {
+            self.write_rows(x, share, output);
+        } else {
+            self.write_columns(x, output);
         }
     }
 
@@ -95,23 +111,23 @@ impl Linear<'_> {
 }
 
 /// `down(geglu(up(x)))`, some tokens at a time.
-pub(super) fn feed_forward(x: Matrix, [up, down]: [Linear; 2]) -> Vec<f32> {
+pub(super) fn feed_forward<E: Element>(x: Matrix<E>, [up, down]: [Linear<E>; 2]) -> Vec<E> {
     let (tokens, wide) = (x.row_count(), up.weight.column_count());
     let (hidden_size, channels) = (wide / 2, down.weight.column_count());
     let share = tokens.div_ceil((tokens * wide).div_ceil(HIDDEN));
-    let write = |output: &mut [MaybeUninit<f32>]| {
+    let write = |output: &mut [MaybeUninit<E>]| {
         let mut hidden = Vec::new();
         let parts = output.chunks_mut(share * channels).enumerate();
         for (i, output) in parts {
             let rows = i * share..tokens.min((i + 1) * share);
             let count = rows.len();
             let x = x.part(rows, 0..x.column_count());
-            let up_tiles = Tiles::repaid(count, wide);
+            let up_tiles = Tiles::repaid::<E>(count, wide);
             // SAFETY: all of the hidden layer is written.
             unsafe { rewritten(&mut hidden, count * wide, |to| up.write(x, up_tiles, to)) };
             geglu::in_place(&mut hidden, hidden_size);
             let hidden = Matrix::strided(&hidden, count, hidden_size, wide);
-            down.write(hidden, Tiles::repaid(count, channels), output);
+            down.write(hidden, Tiles::repaid::<E>(count, channels), output);
         }
     };
     // SAFETY: the parts make up the output, and all of each is written.

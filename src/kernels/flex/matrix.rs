@@ -4,22 +4,22 @@ use std::ops::Range;
 
 /// A view of values as a matrix.
 #[derive(Clone, Copy)]
-pub(super) struct Matrix<'a> {
-    values: &'a [f32],
+pub(super) struct Matrix<'a, E = f32> {
+    values: &'a [E],
     rows: usize,
     columns: usize,
     row_stride: usize,
     column_stride: usize,
 }
 
-impl<'a> Matrix<'a> {
+impl<'a, E: Copy> Matrix<'a, E> {
     /// Row after row.
-    pub(super) fn rows(values: &'a [f32], rows: usize, columns: usize) -> Self {
+    pub(super) fn rows(values: &'a [E], rows: usize, columns: usize) -> Self {
         Self::strided(values, rows, columns, columns)
     }
 
     /// Rows that start `stride` values apart.
-    pub(super) fn strided(values: &'a [f32], rows: usize, columns: usize, stride: usize) -> Self {
+    pub(super) fn strided(values: &'a [E], rows: usize, columns: usize, stride: usize) -> Self {
         assert!(
             rows > 0 && columns > 0 && (rows - 1) * stride + columns <= values.len(),
             "not a {rows}x{columns} matrix"
@@ -55,7 +55,7 @@ impl<'a> Matrix<'a> {
 
     /// The values of a row, if there is such a row; they must lie side by side.
     #[inline(always)]
-    pub(super) fn row(&self, row: usize) -> Option<&'a [f32]> {
+    pub(super) fn row(&self, row: usize) -> Option<&'a [E]> {
         assert_eq!(self.column_stride, 1, "a row in pieces");
         let start = (row < self.rows).then_some(row * self.row_stride)?;
         Some(&self.values[start..][..self.columns])

@@ -1,60 +1,28 @@
 //! Memory for results: a pass allocates and frees some hundred megabytes, and what the system gives page by page is slow
 //! to get.
 
+use super::element::Element;
+use half::bf16;
 use std::cell::RefCell;
 use std::mem::MaybeUninit;
+use std::thread::LocalKey;
 
 /// Below this an allocator has memory at hand more often than not, in bytes.
 const LARGE: usize = 4 << 20;
 
-thread_local! {
-    /// What was freed within [`reusing`], oldest first; none outside of it.
-    static FREED: RefCell<Option<Vec<Vec<f32>>>> = const { RefCell::new(None) };
-}
+/// What was freed within [`reusing`], oldest first; none outside of it.
+pub(super) struct Freed<E>(Option<Vec<Vec<E>>>);
 
-/// Runs `run`, within which the memory of large results is used again for later ones of about their size, on this thread. The
-/// system clears what it gives: for a fifth of the time, without this.
-pub(super) fn reusing<T>(run: impl FnOnce() -> T) -> T {
-    /// Ends what it began, even by a panic.
-    struct Scope {
-        outermost: bool,
+impl<E> Freed<E> {
+    pub(super) const fn new() -> Self {
+        Self(None)
     }
-    impl Drop for Scope {
-        fn drop(&mut self) {
-            if self.outermost {
-                FREED.take();
-            }
-        }
-    }
-    let outermost = FREED.with_borrow_mut(|freed| {
-        let outermost = freed.is_none();
-        freed.get_or_insert_default();
-        outermost
-    });
-    let _scope = Scope { outermost };
-    run()
-}
 
-/// Frees `values`, or keeps their memory for a later result.
-pub(super) fn free(values: Vec<f32>) {
-    if values.capacity() * size_of::<f32>() >= LARGE {
-        FREED.with_borrow_mut(|freed| {
-            if let Some(freed) = freed {
-                freed.push(values);
-            }
-        });
-    }
-}
-
-/// Memory for `count` values, if there is some that was freed and not much too large. If not, as much is given back to the
-/// system as will be asked of it: what is held is never more than the most that was in use.
-fn freed(count: usize) -> Option<Vec<f32>> {
-    if count * size_of::<f32>() < LARGE {
-        return None;
-    }
-    FREED.with_borrow_mut(|freed| {
-        let freed = freed.as_mut()?;
-        let fitting = |values: &Vec<f32>| (count..=count + count / 8).contains(&values.capacity());
+    /// Memory for `count` values, if there is some that was freed and not much too large. If not, as much is given back to
+    /// the system as will be asked of it: what is held is never more than the most that was in use.
+    fn take(&mut self, count: usize) -> Option<Vec<E>> {
+        let freed = self.0.as_mut()?;
+        let fitting = |values: &Vec<E>| (count..=count + count / 8).contains(&values.capacity());
         if let Some(i) = freed.iter().rposition(fitting) {
             return Some(freed.remove(i));
         }
@@ -65,7 +33,55 @@ fn freed(count: usize) -> Option<Vec<f32>> {
             keep
         });
         None
-    })
+    }
+}
+
+/// Runs `run`, within which the memory of large results is used again for later ones of about their size, on this thread. The
+/// system clears what it gives: for a fifth of the time, without this.
+pub(super) fn reusing<T>(run: impl FnOnce() -> T) -> T {
+    /// Ends what it began, even by a panic.
+    struct Scope<E: Element> {
+        freed: &'static LocalKey<RefCell<Freed<E>>>,
+        outermost: bool,
+    }
+    impl<E: Element> Scope<E> {
+        fn new() -> Self {
+            let freed = E::freed();
+            let outermost = freed.with_borrow_mut(|freed| {
+                let outermost = freed.0.is_none();
+                freed.0.get_or_insert_default();
+                outermost
+            });
+            Self { freed, outermost }
+        }
+    }
+    impl<E: Element> Drop for Scope<E> {
+        fn drop(&mut self) {
+            if self.outermost {
+                self.freed.replace(Freed::new());
+            }
+        }
+    }
+    let _scopes = (Scope::<f32>::new(), Scope::<bf16>::new());
+    run()
+}
+
+/// Frees `values`, or keeps their memory for a later result.
+pub(super) fn free<E: Element>(values: Vec<E>) {
+    if values.capacity() * size_of::<E>() >= LARGE {
+        E::freed().with_borrow_mut(|freed| {
+            if let Some(freed) = &mut freed.0 {
+                freed.push(values);
+            }
+        });
+    }
+}
+
+fn freed<E: Element>(count: usize) -> Option<Vec<E>> {
+    if count * size_of::<E>() < LARGE {
+        return None;
+    }
+    E::freed().with_borrow_mut(|freed| freed.take(count))
 }
 
 /// Zeros to write a result to, on large pages where the system has them.
@@ -80,10 +96,10 @@ pub(super) fn zeros(count: usize) -> Vec<f32> {
 /// # Safety
 ///
 /// `write` writes all values, or does not return.
-pub(super) unsafe fn written(
+pub(super) unsafe fn written<E: Element>(
     count: usize,
-    write: impl FnOnce(&mut [MaybeUninit<f32>]),
-) -> Vec<f32> {
+    write: impl FnOnce(&mut [MaybeUninit<E>]),
+) -> Vec<E> {
     let mut values = freed(count).unwrap_or_default();
     // SAFETY: by the caller's promise.
     unsafe { rewritten(&mut values, count, write) };
@@ -95,10 +111,10 @@ pub(super) unsafe fn written(
 /// # Safety
 ///
 /// `write` writes all values, or does not return.
-pub(super) unsafe fn rewritten(
-    values: &mut Vec<f32>,
+pub(super) unsafe fn rewritten<E: Element>(
+    values: &mut Vec<E>,
     count: usize,
-    write: impl FnOnce(&mut [MaybeUninit<f32>]),
+    write: impl FnOnce(&mut [MaybeUninit<E>]),
 ) {
     values.clear();
     if values.capacity() < count {
@@ -162,17 +178,18 @@ mod tests {
             );
             assert_eq!(address(&filled(MANY)), at_second);
         });
-        assert!(FREED.with_borrow(Option::is_none));
+        assert!(f32::freed().with_borrow(|freed| freed.0.is_none()));
         free(filled(MANY));
-        assert!(FREED.with_borrow(Option::is_none));
+        assert!(f32::freed().with_borrow(|freed| freed.0.is_none()));
     }
 
     /// What is freed and in use together is never more than was in use at a time.
     #[test]
     fn no_more_is_held_than_was_in_use() {
         let held = || {
-            FREED.with_borrow(|freed| {
+            f32::freed().with_borrow(|freed| {
                 freed
+                    .0
                     .as_ref()
                     .unwrap()
                     .iter()

@@ -1,9 +1,10 @@
-//! Kernels for the CPU, in f32; other precisions take the plain way.
+//! Kernels for the CPU, of f32 and bf16, which are computed with in f32; other precisions take the plain way.
 
 mod amx;
 mod attention;
 mod convolution;
 mod copy;
+mod element;
 mod geglu;
 mod linear;
 mod matrix;
@@ -22,15 +23,35 @@ use crate::padding::Edge;
 use crate::unet::Operation;
 use amx::Tiles;
 use attention::Attention;
-use burn::tensor::{DType, Tensor, TensorData, TensorPrimitive};
+use burn::tensor::{DType, FloatDType, Tensor, TensorData, TensorPrimitive};
 use burn_flex::FlexTensor;
 use convolution::Convolution;
+use element::Element;
+use half::bf16;
 use linear::Linear;
 use matrix::Matrix;
 use norm::{GroupNorm, token_norm};
 use shuffle::Cells;
+use std::marker::PhantomData;
 use std::ops::Deref;
 use tokens::turned;
+
+/// `$body` with the precision `$dtype` as the type `$E`, `$other` if there are no kernels of it.
+macro_rules! of_type {
+    ($dtype:expr, $E:ident => $body:expr, $other:expr) => {
+        match $dtype {
+            DType::F32 => {
+                type $E = f32;
+                $body
+            }
+            DType::BF16 => {
+                type $E = bf16;
+                $body
+            }
+            _ => $other,
+        }
+    };
+}
 
 impl Backend for Flex {
     fn convolution(
@@ -39,12 +60,15 @@ impl Backend for Flex {
         bias: Tensor<Self, 1>,
         stride: usize,
     ) -> Tensor<Self, 4> {
-        if x.dtype() != DType::F32 {
-            return plain::convolution(x, weight, bias, stride);
-        }
-        let of = Convolution::new(x.dims(), weight.dims(), stride);
-        let [x, weight, bias] = [values(x), values(weight), values(bias)];
-        tensor(of.forward(&x, &weight, &bias), of.output_shape())
+        of_type!(
+            x.dtype(),
+            E => {
+                let of = Convolution::new::<E>(x.dims(), weight.dims(), stride);
+                let (x, weight, bias) = (values::<E, _>(x), values(weight), values(bias));
+                tensor(of.forward::<E>(&x, &weight, &bias), of.output_shape())
+            },
+            plain::convolution(x, weight, bias, stride)
+        )
     }
 
     fn convolution_x_backward(
@@ -56,8 +80,8 @@ impl Backend for Flex {
         if x.dtype() != DType::F32 {
             return plain::convolution_x_backward(x, weight, gradient, stride);
         }
-        let of = Convolution::new(x.dims(), weight.dims(), stride);
-        let [weight, gradient] = [values(weight), values(gradient)];
+        let of = Convolution::new::<f32>(x.dims(), weight.dims(), stride);
+        let [weight, gradient] = [values::<f32, _>(weight), values(gradient)];
         tensor(of.x_backward(&weight, &gradient), x.dims())
     }
 
@@ -71,30 +95,34 @@ impl Backend for Flex {
             return plain::convolution_weight_backward(x, weight, gradient, stride);
         }
         let shape = weight.dims();
-        let of = Convolution::new(x.dims(), shape, stride);
-        let [x, gradient] = [values(x), values(gradient)];
+        let of = Convolution::new::<f32>(x.dims(), shape, stride);
+        let [x, gradient] = [values::<f32, _>(x), values(gradient)];
         let (weight, bias) = of.weight_backward(&x, &gradient);
         (tensor(weight, shape), tensor(bias, [shape[0]]))
     }
 
     fn concatenate(a: Tensor<Self, 4>, b: Tensor<Self, 4>) -> Tensor<Self, 4> {
-        if a.dtype() != DType::F32 {
-            return plain::concatenate(a, b);
-        }
         let ([n, a_channels, h, w], [_, b_channels, ..]) = (a.dims(), b.dims());
         assert_eq!(b.dims(), [n, b_channels, h, w], "shapes disagree");
-        let (a, b) = (values(a), values(b));
         let sizes = [a_channels, b_channels].map(|channels| channels * h * w);
-        let both = copy::side_by_side([&a, &b], sizes);
-        tensor(both, [n, a_channels + b_channels, h, w])
+        let shape = [n, a_channels + b_channels, h, w];
+        of_type!(
+            a.dtype(),
+            E => {
+                let (a, b) = (values::<E, _>(a), values(b));
+                tensor(copy::side_by_side([&a[..], &b[..]], sizes), shape)
+            },
+            plain::concatenate(a, b)
+        )
     }
 
     fn crop(x: Tensor<Self, 4>, top_left: [usize; 2], size: [usize; 2]) -> Tensor<Self, 4> {
         let view = plain::crop(x, top_left, size);
-        if view.dtype() != DType::F32 {
-            return view;
-        }
-        from_primitive(values(view).into_tensor())
+        of_type!(
+            view.dtype(),
+            E => from_primitive(values::<E, _>(view).into_tensor()),
+            view
+        )
     }
 
     fn add_at(
@@ -108,7 +136,7 @@ impl Backend for Flex {
         if whole.dtype() != DType::F32 {
             return plain::add_at(whole, part, [top, left]);
         }
-        let (mut whole, part) = (values(whole).into_tensor(), values(part));
+        let (mut whole, part) = (values::<f32, _>(whole).into_tensor(), values(part));
         let to = whole.storage_mut();
         copy::add_at(to, [h, w], &part, [part_h, part_w], [top, left]);
         from_primitive(whole)
@@ -121,7 +149,10 @@ impl Backend for Flex {
         let [n, c, h, w] = picture.dims();
         let shape = [n, c * factor * factor, h / factor, w / factor];
         let cells = Cells::whole([h, w], factor);
-        tensor(cells.fold(&values(picture), Edge::default()), shape)
+        tensor(
+            cells.fold(&values::<f32, _>(picture), Edge::default()),
+            shape,
+        )
     }
 
     fn unfold_cells(features: Tensor<Self, 4>, factor: usize) -> Tensor<Self, 4> {
@@ -132,7 +163,7 @@ impl Backend for Flex {
         let size = [h * factor, w * factor];
         let shape = [n, c / (factor * factor), size[0], size[1]];
         let cells = Cells::whole(size, factor);
-        tensor(cells.unfold(&values(features)), shape)
+        tensor(cells.unfold(&values::<f32, _>(features)), shape)
     }
 
     fn fold_padded(
@@ -153,7 +184,7 @@ impl Backend for Flex {
             padding,
             padded,
         };
-        let folded = cells.fold(&values(picture), edge);
+        let folded = cells.fold(&values::<f32, _>(picture), edge);
         tensor(folded, [n, c * factor * factor, rows, columns])
     }
 
@@ -173,7 +204,7 @@ impl Backend for Flex {
             padding,
             padded: [h * factor, w * factor],
         };
-        let pictures = cells.unfold(&values(features));
+        let pictures = cells.unfold(&values::<f32, _>(features));
         tensor(pictures, [n, c / (factor * factor), size[0], size[1]])
     }
 
@@ -183,22 +214,24 @@ impl Backend for Flex {
         [of_a, of_b]: [f64; 2],
     ) -> Tensor<Self, D> {
         assert_eq!(a.dims(), b.dims(), "shapes disagree");
-        if a.dtype() != DType::F32 {
-            return plain::mix(a, b, [of_a, of_b]);
+        match (a.dtype(), b.dtype()) {
+            (DType::F32, dtype) => of_type!(
+                dtype,
+                B => mix::<B, D>(a, b, [of_a as f32, of_b as f32]),
+                plain::mix(a, b, [of_a, of_b])
+            ),
+            (_, DType::F32) => Self::mix(b, a, [of_b, of_a]),
+            _ => plain::mix(a, b, [of_a, of_b]),
         }
-        let shape = a.dims();
-        let (mut a, mut b) = (values(a), values(b));
-        let weights = [of_a as f32, of_b as f32];
-        // In place of the one that is in use nowhere else.
-        if let Some(to) = a.own() {
-            copy::mix_into(to, &b, weights);
-            return from_primitive(a.into_tensor());
+    }
+
+    fn cast<const D: usize>(x: Tensor<Self, D>, dtype: FloatDType) -> Tensor<Self, D> {
+        let shape = x.dims();
+        match (x.dtype(), dtype) {
+            (DType::F32, FloatDType::BF16) => tensor(copy::cast::<f32, bf16>(&values(x)), shape),
+            (DType::BF16, FloatDType::F32) => tensor(copy::cast::<bf16, f32>(&values(x)), shape),
+            _ => x.cast(dtype),
         }
-        if let Some(to) = b.own() {
-            copy::mix_into(to, &a, [weights[1], weights[0]]);
-            return from_primitive(b.into_tensor());
-        }
-        tensor(copy::mixture(&a, &b, weights), shape)
     }
 
     fn reusing_memory<T>(run: impl FnOnce() -> T) -> T {
@@ -211,13 +244,21 @@ impl Backend for Flex {
         bias: Tensor<Self, 1>,
         options: GroupNormOptions,
     ) -> Tensor<Self, 4> {
-        if x.dtype() != DType::F32 {
-            return plain::group_norm(x, weight, bias, options);
-        }
-        let shape = x.dims();
-        let [x, weight, bias] = [values(x), values(weight), values(bias)];
-        let of = GroupNorm::new(shape, &weight, &bias, options);
-        tensor(of.forward(&x), shape)
+        let (shape, dtypes) = (x.dims(), (x.dtype(), weight.dtype()));
+        of_type!(
+            dtypes.0,
+            X => of_type!(
+                dtypes.1,
+                Y => {
+                    let (x, weight, bias) = (values::<X, _>(x), values(weight), values(bias));
+                    let [weight, bias] = [&weight[..], &bias].map(Y::widened);
+                    let of = GroupNorm::new(shape, &weight, &bias, options);
+                    tensor(of.forward::<X, Y>(&x), shape)
+                },
+                plain::group_norm(x, weight, bias, options)
+            ),
+            plain::group_norm(x, weight, bias, options)
+        )
     }
 
     fn group_norm_backward(
@@ -227,12 +268,12 @@ impl Backend for Flex {
         gradient: Tensor<Self, 4>,
         options: GroupNormOptions,
     ) -> (Tensor<Self, 4>, Tensor<Self, 1>, Tensor<Self, 1>) {
-        if x.dtype() != DType::F32 {
+        if [x.dtype(), weight.dtype()] != [DType::F32; 2] {
             return plain::group_norm_backward(x, weight, bias, gradient, options);
         }
         let shape = x.dims();
-        let [x, weight, bias] = [values(x), values(weight), values(bias)];
-        let gradient = values(gradient);
+        let [weight, bias] = [values::<f32, _>(weight), values(bias)];
+        let [x, gradient] = [values::<f32, _>(x), values(gradient)];
         let of = GroupNorm::new(shape, &weight, &bias, options);
         let (dx, dw, db) = of.backward(&x, &gradient);
         (
@@ -248,13 +289,20 @@ impl Backend for Flex {
         bias: Tensor<Self, 1>,
         epsilon: f64,
     ) -> Tensor<Self, 3> {
-        if x.dtype() != DType::F32 {
-            return plain::token_norm(x, weight, bias, epsilon);
-        }
-        let shape = x.dims();
-        let [x, weight, bias] = [values(x), values(weight), values(bias)];
-        let output = token_norm(&x, &weight, &bias, epsilon);
-        tensor(output, shape)
+        let (shape, dtypes) = (x.dims(), (x.dtype(), weight.dtype()));
+        of_type!(
+            dtypes.0,
+            X => of_type!(
+                dtypes.1,
+                Y => {
+                    let (x, weight, bias) = (values::<X, _>(x), values(weight), values(bias));
+                    let [weight, bias] = [&weight[..], &bias].map(Y::widened);
+                    tensor(token_norm::<X, Y>(&x, &weight, &bias, epsilon), shape)
+                },
+                plain::token_norm(x, weight, bias, epsilon)
+            ),
+            plain::token_norm(x, weight, bias, epsilon)
+        )
     }
 
     fn token_linear(
@@ -262,40 +310,52 @@ impl Backend for Flex {
         weight: Tensor<Self, 2>,
         bias: Option<Tensor<Self, 1>>,
     ) -> Tensor<Self, 3> {
-        if x.dtype() != DType::F32 {
-            return plain::token_linear(x, weight, bias);
-        }
         let [n, tokens, channels] = x.dims();
         let [input, output] = weight.dims();
         assert_eq!(channels, input, "shapes disagree");
-        let [x, weight] = [values(x), values(weight)];
-        let bias = bias.map(values);
-        let layer = Linear {
-            weight: Matrix::rows(&weight, input, output),
-            bias: bias.as_deref(),
-        };
-        let x = Matrix::rows(&x, n * tokens, input);
-        let tiles = Tiles::repaid(n * tokens, output);
-        tensor(layer.forward(x, tiles), [n, tokens, output])
+        of_type!(
+            x.dtype(),
+            E => {
+                let (x, weight) = (values::<E, _>(x), values(weight));
+                let bias = bias.map(values);
+                let layer = Linear::<E> {
+                    weight: Matrix::rows(&weight, input, output),
+                    bias: bias.as_deref(),
+                };
+                let x = Matrix::rows(&x, n * tokens, input);
+                let tiles = Tiles::repaid::<E>(n * tokens, output);
+                tensor(layer.forward(x, tiles), [n, tokens, output])
+            },
+            plain::token_linear(x, weight, bias)
+        )
     }
 
     fn to_tokens(pixels: Tensor<Self, 4>) -> Tensor<Self, 3> {
-        if pixels.dtype() != DType::F32 {
-            return plain::to_tokens(pixels);
-        }
         let [n, c, h, w] = pixels.dims();
-        let tokens = turned(&values(pixels), [c, h * w], None);
-        tensor(tokens, [n, h * w, c])
+        of_type!(
+            pixels.dtype(),
+            E => {
+                let tokens = turned::<E, E>(&values(pixels), [c, h * w], None);
+                tensor(tokens, [n, h * w, c])
+            },
+            plain::to_tokens(pixels)
+        )
     }
 
     fn add_tokens(pixels: Tensor<Self, 4>, tokens: Tensor<Self, 3>) -> Tensor<Self, 4> {
-        if pixels.dtype() != DType::F32 {
-            return plain::add_tokens(pixels, tokens);
-        }
         let shape @ [_, c, h, w] = pixels.dims();
-        let (pixels, tokens) = (values(pixels), values(tokens));
-        let sum = turned(&tokens, [h * w, c], Some(&pixels));
-        tensor(sum, shape)
+        match pixels.dtype() {
+            DType::F32 => of_type!(
+                tokens.dtype(),
+                E => {
+                    let (pixels, tokens) = (values(pixels), values::<E, _>(tokens));
+                    let sum = turned::<E, f32>(&tokens, [h * w, c], Some(&pixels));
+                    tensor(sum, shape)
+                },
+                plain::add_tokens(pixels, tokens)
+            ),
+            _ => plain::add_tokens(pixels, tokens),
+        }
     }
 
     fn multi_head_attention(
@@ -304,22 +364,28 @@ impl Backend for Flex {
         value: Tensor<Self, 3>,
         heads: usize,
     ) -> Tensor<Self, 3> {
-        if query.dtype() != DType::F32 {
-            return plain::multi_head_attention(query, key, value, heads);
-        }
         let shape = query.dims();
-        let of = Attention::new(shape, key.dims(), heads);
-        let [query, key, value] = [values(query), values(key), values(value)];
-        tensor(of.forward(&query, &key, &value), shape)
+        of_type!(
+            query.dtype(),
+            E => {
+                let of = Attention::new::<E>(shape, key.dims(), heads);
+                let [query, key, value] = [query, key, value].map(values::<E, _>);
+                tensor(of.forward::<E>(&query, &key, &value), shape)
+            },
+            plain::multi_head_attention(query, key, value, heads)
+        )
     }
 
     fn geglu(x: Tensor<Self, 3>) -> Tensor<Self, 3> {
-        if x.dtype() != DType::F32 {
-            return plain::geglu(x);
-        }
         let [n, tokens, double] = x.dims();
-        let x = values(x);
-        tensor(geglu::forward(&x, double / 2), [n, tokens, double / 2])
+        of_type!(
+            x.dtype(),
+            E => {
+                let y = geglu::forward::<E>(&values(x), double / 2);
+                tensor(y, [n, tokens, double / 2])
+            },
+            plain::geglu(x)
+        )
     }
 
     fn feed_forward(
@@ -327,22 +393,25 @@ impl Backend for Flex {
         weights: [Tensor<Self, 2>; 2],
         biases: [Tensor<Self, 1>; 2],
     ) -> Tensor<Self, 3> {
-        if x.dtype() != DType::F32 {
-            return plain::feed_forward(x, weights, biases);
-        }
         let [n, tokens, input] = x.dims();
         let shapes = weights.each_ref().map(|weight| weight.dims());
         let [[channels, wide], [hidden, output]] = shapes;
         assert_eq!((channels, wide), (input, 2 * hidden), "shapes disagree");
-        let x = values(x);
-        let (weights, biases) = (weights.map(values), biases.map(values));
-        let layer = |i: usize| Linear {
-            weight: Matrix::rows(&weights[i], shapes[i][0], shapes[i][1]),
-            bias: Some(&biases[i]),
-        };
-        let x = Matrix::rows(&x, n * tokens, input);
-        let y = linear::feed_forward(x, [layer(0), layer(1)]);
-        tensor(y, [n, tokens, output])
+        of_type!(
+            x.dtype(),
+            E => {
+                let x = values::<E, _>(x);
+                let (weights, biases) = (weights.map(values), biases.map(values));
+                let layer = |i: usize| Linear::<E> {
+                    weight: Matrix::rows(&weights[i], shapes[i][0], shapes[i][1]),
+                    bias: Some(&biases[i]),
+                };
+                let x = Matrix::rows(&x, n * tokens, input);
+                let y = linear::feed_forward(x, [layer(0), layer(1)]);
+                tensor(y, [n, tokens, output])
+            },
+            plain::feed_forward(x, weights, biases)
+        )
     }
 
     fn geglu_backward(x: Tensor<Self, 3>, gradient: Tensor<Self, 3>) -> Tensor<Self, 3> {
@@ -350,7 +419,7 @@ impl Backend for Flex {
             return plain::geglu_backward(x, gradient);
         }
         let shape = x.dims();
-        let [x, gradient] = [values(x), values(gradient)];
+        let [x, gradient] = [values::<f32, _>(x), values(gradient)];
         let dx = geglu::backward(&x, &gradient, shape[2] / 2);
         tensor(dx, shape)
     }
@@ -365,7 +434,7 @@ impl Backend for Flex {
                 ..
             } => {
                 let pixels = h.div_ceil(stride) * w.div_ceil(stride);
-                match Tiles::repaid(output, pixels) {
+                match Tiles::repaid::<f32>(output, pixels) {
                     Some(_) => 0,
                     // Tiles' products, before they are put together.
                     None => n * output as u64 * pixels as u64,
@@ -376,7 +445,7 @@ impl Backend for Flex {
                 tokens,
                 channels: [_, output],
                 ..
-            } => match Tiles::repaid(pictures * tokens, output) {
+            } => match Tiles::repaid::<f32>(pictures * tokens, output) {
                 None if tokens < output => n * tokens as u64 * output as u64,
                 _ => 0,
             },
@@ -387,7 +456,7 @@ impl Backend for Flex {
                 channels,
                 ..
             } => {
-                let tiles = Tiles::repaid(queries, keys);
+                let tiles = Tiles::repaid::<f32>(queries, keys);
                 let [queries, keys, channels] = [queries, keys, channels].map(|x| x as u64);
                 match tiles {
                     Some(_) => n * (3 * keys + queries) * channels,
@@ -403,27 +472,57 @@ impl Backend for Flex {
     }
 }
 
+/// [`Backend::mix`] of what is in f32 with what may not be.
+fn mix<B: Element, const D: usize>(
+    a: Tensor<Flex, D>,
+    b: Tensor<Flex, D>,
+    weights: [f32; 2],
+) -> Tensor<Flex, D> {
+    let shape = a.dims();
+    let (mut a, mut b) = (values::<f32, _>(a), values::<B, _>(b));
+    // In place of the one that is in use nowhere else.
+    if let Some(to) = a.own() {
+        copy::mix_into(to, &b, weights);
+        return from_primitive(a.into_tensor());
+    }
+    if let Some(to) = b.own_in_f32() {
+        copy::mix_into(to, &a, [weights[1], weights[0]]);
+        return from_primitive(b.into_tensor());
+    }
+    tensor(copy::mixture(&a, &b, weights), shape)
+}
+
 /// A tensor's values in memory order, copied only if they are not so already. Their memory goes to later results, where it is
 /// no other tensor's too.
-struct Values(Option<FlexTensor>);
+struct Values<E: Element>(Option<FlexTensor>, PhantomData<E>);
 
-impl Values {
+impl<E: Element> Values<E> {
     fn new<const D: usize>(tensor: Tensor<Flex, D>) -> Self {
         let shape = tensor.shape();
         let tensor = tensor.into_primitive().tensor();
         let other = match tensor.is_contiguous() {
-            false => copy::rows(&tensor),
+            false => copy::rows::<E>(&tensor),
             true => None,
         };
-        Self(Some(match other {
+        let tensor = match other {
             Some(values) => FlexTensor::from_data(TensorData::new(values, shape)),
             None => tensor.to_contiguous(),
-        }))
+        };
+        Self(Some(tensor), PhantomData)
     }
 
     /// The values to be changed, if they are no other tensor's too.
-    fn own(&mut self) -> Option<&mut [f32]> {
-        self.0.as_mut()?.try_storage_mut()
+    fn own(&mut self) -> Option<&mut [E]> {
+        E::own_storage(self.0.as_mut()?)
+    }
+
+    /// [`own`](Self::own) of values that are in f32.
+    fn own_in_f32(&mut self) -> Option<&mut [f32]> {
+        let tensor = self.0.as_mut()?;
+        match tensor.dtype() {
+            DType::F32 => f32::own_storage(tensor),
+            _ => None,
+        }
     }
 
     fn into_tensor(mut self) -> FlexTensor {
@@ -431,29 +530,29 @@ impl Values {
     }
 }
 
-impl Deref for Values {
-    type Target = [f32];
+impl<E: Element> Deref for Values<E> {
+    type Target = [E];
 
-    fn deref(&self) -> &[f32] {
-        self.0.as_ref().map_or(&[], FlexTensor::storage)
+    fn deref(&self) -> &[E] {
+        self.0.as_ref().map_or(&[], E::storage)
     }
 }
 
-impl Drop for Values {
+impl<E: Element> Drop for Values<E> {
     fn drop(&mut self) {
         if let Some(tensor) = self.0.take_if(|tensor| tensor.is_unique())
-            && let Ok(values) = tensor.into_data().into_vec()
+            && let Ok(values) = tensor.into_data().into_vec::<E>()
         {
             memory::free(values);
         }
     }
 }
 
-fn values<const D: usize>(tensor: Tensor<Flex, D>) -> Values {
+fn values<E: Element, const D: usize>(tensor: Tensor<Flex, D>) -> Values<E> {
     Values::new(tensor)
 }
 
-fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> Tensor<Flex, D> {
+fn tensor<E: Element, const D: usize>(values: Vec<E>, shape: [usize; D]) -> Tensor<Flex, D> {
     from_primitive(FlexTensor::from_data(TensorData::new(values, shape)))
 }
 

@@ -1,5 +1,6 @@
 //! Group norm with SiLU, and layer norm, in two passes over a group or token instead of a dozen over the picture.
 
+use super::element::Element;
 use super::memory::{written, zeros};
 use super::simd::{sigmoid, sums, vectorised};
 use crate::backend::GroupNormOptions;
@@ -45,8 +46,8 @@ impl<'a> GroupNorm<'a> {
         i % self.options.groups * self.channels()
     }
 
-    pub(super) fn forward(&self, x: &[f32]) -> Vec<f32> {
-        let write = |output: &mut [MaybeUninit<f32>]| {
+    pub(super) fn forward<X: Element, Y: Element>(&self, x: &[X]) -> Vec<Y> {
+        let write = |output: &mut [MaybeUninit<Y>]| {
             let groups = output
                 .par_chunks_mut(self.group())
                 .zip(x.par_chunks(self.group()));
@@ -62,7 +63,12 @@ impl<'a> GroupNorm<'a> {
     }
 
     #[inline(always)]
-    fn group_forward(&self, first: usize, x: &[f32], output: &mut [MaybeUninit<f32>]) {
+    fn group_forward<X: Element, Y: Element>(
+        &self,
+        first: usize,
+        x: &[X],
+        output: &mut [MaybeUninit<Y>],
+    ) {
         let Statistics { mean, inverse } = statistics(x, self.options.epsilon);
         let channels = output.chunks_mut(self.pixels).zip(x.chunks(self.pixels));
         for (c, (y, x)) in (first..).zip(channels) {
@@ -70,12 +76,12 @@ impl<'a> GroupNorm<'a> {
             let shift = self.bias[c] - mean * scale;
             if self.options.silu {
                 for (y, x) in y.iter_mut().zip(x) {
-                    let a = x * scale + shift;
-                    y.write(a * sigmoid(a));
+                    let a = x.wide() * scale + shift;
+                    y.write(Y::rounded(a * sigmoid(a)));
                 }
             } else {
                 for (y, x) in y.iter_mut().zip(x) {
-                    y.write(x * scale + shift);
+                    y.write(Y::rounded(x.wide() * scale + shift));
                 }
             }
         }
@@ -157,10 +163,15 @@ impl<'a> GroupNorm<'a> {
 }
 
 /// Layer norm of tokens, `[.., C]`, that share a weight and a bias, `[C]`.
-pub(super) fn token_norm(x: &[f32], weight: &[f32], bias: &[f32], epsilon: f64) -> Vec<f32> {
+pub(super) fn token_norm<X: Element, Y: Element>(
+    x: &[X],
+    weight: &[f32],
+    bias: &[f32],
+    epsilon: f64,
+) -> Vec<Y> {
     let channels = weight.len();
     assert_eq!((bias.len(), x.len() % channels), (channels, 0));
-    let write = |output: &mut [MaybeUninit<f32>]| {
+    let write = |output: &mut [MaybeUninit<Y>]| {
         let tokens = output.par_chunks_mut(channels).zip(x.par_chunks(channels));
         tokens.for_each(|(y, x)| {
             vectorised(
@@ -169,7 +180,7 @@ pub(super) fn token_norm(x: &[f32], weight: &[f32], bias: &[f32], epsilon: f64) 
                     let Statistics { mean, inverse } = statistics(x, epsilon);
                     let affine = weight.iter().zip(bias);
                     for ((y, x), (weight, bias)) in y.iter_mut().zip(x).zip(affine) {
-                        y.write((x - mean) * inverse * weight + bias);
+                        y.write(Y::rounded((x.wide() - mean) * inverse * weight + bias));
                     }
                 },
             );
@@ -186,7 +197,7 @@ struct Statistics {
 }
 
 #[inline(always)]
-fn statistics(x: &[f32], epsilon: f64) -> Statistics {
+fn statistics<X: Element>(x: &[X], epsilon: f64) -> Statistics {
     let n = x.len() as f64;
     let [sum] = sums(x, x, |x, _| [x]);
     let mean = (sum / n) as f32;

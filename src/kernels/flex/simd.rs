@@ -1,5 +1,7 @@
 //! What the loops over pixels share: vector width by CPU, exp, erf, exact sums.
 
+use super::element::Element;
+
 /// Runs `work` compiled for the best vector instructions of this CPU: what is inlined into it is vectorised for them.
 #[inline(always)]
 pub(super) fn vectorised<R>(work: impl FnOnce() -> R) -> R {
@@ -71,9 +73,9 @@ pub(super) fn erf(x: f32) -> f32 {
 
 /// Sums of `f` over the pairs of two slices of one length: in f32 lanes over blocks, in f64 over those.
 #[inline(always)]
-pub(super) fn sums<const K: usize>(
-    a: &[f32],
-    b: &[f32],
+pub(super) fn sums<A: Element, B: Element, const K: usize>(
+    a: &[A],
+    b: &[B],
     f: impl Fn(f32, f32) -> [f32; K],
 ) -> [f64; K] {
     const LANES: usize = 16;
@@ -85,14 +87,14 @@ pub(super) fn sums<const K: usize>(
         let (b, b_rest) = b.as_chunks::<LANES>();
         for (a, b) in a.iter().zip(b) {
             for lane in 0..LANES {
-                let value = f(a[lane], b[lane]);
+                let value = f(a[lane].wide(), b[lane].wide());
                 for k in 0..K {
                     lanes[k][lane] += value[k];
                 }
             }
         }
         for (&a, &b) in a_rest.iter().zip(b_rest) {
-            let value = f(a, b);
+            let value = f(a.wide(), b.wide());
             for k in 0..K {
                 lanes[k][0] += value[k];
             }

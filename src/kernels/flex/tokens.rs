@@ -1,5 +1,6 @@
 //! Pixels as tokens and back: matrices turned in blocks, on all cores.
 
+use super::element::Element;
 use super::memory::written;
 use super::simd::vectorised;
 use rayon::prelude::*;
@@ -9,18 +10,18 @@ use std::mem::MaybeUninit;
 const SIDE: usize = 16;
 
 /// Each picture's matrix of `rows` x `columns` as one of `columns` x `rows`, plus `added`.
-pub(super) fn turned(
-    source: &[f32],
+pub(super) fn turned<S: Element, O: Element>(
+    source: &[S],
     [rows, columns]: [usize; 2],
-    added: Option<&[f32]>,
-) -> Vec<f32> {
+    added: Option<&[O]>,
+) -> Vec<O> {
     let picture = rows * columns;
     assert_eq!(source.len() % picture, 0, "shapes disagree");
     assert!(
         added.is_none_or(|added| added.len() == source.len()),
         "shapes disagree"
     );
-    let write = |output: &mut [MaybeUninit<f32>]| {
+    let write = |output: &mut [MaybeUninit<O>]| {
         let pictures = output.par_chunks_mut(picture).enumerate();
         pictures.for_each(|(i, output)| {
             let start = i * picture;
@@ -42,18 +43,18 @@ pub(super) fn turned(
 
 /// The columns of `source` from `first` on as the rows of `output`.
 #[inline(always)]
-fn write_strip(
-    source: &[f32],
+fn write_strip<S: Element, O: Element>(
+    source: &[S],
     columns: usize,
     first: usize,
-    added: Option<&[f32]>,
-    output: &mut [MaybeUninit<f32>],
+    added: Option<&[O]>,
+    output: &mut [MaybeUninit<O>],
 ) {
     let rows = source.len() / columns;
     let width = output.len() / rows;
     for top in (0..rows).step_by(SIDE) {
         let height = SIDE.min(rows - top);
-        let mut block = [[0.0; SIDE]; SIDE];
+        let mut block = [[S::default(); SIDE]; SIDE];
         for (i, values) in block.iter_mut().enumerate().take(height) {
             let start = (top + i) * columns + first;
             values[..width].copy_from_slice(&source[start..start + width]);
@@ -63,10 +64,14 @@ fn write_strip(
             let output = output[place.clone()].iter_mut();
             let values = output.zip(block.iter().map(|row| row[j]));
             match added {
-                None => values.for_each(|(output, value)| _ = output.write(value)),
+                None => {
+                    values.for_each(|(output, value)| _ = output.write(O::rounded(value.wide())))
+                }
                 Some(added) => values
                     .zip(&added[place])
-                    .for_each(|((output, value), added)| _ = output.write(added + value)),
+                    .for_each(|((output, value), added)| {
+                        output.write(O::rounded(added.wide() + value.wide()));
+                    }),
             }
         }
     }

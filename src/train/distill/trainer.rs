@@ -6,12 +6,12 @@ use super::sheet;
 use super::stage::{Examined, Pair, Pupil, Stage, Term};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
+use crate::precision::Precision;
 use crate::train::checkpoint::Checkpoints;
 use crate::train::data::DataConfig;
 use crate::train::discriminator::{DiscriminatorConfig, Eyes, Heads};
 use crate::train::learner::{Learner, LearnerConfig};
 use crate::train::losses::{discriminator_loss, generator_loss};
-use crate::train::mixed::Precision;
 use crate::train::pictures::stream;
 use crate::train::replica::Replica;
 use crate::unet::UNetConfig;
@@ -40,7 +40,9 @@ pub struct TrainerConfig {
     pub learner: LearnerConfig,
     /// Batches whose gradients are summed up for a step. Several devices share them, each the same number.
     pub accumulate: u64,
-    /// What the student computes in. Default: the backend's float type.
+    /// What the student computes in, forward and backward. Its weights, their averages and moments, and the losses have the
+    /// backend's own float type (Micikevicius et al., "Mixed Precision Training", arXiv 1710.03740; bf16 has the range of
+    /// f32, so that their scaling of the loss is not needed). Default: the backend's float type.
     #[serde(default)]
     pub precision: Precision,
     /// The adversary, if any.
@@ -269,7 +271,7 @@ where
             let mut rng = stream(!self.config.data.seed, batch);
             let student = &self.student.model;
             // Anew for each batch: a backward pass uses it up.
-            let computing = self.config.precision.of::<B, _>(student);
+            let computing = self.config.precision.of::<B, _>(student.clone());
             let pupil = Pupil {
                 model: &computing,
                 average: &self.student.average,

@@ -1,8 +1,9 @@
 //! Attention to one head's keys and values, packed once for all queries.
 
+use super::super::element::Element;
 use super::super::matrix::Matrix;
 use super::super::simd::{exp_fused, vectorised};
-use super::panel::{Line, STEP, lines, pack_columns, pack_pairs, pack_rows};
+use super::panel::{Line, pack_columns, pack_pairs, pack_rows};
 use super::tiles::{Block, Panels, SIDE, Tiles};
 use super::{at_least, with_kept};
 use std::cell::Cell;
@@ -24,19 +25,19 @@ struct Chunk {
 
 impl Head {
     /// `keys` are `[D, tokens]` for some tokens at a time, `values` `[T, D]`.
-    pub(in super::super) fn new<'a>(
+    pub(in super::super) fn new<'a, E: Element>(
         tiles: Tiles,
         keys: impl Iterator<Item = &'a [f32]>,
-        values: Matrix,
+        values: Matrix<E>,
     ) -> Self {
-        let size = values.column_count();
-        let pack = |matrix: Matrix| {
-            let panel = lines(matrix.row_count());
+        fn pack<E: Element>(tiles: Tiles, matrix: Matrix<E>) -> Vec<Line> {
+            let panel = tiles.lines(matrix.row_count());
             let panels = matrix.column_count().div_ceil(SIDE);
             let mut packed = vec![Line::ZERO; panels * panel];
             pack_columns(tiles, &matrix, &mut packed, panel);
             packed
-        };
+        }
+        let size = values.column_count();
         let mut start = 0;
         let chunk = |keys: &[f32]| {
             let count = keys.len() / size;
@@ -44,8 +45,8 @@ impl Head {
             start = tokens.end;
             Chunk {
                 count,
-                keys: pack(Matrix::rows(keys, size, count)),
-                values: pack(values.part(tokens, 0..size)),
+                keys: pack(tiles, Matrix::rows(keys, size, count)),
+                values: pack(tiles, values.part(tokens, 0..size)),
             }
         };
         Self {
@@ -56,7 +57,7 @@ impl Head {
     }
 
     /// The output for some queries, `[queries, D]`.
-    pub(in super::super) fn attend(&self, query: Matrix) -> Vec<f32> {
+    pub(in super::super) fn attend<E: Element>(&self, query: Matrix<E>) -> Vec<f32> {
         let mut output = vec![0.0; query.row_count() * self.size];
         let rows = output.chunks_mut(SIDE * self.size);
         with_kept(&SCRATCH, |scratch| {
@@ -68,8 +69,15 @@ impl Head {
     }
 
     /// The output for 32 queries from `row` on.
-    fn attend_panel(&self, query: &Matrix, row: usize, scratch: &mut Scratch, output: &mut [f32]) {
-        let depth = lines(self.size);
+    fn attend_panel<E: Element>(
+        &self,
+        query: &Matrix<E>,
+        row: usize,
+        scratch: &mut Scratch,
+        output: &mut [f32],
+    ) {
+        let depth = self.tiles.lines(self.size);
+        let step = self.tiles.step();
         let queries = at_least(&mut scratch.queries, depth, Line::ZERO);
         pack_rows(self.tiles, query, row, queries);
         let weighed = at_least(&mut scratch.output, self.size.div_ceil(SIDE), Block::ZERO);
@@ -77,7 +85,7 @@ impl Head {
         for (i, chunk) in self.chunks.iter().enumerate() {
             let panels = chunk.count.div_ceil(SIDE);
             let scores = at_least(&mut scratch.scores, panels, Block::ZERO);
-            let weights = at_least(&mut scratch.weights, panels * STEP, Line::ZERO);
+            let weights = at_least(&mut scratch.weights, panels * step, Line::ZERO);
             self.tiles.multiply(
                 Panels {
                     lines: queries,
@@ -87,7 +95,7 @@ impl Head {
                     lines: &chunk.keys,
                     stride: depth,
                 },
-                depth / STEP,
+                depth / step,
                 scores,
                 false,
             );
@@ -113,7 +121,7 @@ impl Head {
                 },
                 Panels {
                     lines: &chunk.values,
-                    stride: panels * STEP,
+                    stride: panels * step,
                 },
                 panels,
                 weighed,
@@ -190,7 +198,10 @@ impl Softmax {
             }
             let max = lanes.into_iter().fold(self.max[i], larger);
             let mut lanes = [0.0; LANES];
-            for (block, step) in scores.iter_mut().zip(weights.chunks_exact_mut(STEP)) {
+            for (block, step) in scores
+                .iter_mut()
+                .zip(weights.chunks_exact_mut(tiles.step()))
+            {
                 for chunk in block.0[i].as_chunks_mut::<LANES>().0 {
                     for (lane, score) in lanes.iter_mut().zip(chunk) {
                         *score = exp_fused(*score - max);

@@ -1,38 +1,42 @@
-//! Sixteen numbers at a time: each f32 as the sum of two bf16 numbers.
+//! Sixteen pairs of numbers at a time: each f32 as the sum of two bf16 numbers, or as one.
 //!
 //! By instructions, not left to the compiler: whether it finds them itself changes with what is around, and products take
 //! twice the time where it does not.
 
 #[cfg(target_arch = "x86_64")]
-pub(super) use avx512::{Lanes, load, load_pairs, split};
+pub(in super::super) use avx512::{load, load_bf16, load_bf16_of, load_pairs, split};
 #[cfg(not(target_arch = "x86_64"))]
-pub(super) use portable::{Lanes, load, load_pairs, split};
+pub(in super::super) use portable::{load, load_bf16, load_bf16_of, load_pairs, split};
 
-/// Numbers of a line: pairs that follow each other along the inner dimension.
-pub(super) const LINE: usize = 16;
-/// Parts of a number.
-pub(super) const PARTS: usize = 2;
+/// Pairs of a line: they follow each other along the inner dimension.
+pub(in super::super) const LINE: usize = 16;
 
 #[cfg(target_arch = "x86_64")]
 mod avx512 {
     use super::super::tiles::Tiles;
-    use super::{LINE, PARTS};
+    use super::LINE;
+    use half::bf16;
     use std::arch::x86_64::*;
 
-    pub(in super::super) type Lanes = __m512;
+    type Lanes = __m512;
+
+    /// A bit for each of `count` numbers, of 32 at most.
+    #[inline(always)]
+    fn mask(count: usize) -> u32 {
+        ((1u64 << count.min(32)) - 1) as u32
+    }
 
     /// The first 16 of `values`, zeros where there are fewer.
     #[inline(always)]
-    pub(in super::super) fn load(_: Tiles, values: &[f32]) -> Lanes {
-        let count = values.len().min(LINE);
-        let mask = ((1u32 << count) - 1) as __mmask16;
+    pub(in super::super::super) fn load(_: Tiles, values: &[f32]) -> Lanes {
+        let mask = mask(values.len().min(LINE)) as __mmask16;
         // SAFETY: a CPU with tiles has AVX-512, and no value is read that is not there.
         unsafe { _mm512_maskz_loadu_ps(mask, values.as_ptr()) }
     }
 
     /// The first of each pair, and the second, of 16 pairs; zeros where there are fewer.
     #[inline(always)]
-    pub(in super::super) fn load_pairs(tiles: Tiles, values: &[f32]) -> [Lanes; 2] {
+    pub(in super::super::super) fn load_pairs(tiles: Tiles, values: &[f32]) -> [Lanes; 2] {
         let rest = values.get(LINE..).unwrap_or_default();
         let (low, high) = (load(tiles, values), load(tiles, rest));
         // SAFETY: a CPU with tiles has AVX-512.
@@ -43,22 +47,57 @@ mod avx512 {
         }
     }
 
-    /// A line of high parts and one of low ones: of each pair `first` is in the lower half.
+    /// A line of high parts and, if there are two, one of low ones: of each pair `first` is in the lower half.
     #[inline(always)]
-    pub(in super::super) fn split(_: Tiles, first: Lanes, second: Lanes) -> [[u32; LINE]; PARTS] {
+    pub(in super::super::super) fn split(
+        tiles: Tiles,
+        first: Lanes,
+        second: Lanes,
+    ) -> [[u32; LINE]; 2] {
         // SAFETY: a CPU with tiles has AVX-512, and sixteen numbers of 32 bits are one of 512.
         unsafe {
             let round = |x: __m512| {
                 let half = _mm512_add_epi32(_mm512_castps_si512(x), _mm512_set1_epi32(0x8000));
                 _mm512_and_si512(half, _mm512_set1_epi32(0xffff_0000_u32 as i32))
             };
-            let parts = |x: __m512| {
-                let high = round(x);
-                [high, round(_mm512_sub_ps(x, _mm512_castsi512_ps(high)))]
+            let pair = |first, second| {
+                std::mem::transmute(_mm512_or_si512(_mm512_srli_epi32::<16>(first), second))
             };
-            let ([high, low], [second_high, second_low]) = (parts(first), parts(second));
-            let pair = |first, second| _mm512_or_si512(_mm512_srli_epi32::<16>(first), second);
-            [pair(high, second_high), pair(low, second_low)].map(|line| std::mem::transmute(line))
+            let high = [round(first), round(second)];
+            if tiles.parts() == 1 {
+                return [pair(high[0], high[1]), [0; LINE]];
+            }
+            let low = |x, high| round(_mm512_sub_ps(x, _mm512_castsi512_ps(high)));
+            let low = [low(first, high[0]), low(second, high[1])];
+            [pair(high[0], high[1]), pair(low[0], low[1])]
+        }
+    }
+
+    /// The first 32 of `values` as they are, zeros where there are fewer.
+    #[inline(always)]
+    pub(in super::super::super) fn load_bf16(_: Tiles, values: &[bf16]) -> [u32; LINE] {
+        // SAFETY: a CPU with tiles has AVX-512, with instructions for 16 bits; no value is read that is not there.
+        unsafe {
+            let line = _mm512_maskz_loadu_epi16(mask(values.len()), values.as_ptr().cast());
+            std::mem::transmute(line)
+        }
+    }
+
+    /// Pairs of the first 16 of `first`, in the lower half, and of `second`; zeros where there are fewer.
+    #[inline(always)]
+    pub(in super::super::super) fn load_bf16_of(
+        _: Tiles,
+        first: &[bf16],
+        second: &[bf16],
+    ) -> [u32; LINE] {
+        // SAFETY: as for `load_bf16`.
+        unsafe {
+            let [first, second] = [first, second].map(|values| {
+                let mask = mask(values.len().min(LINE));
+                let values = _mm512_maskz_loadu_epi16(mask, values.as_ptr().cast());
+                _mm512_cvtepu16_epi32(_mm512_castsi512_si256(values))
+            });
+            std::mem::transmute(_mm512_or_si512(first, _mm512_slli_epi32::<16>(second)))
         }
     }
 }
@@ -67,29 +106,57 @@ mod avx512 {
 #[cfg(any(test, not(target_arch = "x86_64")))]
 mod portable {
     use super::super::tiles::Tiles;
-    use super::{LINE, PARTS};
+    use super::LINE;
+    use half::bf16;
     use std::array::from_fn;
 
-    pub(in super::super) type Lanes = [f32; LINE];
+    type Lanes = [f32; LINE];
 
     #[inline(always)]
-    pub(in super::super) fn load(_: Tiles, values: &[f32]) -> Lanes {
+    pub(in super::super::super) fn load(_: Tiles, values: &[f32]) -> Lanes {
         from_fn(|i| values.get(i).copied().unwrap_or_default())
     }
 
     #[inline(always)]
-    pub(in super::super) fn load_pairs(_: Tiles, values: &[f32]) -> [Lanes; 2] {
+    pub(in super::super::super) fn load_pairs(_: Tiles, values: &[f32]) -> [Lanes; 2] {
         [0, 1].map(|k| from_fn(|i| values.get(2 * i + k).copied().unwrap_or_default()))
     }
 
     #[inline(always)]
-    pub(in super::super) fn split(_: Tiles, first: Lanes, second: Lanes) -> [[u32; LINE]; PARTS] {
+    pub(in super::super::super) fn split(
+        tiles: Tiles,
+        first: Lanes,
+        second: Lanes,
+    ) -> [[u32; LINE]; 2] {
         let (first, second) = (first.map(parts), second.map(parts));
-        [0, 1].map(|part| from_fn(|i| first[i][part] >> 16 | second[i][part]))
+        let line = |part: usize| from_fn(|i| first[i][part] >> 16 | second[i][part]);
+        match tiles.parts() {
+            1 => [line(0), [0; LINE]],
+            _ => [line(0), line(1)],
+        }
+    }
+
+    #[inline(always)]
+    pub(in super::super::super) fn load_bf16(_: Tiles, values: &[bf16]) -> [u32; LINE] {
+        from_fn(|i| pair(values.get(2 * i), values.get(2 * i + 1)))
+    }
+
+    #[inline(always)]
+    pub(in super::super::super) fn load_bf16_of(
+        _: Tiles,
+        first: &[bf16],
+        second: &[bf16],
+    ) -> [u32; LINE] {
+        from_fn(|i| pair(first.get(i), second.get(i)))
+    }
+
+    fn pair(first: Option<&bf16>, second: Option<&bf16>) -> u32 {
+        let bits = |value: Option<&bf16>| u32::from(value.map_or(0, |value| value.to_bits()));
+        bits(first) | bits(second) << 16
     }
 
     /// `x = high + low` to 17 bits, each a bf16 number in the upper half.
-    pub(super) fn parts(x: f32) -> [u32; PARTS] {
+    pub(super) fn parts(x: f32) -> [u32; 2] {
         let high = round(x);
         let low = round(x - f32::from_bits(high));
         [high, low]
@@ -105,6 +172,7 @@ mod portable {
 mod tests {
     use super::super::tiles::Tiles;
     use super::*;
+    use half::bf16;
 
     #[test]
     fn two_parts_hold_seventeen_bits() {
@@ -122,28 +190,38 @@ mod tests {
 
     #[test]
     fn instructions_do_as_written() {
-        let Some(tiles) = Tiles::new() else {
-            return eprintln!("skipped: no matrix unit");
-        };
         let values: Vec<f32> = (0..100).map(|i| ((i * i) as f32).sin() * 1e3).collect();
-        for count in [0, 1, 15, 16, 17, 31, 32, 40] {
-            let (from, other) = (&values[..count], &values[50..]);
-            let expected = [
-                portable::split(
-                    tiles,
-                    portable::load(tiles, from),
-                    portable::load(tiles, other),
-                ),
-                {
-                    let [first, second] = portable::load_pairs(tiles, from);
-                    portable::split(tiles, first, second)
-                },
-            ];
-            let found = [split(tiles, load(tiles, from), load(tiles, other)), {
-                let [first, second] = load_pairs(tiles, from);
-                split(tiles, first, second)
-            }];
-            assert_eq!(found, expected, "{count}");
+        let narrow: Vec<bf16> = values.iter().copied().map(bf16::from_f32).collect();
+        for tiles in [Tiles::new::<f32>(), Tiles::new::<bf16>()] {
+            let Some(tiles) = tiles else {
+                return eprintln!("skipped: no matrix unit");
+            };
+            for count in [0, 1, 15, 16, 17, 31, 32, 40] {
+                let (from, other) = (&values[..count], &values[50..]);
+                let expected = [
+                    portable::split(
+                        tiles,
+                        portable::load(tiles, from),
+                        portable::load(tiles, other),
+                    ),
+                    {
+                        let [first, second] = portable::load_pairs(tiles, from);
+                        portable::split(tiles, first, second)
+                    },
+                ];
+                let found = [split(tiles, load(tiles, from), load(tiles, other)), {
+                    let [first, second] = load_pairs(tiles, from);
+                    split(tiles, first, second)
+                }];
+                assert_eq!(found, expected, "{count}");
+                let (from, other) = (&narrow[..count], &narrow[50..]);
+                let expected = [
+                    portable::load_bf16(tiles, from),
+                    portable::load_bf16_of(tiles, from, other),
+                ];
+                let found = [load_bf16(tiles, from), load_bf16_of(tiles, from, other)];
+                assert_eq!(found, expected, "{count}");
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Matrix products on the CPU's matrix unit, on all cores.
 //!
-//! The unit multiplies bf16 numbers and adds up in f32. Two bf16 numbers hold 17 bits of an f32; of the four products of
+//! The unit multiplies bf16 numbers and adds up in f32: what is kept in bf16 is taken as it is. Of f32, two bf16 numbers hold 17 bits of an f32; of the four products of
 //! two such sums all but that of the low parts are taken. The error is about ten times that of f32 arithmetic: 5e-6 of
 //! the largest number of a product. (PyTorch calls this the precision "high" of f32 products.)
 //!
@@ -8,18 +8,20 @@
 //! Computations", arXiv 1904.06376.
 
 mod attention;
-mod lanes;
+pub(super) mod lanes;
 mod output;
 mod panel;
 mod tiles;
 
 pub(super) use attention::Head;
+pub(super) use lanes::LINE;
 pub(super) use output::Bias;
 pub(super) use tiles::Tiles;
 
+use super::element::Element;
 use super::matrix::Matrix;
 use output::{Output, Place};
-use panel::{Line, STEP, STEP_DEPTH, lines, pack_columns, pack_rows};
+use panel::{Line, STEP_DEPTH, pack_columns, pack_rows};
 use rayon::prelude::*;
 use std::cell::Cell;
 use std::mem::MaybeUninit;
@@ -27,17 +29,17 @@ use std::ops::Range;
 use std::thread::LocalKey;
 use tiles::{Block, Panels, SIDE};
 
-/// Inner dimension that is packed at a time.
-const DEPTH: usize = 384;
-/// Steps that are multiplied at a time: those of a shared panel, 16 KB, stay in a core's innermost cache.
-const STEPS: usize = 4;
+/// Inner dimension that is packed at a time, of all parts.
+const DEPTH: usize = 768;
+/// Steps that are multiplied at a time, of all parts: those of a shared panel, 16 KB, stay in a core's innermost cache.
+const STEPS: usize = 8;
 /// Bytes of the operand that all threads share, in panels, at a time.
 const SHARED: usize = 16 << 20;
 /// Most panels that a thread packs for itself: they stay in its core's own cache.
 const OWN: usize = 8;
 
 /// The right operand, a matrix for each picture.
-pub(super) trait Columns: Sync {
+pub(super) trait Columns<E>: Sync {
     fn pictures(&self) -> usize;
 
     /// Columns of a picture.
@@ -49,11 +51,11 @@ pub(super) trait Columns: Sync {
         picture: usize,
         rows: Range<usize>,
         columns: Range<usize>,
-        scratch: &'a mut Vec<f32>,
-    ) -> Matrix<'a>;
+        scratch: &'a mut Vec<E>,
+    ) -> Matrix<'a, E>;
 }
 
-impl Columns for Matrix<'_> {
+impl<E: Element> Columns<E> for Matrix<'_, E> {
     fn pictures(&self) -> usize {
         1
     }
@@ -67,18 +69,18 @@ impl Columns for Matrix<'_> {
         _: usize,
         rows: Range<usize>,
         columns: Range<usize>,
-        _: &'a mut Vec<f32>,
-    ) -> Matrix<'a> {
+        _: &'a mut Vec<E>,
+    ) -> Matrix<'a, E> {
         Matrix::part(self, rows, columns)
     }
 }
 
 /// A product `rows columns + bias`, of one matrix and each picture's.
-pub(super) struct Product<'a, C> {
+pub(super) struct Product<'a, E, C> {
     pub(super) tiles: Tiles,
-    pub(super) rows: Matrix<'a>,
+    pub(super) rows: Matrix<'a, E>,
     pub(super) columns: &'a C,
-    pub(super) bias: Bias<'a>,
+    pub(super) bias: Bias<'a, E>,
 }
 
 /// One of the two operands.
@@ -95,9 +97,9 @@ struct Group {
     panels: Range<usize>,
 }
 
-impl<C: Columns> Product<'_, C> {
+impl<E: Element, C: Columns<E>> Product<'_, E, C> {
     /// Writes the product to all of `output`, `[pictures, rows, columns]`.
-    pub(super) fn write(&self, output: &mut [MaybeUninit<f32>]) {
+    pub(super) fn write(&self, output: &mut [MaybeUninit<E>]) {
         let shape = [
             self.columns.pictures(),
             self.rows.row_count(),
@@ -113,9 +115,13 @@ impl<C: Columns> Product<'_, C> {
         let shared = self.groups(shared, 1);
 
         let ranges = self.ranges();
-        let panel = lines(ranges[0].len());
+        let panel = self.tiles.lines(ranges[0].len());
         let slab = panel * shared.len();
-        let slabs = (SHARED / size_of::<Line>() / slab).clamp(1, ranges.len());
+        let slabs = match self.tiles.parts() {
+            // What is rounded is to be summed up before.
+            1 => ranges.len(),
+            _ => (SHARED / size_of::<Line>() / slab).clamp(1, ranges.len()),
+        };
         with_kept(&SHARED_LINES, |packed| {
             let packed = at_least(packed, slabs * slab, Line::ZERO);
             for ranges in ranges.chunks(slabs) {
@@ -164,7 +170,7 @@ impl<C: Columns> Product<'_, C> {
     /// The inner dimension in ranges of one length, but for the last.
     fn ranges(&self) -> Vec<Range<usize>> {
         let inner = self.rows.column_count();
-        let depth = inner.div_ceil(inner.div_ceil(DEPTH));
+        let depth = inner.div_ceil(inner.div_ceil(DEPTH / self.tiles.parts()));
         let depth = depth.next_multiple_of(STEP_DEPTH);
         (0..inner)
             .step_by(depth)
@@ -181,10 +187,15 @@ impl<C: Columns> Product<'_, C> {
                 let part = self.rows.part(0..self.rows.row_count(), range.clone());
                 let panels = packed.chunks_mut(stride);
                 for (row, panel) in (first..).step_by(SIDE).zip(panels) {
-                    pack_rows(self.tiles, &part, row, &mut panel[..lines(range.len())]);
+                    pack_rows(
+                        self.tiles,
+                        &part,
+                        row,
+                        &mut panel[..self.tiles.lines(range.len())],
+                    );
                 }
             }
-            Side::Columns => with_kept(&VALUES, |values| {
+            Side::Columns => with_kept(E::gathered(), |values| {
                 let end = (SIDE * group.panels.end).min(self.columns.column_count());
                 let part = self
                     .columns
@@ -201,9 +212,11 @@ impl<C: Columns> Product<'_, C> {
         shared: &[Group],
         slabs: impl Iterator<Item = (&'p Range<usize>, &'p [Line])>,
         panel: usize,
-        output: &Output,
+        output: &Output<E>,
     ) {
         with_kept(&GROUP, |(packed, blocks)| {
+            let step = self.tiles.step();
+            let most = STEPS / self.tiles.parts();
             let count = own.panels.len();
             let packed = at_least(packed, count * panel, Line::ZERO);
             let blocks = at_least(blocks, count * shared.len(), Block::ZERO);
@@ -211,10 +224,10 @@ impl<C: Columns> Product<'_, C> {
             for (i, (range, slab)) in slabs.enumerate() {
                 start.get_or_insert(range.start);
                 self.pack(own, range, packed);
-                let used = lines(range.len());
+                let used = self.tiles.lines(range.len());
                 for (shared, blocks) in slab.chunks(panel).zip(blocks.chunks_mut(count)) {
-                    for start in (0..used).step_by(STEPS * STEP) {
-                        let steps = STEPS.min((used - start) / STEP);
+                    for start in (0..used).step_by(most * step) {
+                        let steps = most.min((used - start) / step);
                         let moving = Panels {
                             lines: &packed[start..],
                             stride: panel,
@@ -272,8 +285,6 @@ thread_local! {
     static SHARED_LINES: Cell<Vec<Line>> = const { Cell::new(Vec::new()) };
     /// A group's panels, and its blocks of the output.
     static GROUP: Cell<(Vec<Line>, Vec<Block>)> = const { Cell::new((Vec::new(), Vec::new())) };
-    /// A part of the right operand that is not in memory as a matrix.
-    static VALUES: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
 }
 
 /// Lends what is kept, with whatever is in it; taken out meanwhile, as a thread that waits for others may begin another

@@ -1,5 +1,6 @@
 //! Where blocks of a product go, from all threads.
 
+use super::super::element::Element;
 use super::super::simd::vectorised;
 use super::tiles::{Block, SIDE};
 use std::marker::PhantomData;
@@ -7,25 +8,25 @@ use std::mem::MaybeUninit;
 
 /// What is added to a product.
 #[derive(Clone, Copy, Debug)]
-pub(in super::super) enum Bias<'a> {
+pub(in super::super) enum Bias<'a, E> {
     /// A number for each row.
-    Rows(&'a [f32]),
+    Rows(&'a [E]),
     /// A number for each column, if any.
-    Columns(Option<&'a [f32]>),
+    Columns(Option<&'a [E]>),
 }
 
 /// Matrices of one shape, one for each picture.
-pub(super) struct Output<'a> {
-    values: *mut MaybeUninit<f32>,
+pub(super) struct Output<'a, E> {
+    values: *mut MaybeUninit<E>,
     pictures: usize,
     rows: usize,
     columns: usize,
-    bias: Bias<'a>,
-    borrowed: PhantomData<&'a mut [MaybeUninit<f32>]>,
+    bias: Bias<'a, E>,
+    borrowed: PhantomData<&'a mut [MaybeUninit<E>]>,
 }
 
 // SAFETY: what threads write at a time does not overlap, as `write` demands.
-unsafe impl Sync for Output<'_> {}
+unsafe impl<E: Element> Sync for Output<'_, E> {}
 
 /// Where a block starts.
 #[derive(Clone, Copy, Debug)]
@@ -35,11 +36,11 @@ pub(super) struct Place {
     pub(super) column: usize,
 }
 
-impl<'a> Output<'a> {
+impl<'a, E: Element> Output<'a, E> {
     pub(super) fn new(
-        values: &'a mut [MaybeUninit<f32>],
+        values: &'a mut [MaybeUninit<E>],
         [pictures, rows, columns]: [usize; 3],
-        bias: Bias<'a>,
+        bias: Bias<'a, E>,
     ) -> Self {
         assert_eq!(values.len(), pictures * rows * columns, "shapes disagree");
         match bias {
@@ -84,16 +85,22 @@ impl<'a> Output<'a> {
                     let pairs = values.iter_mut().zip(block);
                     match self.bias {
                         // SAFETY: the first block of this place has been written here.
-                        _ if !first => {
-                            pairs.for_each(|(y, x)| unsafe { *y.assume_init_mut() += x })
+                        _ if !first => pairs.for_each(|(y, x)| {
+                            let sum = unsafe { y.assume_init_ref() }.wide() + x;
+                            y.write(E::rounded(sum));
+                        }),
+                        Bias::Rows(bias) => {
+                            let bias = bias[row].wide();
+                            pairs.for_each(|(y, x)| _ = y.write(E::rounded(x + bias)));
                         }
-                        Bias::Rows(bias) => pairs.for_each(|(y, x)| _ = y.write(x + bias[row])),
-                        Bias::Columns(None) => pairs.for_each(|(y, x)| _ = y.write(*x)),
+                        Bias::Columns(None) => {
+                            pairs.for_each(|(y, x)| _ = y.write(E::rounded(*x)));
+                        }
                         Bias::Columns(Some(bias)) => {
                             let bias = &bias[column..column + width];
-                            pairs
-                                .zip(bias)
-                                .for_each(|((y, x), bias)| _ = y.write(x + bias));
+                            pairs.zip(bias).for_each(|((y, x), bias)| {
+                                y.write(E::rounded(x + bias.wide()));
+                            });
                         }
                     }
                 }

@@ -1,14 +1,15 @@
-//! Matrices as the tiles read them: each f32 as the sum of two bf16 numbers.
+//! Matrices as the tiles read them: each f32 as the sum of two bf16 numbers, each bf16 number as itself.
 
+use super::super::element::Element;
 use super::super::matrix::Matrix;
 use super::super::simd::vectorised;
-use super::lanes::{LINE, Lanes, PARTS, load, load_pairs, split};
+use super::lanes::LINE;
 use super::tiles::{SIDE, Tiles};
 
 /// A row of a tile: 16 pairs of bf16 numbers that follow each other along the inner dimension.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
-pub(super) struct Line([u32; LINE]);
+pub(super) struct Line(pub(super) [u32; LINE]);
 
 impl Line {
     pub(super) const ZERO: Self = Self([0; LINE]);
@@ -16,19 +17,24 @@ impl Line {
 
 /// Inner dimension of a step: that of a tile.
 pub(super) const STEP_DEPTH: usize = 2 * LINE;
-/// Lines of a panel's step: of each part two tiles.
-pub(super) const STEP: usize = PARTS * SIDE;
 
 /// Rows between what is packed and what the CPU is told to read.
 const AHEAD: usize = 4;
 
-/// Lines of a panel of 32 rows or columns.
-pub(super) fn lines(inner: usize) -> usize {
-    inner.div_ceil(STEP_DEPTH) * STEP
+impl Tiles {
+    /// Lines of a panel of 32 rows or columns.
+    pub(super) fn lines(self, inner: usize) -> usize {
+        inner.div_ceil(STEP_DEPTH) * self.step()
+    }
 }
 
 /// 32 rows of `matrix` from `row` on; zeros beyond the matrix.
-pub(super) fn pack_rows(tiles: Tiles, matrix: &Matrix, row: usize, panel: &mut [Line]) {
+pub(super) fn pack_rows<E: Element>(
+    tiles: Tiles,
+    matrix: &Matrix<E>,
+    row: usize,
+    panel: &mut [Line],
+) {
     vectorised(
         #[inline(always)]
         || {
@@ -38,7 +44,8 @@ pub(super) fn pack_rows(tiles: Tiles, matrix: &Matrix, row: usize, panel: &mut [
                 if i + 1 < SIDE {
                     prefetch(matrix.row(row + i + 1).unwrap_or_default());
                 }
-                for (start, step) in (0..).step_by(STEP_DEPTH).zip(panel.chunks_exact_mut(STEP)) {
+                let steps = panel.chunks_exact_mut(tiles.step());
+                for (start, step) in (0..).step_by(STEP_DEPTH).zip(steps) {
                     pack_pairs(tiles, values.get(start..).unwrap_or_default(), i, step);
                 }
             }
@@ -47,12 +54,18 @@ pub(super) fn pack_rows(tiles: Tiles, matrix: &Matrix, row: usize, panel: &mut [
 }
 
 /// All columns of `matrix`, 32 a panel, panels `stride` lines apart; zeros beyond the matrix.
-pub(super) fn pack_columns(tiles: Tiles, matrix: &Matrix, panels: &mut [Line], stride: usize) {
+pub(super) fn pack_columns<E: Element>(
+    tiles: Tiles,
+    matrix: &Matrix<E>,
+    panels: &mut [Line],
+    stride: usize,
+) {
     vectorised(
         #[inline(always)]
         || {
-            let used = lines(matrix.row_count());
-            for (start, row) in (0..used).step_by(STEP).zip((0..).step_by(STEP_DEPTH)) {
+            let used = tiles.lines(matrix.row_count());
+            let starts = (0..used).step_by(tiles.step());
+            for (start, row) in starts.zip((0..).step_by(STEP_DEPTH)) {
                 for i in 0..LINE {
                     // Two rows at a time through all panels: they may lie far apart in memory.
                     for ahead in AHEAD..AHEAD + 2 {
@@ -63,9 +76,9 @@ pub(super) fn pack_columns(tiles: Tiles, matrix: &Matrix, panels: &mut [Line], s
                     let steps = panels.chunks_mut(stride).map(|panel| &mut panel[start..]);
                     for (step, column) in steps.zip((0..).step_by(SIDE)) {
                         for (column, line) in [(column, i), (column + LINE, LINE + i)] {
-                            let part =
-                                |row: &[f32]| load(tiles, row.get(column..).unwrap_or_default());
-                            pack(tiles, part(first), part(second), line, step);
+                            let [first, second] =
+                                [first, second].map(|row| row.get(column..).unwrap_or_default());
+                            put(tiles, E::pairs_of(tiles, first, second), line, step);
                         }
                     }
                 }
@@ -76,15 +89,14 @@ pub(super) fn pack_columns(tiles: Tiles, matrix: &Matrix, panels: &mut [Line], s
 
 /// Line `i` of a step, from the first 32 of `values`: zeros where there are fewer.
 #[inline(always)]
-pub(super) fn pack_pairs(tiles: Tiles, values: &[f32], i: usize, step: &mut [Line]) {
-    let [first, second] = load_pairs(tiles, values);
-    pack(tiles, first, second, i, step);
+pub(super) fn pack_pairs<E: Element>(tiles: Tiles, values: &[E], i: usize, step: &mut [Line]) {
+    put(tiles, E::pairs(tiles, values), i, step);
 }
 
 /// Line `i` of each part's two tiles.
 #[inline(always)]
-fn pack(tiles: Tiles, first: Lanes, second: Lanes, i: usize, step: &mut [Line]) {
-    for (part, line) in split(tiles, first, second).into_iter().enumerate() {
+fn put(tiles: Tiles, lines: [[u32; LINE]; 2], i: usize, step: &mut [Line]) {
+    for (part, line) in lines.into_iter().enumerate().take(tiles.parts()) {
         step[part * SIDE + i] = Line(line);
     }
 }
@@ -92,9 +104,9 @@ fn pack(tiles: Tiles, first: Lanes, second: Lanes, i: usize, step: &mut [Line]) 
 /// Tells the CPU what is read next.
 #[inline(always)]
 #[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables))]
-fn prefetch(values: &[f32]) {
+fn prefetch<E>(values: &[E]) {
     #[cfg(target_arch = "x86_64")]
-    for line in values.chunks(LINE) {
+    for line in values.chunks(64 / size_of::<E>()) {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         // SAFETY: every x86-64 CPU has the instruction, which reads nothing that the program sees.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };

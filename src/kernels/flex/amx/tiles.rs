@@ -1,8 +1,7 @@
 //! The CPU's matrix unit: Intel's Advanced Matrix Extensions, on Linux.
 
+use super::super::element::Element;
 use super::panel::Line;
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-use super::panel::STEP;
 
 /// Rows, and columns, of a block of the output.
 pub(super) const SIDE: usize = 32;
@@ -30,25 +29,38 @@ pub(super) struct Panels<'a> {
 /// Proof that this CPU has the unit, with bf16, and that the system lets this process use it; and that it has AVX-512, as all
 /// of these do.
 #[derive(Clone, Copy, Debug)]
-pub(in super::super) struct Tiles(());
+pub(in super::super) struct Tiles {
+    /// bf16 numbers that a value is taken as, one or two.
+    parts: usize,
+}
 
 impl Tiles {
+    /// For values of this type, where the unit is there.
+    pub(in super::super) fn new<E: Element>() -> Option<Self> {
+        available().then_some(Self { parts: E::PARTS })
+    }
+
     /// Where the unit is there, and a product of this size repays the packing: of an inner dimension's `rows + columns`
     /// numbers for `rows * columns` multiplications.
-    pub(in super::super) fn repaid(rows: usize, columns: usize) -> Option<Self> {
+    pub(in super::super) fn repaid<E: Element>(rows: usize, columns: usize) -> Option<Self> {
         const ENOUGH: usize = 48;
-        Self::new().filter(|_| rows * columns >= ENOUGH * (rows + columns))
+        Self::new::<E>().filter(|_| rows * columns >= ENOUGH * (rows + columns))
+    }
+
+    #[inline(always)]
+    pub(super) fn parts(self) -> usize {
+        self.parts
+    }
+
+    /// Lines of a panel's step: of each part two tiles.
+    #[inline(always)]
+    pub(super) fn step(self) -> usize {
+        self.parts * SIDE
     }
 }
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 impl Tiles {
-    pub(in super::super) fn new() -> Option<Self> {
-        static AVAILABLE: std::sync::LazyLock<bool> =
-            std::sync::LazyLock::new(|| present() && permitted());
-        AVAILABLE.then_some(Self(()))
-    }
-
     /// `block = rows columns`, or `block += rows columns`, for each of the blocks: all products of the numbers' parts
     /// but those of two low ones.
     ///
@@ -80,7 +92,7 @@ impl Tiles {
         for panels in [&rows, &columns] {
             let last = panels.stride * (blocks.len() - 1);
             assert!(
-                last + steps * STEP <= panels.lines.len(),
+                last + steps * self.step() <= panels.lines.len(),
                 "panels are missing"
             );
         }
@@ -88,80 +100,109 @@ impl Tiles {
             blocks.fill(Block::ZERO);
         }
         let bytes = |lines: usize| lines * size_of::<Line>();
-        // SAFETY: `self` proves that the instructions may be used. Of each panel, `steps` times the 4096 bytes of a step
-        // are read, which the assertions keep inside `rows` and `columns`; `blocks` are read and written, 4096 bytes
-        // each. The unit's state is set up and given up in here.
+        /// The loops over blocks and steps, around the products of a step of so many bytes a panel.
+        macro_rules! multiply {
+            ($step_bytes:literal, $($product:literal,)*) => {
+                std::arch::asm!(
+                    "ldtilecfg [{config}]",
+                    "2:",
+                    "mov {step}, {steps}",
+                    "tileloadd tmm0, [{block} + {row}]",
+                    "tileloadd tmm1, [{block} + {row} + 64]",
+                    "tileloadd tmm2, [{block} + {row} + 2048]",
+                    "tileloadd tmm3, [{block} + {row} + 2112]",
+                    "3:",
+                    $($product,)*
+                    concat!("add {rows}, ", $step_bytes),
+                    concat!("add {columns}, ", $step_bytes),
+                    "dec {step}",
+                    "jnz 3b",
+                    "tilestored [{block} + {row}], tmm0",
+                    "tilestored [{block} + {row} + 64], tmm1",
+                    "tilestored [{block} + {row} + 2048], tmm2",
+                    "tilestored [{block} + {row} + 2112], tmm3",
+                    "add {block}, 4096",
+                    "add {rows}, {next_rows}",
+                    "add {columns}, {next_columns}",
+                    "dec {blocks}",
+                    "jnz 2b",
+                    "tilerelease",
+                    config = in(reg) &raw const CONFIG,
+                    rows = inout(reg) rows.lines.as_ptr() => _,
+                    columns = inout(reg) columns.lines.as_ptr() => _,
+                    // From the end of one panel to the start of the next: back, where one panel is for all.
+                    next_rows = in(reg) bytes(rows.stride).wrapping_sub(bytes(steps * self.step())),
+                    next_columns = in(reg) bytes(columns.stride).wrapping_sub(bytes(steps * self.step())),
+                    steps = in(reg) steps,
+                    step = out(reg) _,
+                    line = in(reg) 64usize,
+                    blocks = inout(reg) blocks.len() => _,
+                    block = inout(reg) blocks.as_mut_ptr() => _,
+                    row = in(reg) 128usize,
+                    out("tmm0") _,
+                    out("tmm1") _,
+                    out("tmm2") _,
+                    out("tmm3") _,
+                    out("tmm4") _,
+                    out("tmm5") _,
+                    out("tmm6") _,
+                    out("tmm7") _,
+                    options(nostack),
+                )
+            };
+        }
+        // SAFETY: `self` proves that the instructions may be used. Of each panel, `steps` times the bytes of a step are read,
+        // which the assertions keep inside `rows` and `columns`; `blocks` are read and written, 4096 bytes each. The unit's
+        // state is set up and given up in here.
         unsafe {
-            std::arch::asm!(
-                "ldtilecfg [{config}]",
-                "2:",
-                "mov {step}, {steps}",
-                "tileloadd tmm0, [{block} + {row}]",
-                "tileloadd tmm1, [{block} + {row} + 64]",
-                "tileloadd tmm2, [{block} + {row} + 2048]",
-                "tileloadd tmm3, [{block} + {row} + 2112]",
-                "3:",
-                // Rows' low parts by columns' high ones.
-                "tileloadd tmm6, [{columns} + {line}]",
-                "tileloadd tmm4, [{rows} + {line} + 2048]",
-                "tdpbf16ps tmm0, tmm4, tmm6",
-                "tileloadd tmm7, [{columns} + {line} + 1024]",
-                "tdpbf16ps tmm1, tmm4, tmm7",
-                "tileloadd tmm5, [{rows} + {line} + 3072]",
-                "tdpbf16ps tmm2, tmm5, tmm6",
-                "tdpbf16ps tmm3, tmm5, tmm7",
-                // High by high.
-                "tileloadd tmm4, [{rows} + {line}]",
-                "tdpbf16ps tmm0, tmm4, tmm6",
-                "tdpbf16ps tmm1, tmm4, tmm7",
-                "tileloadd tmm5, [{rows} + {line} + 1024]",
-                "tdpbf16ps tmm2, tmm5, tmm6",
-                "tdpbf16ps tmm3, tmm5, tmm7",
-                // High by low.
-                "tileloadd tmm6, [{columns} + {line} + 2048]",
-                "tdpbf16ps tmm0, tmm4, tmm6",
-                "tdpbf16ps tmm2, tmm5, tmm6",
-                "tileloadd tmm7, [{columns} + {line} + 3072]",
-                "tdpbf16ps tmm1, tmm4, tmm7",
-                "tdpbf16ps tmm3, tmm5, tmm7",
-                "add {rows}, 4096",
-                "add {columns}, 4096",
-                "dec {step}",
-                "jnz 3b",
-                "tilestored [{block} + {row}], tmm0",
-                "tilestored [{block} + {row} + 64], tmm1",
-                "tilestored [{block} + {row} + 2048], tmm2",
-                "tilestored [{block} + {row} + 2112], tmm3",
-                "add {block}, 4096",
-                "add {rows}, {next_rows}",
-                "add {columns}, {next_columns}",
-                "dec {blocks}",
-                "jnz 2b",
-                "tilerelease",
-                config = in(reg) &raw const CONFIG,
-                rows = inout(reg) rows.lines.as_ptr() => _,
-                columns = inout(reg) columns.lines.as_ptr() => _,
-                // From the end of one panel to the start of the next: back, where one panel is for all.
-                next_rows = in(reg) bytes(rows.stride).wrapping_sub(bytes(steps * STEP)),
-                next_columns = in(reg) bytes(columns.stride).wrapping_sub(bytes(steps * STEP)),
-                steps = in(reg) steps,
-                step = out(reg) _,
-                line = in(reg) 64usize,
-                blocks = inout(reg) blocks.len() => _,
-                block = inout(reg) blocks.as_mut_ptr() => _,
-                row = in(reg) 128usize,
-                out("tmm0") _,
-                out("tmm1") _,
-                out("tmm2") _,
-                out("tmm3") _,
-                out("tmm4") _,
-                out("tmm5") _,
-                out("tmm6") _,
-                out("tmm7") _,
-                options(nostack),
-            );
+            match self.parts {
+                1 => multiply!(
+                    "2048",
+                    "tileloadd tmm6, [{columns} + {line}]",
+                    "tileloadd tmm4, [{rows} + {line}]",
+                    "tdpbf16ps tmm0, tmm4, tmm6",
+                    "tileloadd tmm7, [{columns} + {line} + 1024]",
+                    "tdpbf16ps tmm1, tmm4, tmm7",
+                    "tileloadd tmm5, [{rows} + {line} + 1024]",
+                    "tdpbf16ps tmm2, tmm5, tmm6",
+                    "tdpbf16ps tmm3, tmm5, tmm7",
+                ),
+                _ => multiply!(
+                    "4096",
+                    // Rows' low parts by columns' high ones.
+                    "tileloadd tmm6, [{columns} + {line}]",
+                    "tileloadd tmm4, [{rows} + {line} + 2048]",
+                    "tdpbf16ps tmm0, tmm4, tmm6",
+                    "tileloadd tmm7, [{columns} + {line} + 1024]",
+                    "tdpbf16ps tmm1, tmm4, tmm7",
+                    "tileloadd tmm5, [{rows} + {line} + 3072]",
+                    "tdpbf16ps tmm2, tmm5, tmm6",
+                    "tdpbf16ps tmm3, tmm5, tmm7",
+                    // High by high.
+                    "tileloadd tmm4, [{rows} + {line}]",
+                    "tdpbf16ps tmm0, tmm4, tmm6",
+                    "tdpbf16ps tmm1, tmm4, tmm7",
+                    "tileloadd tmm5, [{rows} + {line} + 1024]",
+                    "tdpbf16ps tmm2, tmm5, tmm6",
+                    "tdpbf16ps tmm3, tmm5, tmm7",
+                    // High by low.
+                    "tileloadd tmm6, [{columns} + {line} + 2048]",
+                    "tdpbf16ps tmm0, tmm4, tmm6",
+                    "tdpbf16ps tmm2, tmm5, tmm6",
+                    "tileloadd tmm7, [{columns} + {line} + 3072]",
+                    "tdpbf16ps tmm1, tmm4, tmm7",
+                    "tdpbf16ps tmm3, tmm5, tmm7",
+                ),
+            }
         }
     }
+}
+
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+fn available() -> bool {
+    static AVAILABLE: std::sync::LazyLock<bool> =
+        std::sync::LazyLock::new(|| present() && permitted());
+    *AVAILABLE
 }
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
@@ -171,7 +212,9 @@ fn present() -> bool {
     // Unsafe in the oldest Rust that the crate builds with.
     #[allow(unused_unsafe)]
     let features = unsafe { std::arch::x86_64::__cpuid_count(7, 0) }.edx;
-    features & (BF16 | TILES) == BF16 | TILES && is_x86_feature_detected!("avx512f")
+    features & (BF16 | TILES) == BF16 | TILES
+        && is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
 }
 
 /// Asks Linux for the use of the tiles: their 8 KB a thread are saved only for processes that did.
@@ -190,11 +233,12 @@ fn permitted() -> bool {
 }
 
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
-impl Tiles {
-    pub(in super::super) fn new() -> Option<Self> {
-        None
-    }
+fn available() -> bool {
+    false
+}
 
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+impl Tiles {
     pub(super) fn multiply(self, _: Panels, _: Panels, _: usize, _: &mut [Block], _: bool) {
         unreachable!("there is no `Tiles` here")
     }

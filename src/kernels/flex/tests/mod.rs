@@ -1,5 +1,7 @@
 //! The kernels against their plain twins.
 
+mod narrow;
+
 use super::*;
 use crate::backend::Backend;
 use burn::tensor::{Distribution, Tolerance};
@@ -44,7 +46,7 @@ const CONVOLUTIONS: [([usize; 4], [usize; 4], usize); 11] = [
 #[test]
 fn convolution_is_the_plain_one() {
     for (x, weight, stride) in CONVOLUTIONS {
-        let of = Convolution::new(x, weight, stride);
+        let of = Convolution::new::<f32>(x, weight, stride);
         let (x, weight, bias) = (random(x), random(weight), random([weight[0]]));
         let expected = plain::convolution(x.clone(), weight.clone(), bias.clone(), stride);
         let absolute = plain::convolution(
@@ -53,9 +55,9 @@ fn convolution_is_the_plain_one() {
             bias.clone().abs(),
             stride,
         );
-        let [x, weight] = [values(x), values(weight)];
+        let [x, weight] = [values::<f32, _>(x), values(weight)];
         let bias = values(bias);
-        for tiles in [None, Tiles::new()] {
+        for tiles in [None, Tiles::new::<f32>()] {
             let of = of.with_tiles(tiles);
             let found = of.forward(&x, &weight, &bias);
             let found = tensor(found, of.output_shape());
@@ -70,14 +72,14 @@ fn convolution_is_the_plain_one() {
 #[test]
 fn convolution_gradients_are_the_plain_ones() {
     for (x, weight, stride) in CONVOLUTIONS {
-        let gradient = random(Convolution::new(x, weight, stride).output_shape());
+        let gradient = random(Convolution::new::<f32>(x, weight, stride).output_shape());
         let (x, weight) = (random(x), random(weight));
         let [_, channels, h, w] = x.dims();
         let found =
             Flex::convolution_x_backward(x.clone(), weight.clone(), gradient.clone(), stride);
         let expected =
             plain::convolution_x_backward(x.clone(), weight.clone(), gradient.clone(), stride);
-        match Tiles::repaid(channels, h * w) {
+        match Tiles::repaid::<f32>(channels, h * w) {
             None => assert_close(found, expected),
             Some(_) => {
                 let (weight, gradient) = (weight.clone().abs(), gradient.clone().abs());
@@ -120,12 +122,12 @@ const ATTENTIONS: [([usize; 3], [usize; 3], usize); 8] = [
 fn attention_is_the_plain_one() {
     for (query, key, heads) in ATTENTIONS {
         // Some scores far apart, so that the maximum moves from tile to tile.
-        let of = Attention::new(query, key, heads);
+        let of = Attention::new::<f32>(query, key, heads);
         let (query, key, value) = (random(query) * 3.0, random(key), random(key));
         let expected =
             plain::multi_head_attention(query.clone(), key.clone(), value.clone(), heads);
-        let [query, key, value] = [query, key, value].map(values);
-        for tiles in [None, Tiles::new()] {
+        let [query, key, value] = [query, key, value].map(values::<f32, _>);
+        for tiles in [None, Tiles::new::<f32>()] {
             let of = of.with_tiles(tiles);
             let found = of.forward(&query, &key, &value);
             let found: T<3> = tensor(found, expected.dims());
@@ -284,9 +286,9 @@ fn linear_is_the_plain_one() {
             let absolute_bias = bias.clone().map(Tensor::abs);
             let absolute =
                 plain::token_linear(x.clone().abs(), weight.clone().abs(), absolute_bias);
-            let [x, weight] = [values(x.clone()), values(weight.clone())];
+            let (x, weight) = (values::<f32, _>(x.clone()), values(weight.clone()));
             let bias = bias.map(values);
-            for tiles in [None, Tiles::new()] {
+            for tiles in [None, Tiles::new::<f32>()] {
                 let layer = Linear {
                     weight: Matrix::rows(&weight, input, channels),
                     bias: bias.as_deref(),
@@ -350,7 +352,7 @@ fn pixels_become_tokens_and_are_added_as_the_plain_ones() {
 #[test]
 fn products_are_as_exact_as_said() {
     let (tokens, input, channels) = (97, 1000, 130);
-    let [x, weight] = [random([tokens, input]), random([input, channels])].map(values);
+    let [x, weight] = [random([tokens, input]), random([input, channels])].map(values::<f32, _>);
     let (x, weight): (&[f32], &[f32]) = (&x, &weight);
     let exact = (0..tokens * channels).map(|i| {
         let row = x[i / channels * input..][..input].iter();
@@ -361,7 +363,7 @@ fn products_are_as_exact_as_said() {
     });
     let exact: Vec<f64> = exact.collect();
     let largest = exact.iter().fold(0f64, |largest, x| largest.max(x.abs()));
-    for (tiles, bound) in [(None, 2e-6), (Tiles::new(), 1e-5)] {
+    for (tiles, bound) in [(None, 2e-6), (Tiles::new::<f32>(), 1e-5)] {
         let layer = Linear {
             weight: Matrix::rows(weight, input, channels),
             bias: None,
