@@ -1,4 +1,5 @@
-//! Matrix products on the CPU's matrix unit, on all cores.
+//! Matrix products on the CPU's matrix unit, on all cores; of bf16 on the vector unit, where that has instructions for them
+//! and there is no matrix unit.
 //!
 //! The unit multiplies bf16 numbers and adds up in f32: what is kept in bf16 is taken as it is. Of f32, two bf16 numbers hold 17 bits of an f32; of the four products of
 //! two such sums all but that of the low parts are taken. The error is about ten times that of f32 arithmetic: 5e-6 of
@@ -8,6 +9,7 @@
 //! Computations", arXiv 1904.06376.
 
 mod attention;
+mod dot;
 pub(super) mod lanes;
 mod output;
 mod panel;

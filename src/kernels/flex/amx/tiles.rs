@@ -1,6 +1,7 @@
-//! The CPU's matrix unit: Intel's Advanced Matrix Extensions, on Linux.
+//! The CPU's matrix unit: Intel's Advanced Matrix Extensions, on Linux; or what stands in for it.
 
 use super::super::element::Element;
+use super::dot;
 use super::panel::Line;
 
 /// Rows, and columns, of a block of the output.
@@ -26,25 +27,78 @@ pub(super) struct Panels<'a> {
     pub(super) stride: usize,
 }
 
-/// Proof that this CPU has the unit, with bf16, and that the system lets this process use it; and that it has AVX-512, as all
-/// of these do.
+/// What multiplies bf16 numbers.
+#[derive(Clone, Copy, Debug)]
+enum Unit {
+    /// The matrix unit, AMX.
+    Matrix,
+    /// The vector unit, AVX512-BF16: two products of bf16 in the place of one of f32, so that three for one are no gain.
+    Vectors,
+}
+
+/// Proof that this CPU has a unit that multiplies bf16 numbers, and that the system lets this process use it; and that it has
+/// AVX-512, as all of these do.
 #[derive(Clone, Copy, Debug)]
 pub(in super::super) struct Tiles {
+    unit: Unit,
     /// bf16 numbers that a value is taken as, one or two.
     parts: usize,
 }
 
 impl Tiles {
-    /// For values of this type, where the unit is there.
+    /// For values of this type, where there is a unit that is faster with them than the vector unit is in f32.
     pub(in super::super) fn new<E: Element>() -> Option<Self> {
-        available().then_some(Self { parts: E::PARTS })
+        let parts = E::PARTS;
+        let matrix = available().then_some(Self {
+            unit: Unit::Matrix,
+            parts,
+        });
+        matrix.or_else(|| Self::by_vectors().filter(|_| parts == 1))
     }
 
-    /// Where the unit is there, and a product of this size repays the packing: of an inner dimension's `rows + columns`
+    /// For bf16, by the vector unit.
+    pub(in super::super) fn by_vectors() -> Option<Self> {
+        dot::available().then_some(Self {
+            unit: Unit::Vectors,
+            parts: 1,
+        })
+    }
+
+    /// Where there is a unit, and a product of this size repays the packing: of an inner dimension's `rows + columns`
     /// numbers for `rows * columns` multiplications.
     pub(in super::super) fn repaid<E: Element>(rows: usize, columns: usize) -> Option<Self> {
         const ENOUGH: usize = 48;
         Self::new::<E>().filter(|_| rows * columns >= ENOUGH * (rows + columns))
+    }
+
+    /// `block = rows columns`, or `block += rows columns`, for each of the blocks: all products of the numbers' parts
+    /// but those of two low ones.
+    ///
+    /// `rows` and `columns` are panels of `steps` steps. One of them has a panel for each block, its panels `stride` lines
+    /// apart; the other has one for all.
+    pub(super) fn multiply(
+        self,
+        rows: Panels,
+        columns: Panels,
+        steps: usize,
+        blocks: &mut [Block],
+        add: bool,
+    ) {
+        assert!(steps > 0 && !blocks.is_empty(), "an empty product");
+        for panels in [&rows, &columns] {
+            let last = panels.stride * (blocks.len() - 1);
+            assert!(
+                last + steps * self.step() <= panels.lines.len(),
+                "panels are missing"
+            );
+        }
+        if !add {
+            blocks.fill(Block::ZERO);
+        }
+        match self.unit {
+            Unit::Matrix => self.multiply_by_matrices(rows, columns, steps, blocks),
+            Unit::Vectors => dot::multiply(rows, columns, steps, blocks),
+        }
     }
 
     #[inline(always)]
@@ -61,18 +115,13 @@ impl Tiles {
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 impl Tiles {
-    /// `block = rows columns`, or `block += rows columns`, for each of the blocks: all products of the numbers' parts
-    /// but those of two low ones.
-    ///
-    /// `rows` and `columns` are panels of `steps` steps. One of them has a panel for each block, its panels `stride` lines
-    /// apart; the other has one for all.
-    pub(super) fn multiply(
+    /// What [`multiply`](Self::multiply) has checked, added to the blocks.
+    fn multiply_by_matrices(
         self,
         rows: Panels,
         columns: Panels,
         steps: usize,
         blocks: &mut [Block],
-        add: bool,
     ) {
         /// Eight tiles of 16 rows of 64 bytes, in the form that LDTILECFG reads.
         #[repr(C, align(64))]
@@ -88,17 +137,6 @@ impl Tiles {
             row_bytes: [64, 64, 64, 64, 64, 64, 64, 64, 0, 0, 0, 0, 0, 0, 0, 0],
             rows: [16, 16, 16, 16, 16, 16, 16, 16, 0, 0, 0, 0, 0, 0, 0, 0],
         };
-        assert!(steps > 0 && !blocks.is_empty(), "an empty product");
-        for panels in [&rows, &columns] {
-            let last = panels.stride * (blocks.len() - 1);
-            assert!(
-                last + steps * self.step() <= panels.lines.len(),
-                "panels are missing"
-            );
-        }
-        if !add {
-            blocks.fill(Block::ZERO);
-        }
         let bytes = |lines: usize| lines * size_of::<Line>();
         /// The loops over blocks and steps, around the products of a step of so many bytes a panel.
         macro_rules! multiply {
@@ -152,7 +190,7 @@ impl Tiles {
             };
         }
         // SAFETY: `self` proves that the instructions may be used. Of each panel, `steps` times the bytes of a step are read,
-        // which the assertions keep inside `rows` and `columns`; `blocks` are read and written, 4096 bytes each. The unit's
+        // which the caller's assertions keep inside `rows` and `columns`; `blocks` are read and written, 4096 bytes each. The unit's
         // state is set up and given up in here.
         unsafe {
             match self.parts {
@@ -239,7 +277,7 @@ fn available() -> bool {
 
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
 impl Tiles {
-    pub(super) fn multiply(self, _: Panels, _: Panels, _: usize, _: &mut [Block], _: bool) {
-        unreachable!("there is no `Tiles` here")
+    fn multiply_by_matrices(self, _: Panels, _: Panels, _: usize, _: &mut [Block]) {
+        unreachable!("there is no matrix unit here")
     }
 }

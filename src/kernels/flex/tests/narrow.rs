@@ -29,7 +29,7 @@ fn convolution_is_the_plain_one() {
         let expected = plain::convolution(x.clone(), weight.clone(), bias.clone(), stride);
         let (x, weight, bias) = (narrow(&x), narrow(&weight), narrow(&bias));
         let (x, weight, bias) = (values::<bf16, _>(x), values(weight), values(bias));
-        for tiles in [None, Tiles::new::<bf16>()] {
+        for tiles in [None, Tiles::new::<bf16>(), Tiles::by_vectors()] {
             let found = of.with_tiles(tiles).forward::<bf16>(&x, &weight, &bias);
             let found = tensor(found, of.output_shape());
             assert_near(found, expected.clone(), 1e-5);
@@ -45,7 +45,7 @@ fn linear_is_the_plain_one() {
         let expected = plain::token_linear(x.clone(), weight.clone(), Some(bias.clone()));
         let (x, weight, bias) = (narrow(&x), narrow(&weight), narrow(&bias));
         let (x, weight, bias) = (values::<bf16, _>(x), values(weight), values(bias));
-        for tiles in [None, Tiles::new::<bf16>()] {
+        for tiles in [None, Tiles::new::<bf16>(), Tiles::by_vectors()] {
             let layer = Linear {
                 weight: Matrix::rows(&weight[..], input, channels),
                 bias: Some(&bias[..]),
@@ -65,7 +65,7 @@ fn attention_is_the_plain_one() {
         let expected =
             plain::multi_head_attention(query.clone(), key.clone(), value.clone(), heads);
         let inputs = [&query, &key, &value].map(|x| values::<bf16, _>(narrow(x)));
-        for tiles in [None, Tiles::new::<bf16>()] {
+        for tiles in [None, Tiles::new::<bf16>(), Tiles::by_vectors()] {
             let found = of
                 .with_tiles(tiles)
                 .forward::<bf16>(&inputs[0], &inputs[1], &inputs[2]);
