@@ -41,6 +41,7 @@ def main():
     torch = [sys.executable, str(HERE / "pytorch_unet.py"), *runs, "--threads", str(os.cpu_count()), "--dtype"]
     programs = {
         "gendr-pix, f32": [args.measure, "--model", "sd21", *runs],
+        "gendr-pix, bf16": [args.measure, "--model", "sd21", *runs, "--precision", "bf16"],
         "PyTorch, f32": [*torch, "float32"],
         "PyTorch, f32, precision high": [*torch, "float32", "--precision", "high"],
         "PyTorch, bf16": [*torch, "bfloat16"],
