@@ -216,7 +216,10 @@ mod tests {
             // Another machine's sines may round a few values otherwise.
             for (found, expected) in [(&batch.input, input), (&batch.target, target)] {
                 let found = sum(found);
-                assert!((found - expected).abs() < 0.1, "{step}: {found}, not {expected}");
+                assert!(
+                    (found - expected).abs() < 0.1,
+                    "{step}: {found}, not {expected}"
+                );
             }
             // A batch is the same whatever comes before it.
             if step % 2 == 1 {
