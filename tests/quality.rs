@@ -33,7 +33,6 @@ fn the_mean_colour_stays_within_half_a_level() {
     ] {
         let after = mean(&model.upscale_with(&photo, &options).unwrap());
         let error = [0, 1, 2].map(|c| (after[c] - before[c]).abs());
-        println!("{error:?}");
         assert!(error.iter().all(|&error| error <= 0.5), "{error:?}");
     }
 }
@@ -54,6 +53,5 @@ fn a_white_disc_gets_no_fringe() {
         .pixels()
         .filter(|pixel| pixel.0[3] > 0);
     let darkest = visible.flat_map(|pixel| pixel.0[..3].to_vec()).min();
-    println!("{darkest:?}");
     assert!(darkest >= Some(253), "{darkest:?}");
 }
