@@ -434,6 +434,7 @@ mod with_a_model {
 
         // Each output has its own.
         let folder = Folder::new();
+        fs::create_dir(folder.path("in")).unwrap();
         folder.picture("in/a.jpg", &sample.to_rgb8().into());
         folder.picture("in/a.png", &sample);
         succeeds(&folder, &["in", "-o", "out/", "--compare"]);
@@ -450,9 +451,11 @@ mod with_a_model {
         // A comparison is never written over an input.
         let folder = Folder::new();
         folder.picture("in.png", &sample);
-        folder.picture("x.png.compare.png", &colours());
-        let errors = folder.fails(&["in.png", "-o", "x.png", "--compare", "x.png.compare.png"]);
-        assert_one_line(&errors, &["overwritten"]);
+        fs::create_dir(folder.path("out")).unwrap();
+        folder.picture("out/in.png.compare.png", &colours());
+        let inputs = ["in.png", "out/in.png.compare.png"];
+        let errors = folder.fails(&[&inputs[..], &["-o", "out", "--compare"]].concat());
+        assert_one_line(&errors, &["out/in.png.compare.png", "overwritten"]);
         // A picture of one pixel has no room for parts.
         folder.picture("dot.png", &DynamicImage::new_rgba8(1, 1));
         succeeds(&folder, &["dot.png", "-o", "large.png", "--compare"]);

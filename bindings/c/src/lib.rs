@@ -91,7 +91,8 @@ pub unsafe extern "C" fn gendr_pix_model_free(model: *mut GendrPixModel) {
 /// # Safety
 ///
 /// `model` must be NULL or a model that was not freed; `input->data` must point to `width * height * channels` bytes;
-/// `options`, `output` and `error` must be NULL or point to such objects, and `options->size` be as `gendr_pix_options` set it.
+/// `options`, `output` and `error` must be NULL or point to such objects, and `options->size` must be as `gendr_pix_options` set
+/// it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gendr_pix_upscale(
     model: *const GendrPixModel,
