@@ -23,6 +23,7 @@
 //!
 //! | you want | see |
 //! | --- | --- |
+//! | to choose a backend, save memory, train a model | the [`guide`] |
 //! | to enlarge a picture | [`GenDrPix::upscale`], [`GenDrPix::upscale_with`] and its options, [`Upscale`] |
 //! | to show how far it is, to stop it | [`Upscale::on_progress`], [`Upscale::cancel`] |
 //! | many pictures, the next decoded meanwhile | [`GenDrPix::upscale_many`], [`picture::ReadAhead`] |
@@ -52,6 +53,8 @@
 //! | `collective` | the distillation on several devices at once; brings `train` along, and some sixty crates of burn-collective's |
 
 #![warn(missing_docs)]
+// On docs.rs, whose compiler can, items tell their feature.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod backend;
 mod config;
@@ -63,6 +66,7 @@ mod finite_difference;
 #[cfg(all(test, feature = "flex"))]
 mod golden;
 mod guidance;
+pub mod guide;
 mod kernels;
 #[cfg(feature = "latent")]
 pub mod latent;

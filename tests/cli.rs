@@ -415,8 +415,8 @@ mod with_a_model {
             .crop_imm(30, 20, 80, 64);
         folder.picture("in.png", &sample);
         succeeds(&folder, &["in.png", "-o", "out.png", "--compare"]);
-        assert_eq!(folder.names(), ["in.png", "out.compare.png", "out.png"]);
-        let page = image::open(folder.path("out.compare.png"))
+        assert_eq!(folder.names(), ["in.png", "out.png", "out.png.compare.png"]);
+        let page = image::open(folder.path("out.png.compare.png"))
             .unwrap()
             .into_rgb8();
         let after = image::open(folder.path("out.png")).unwrap().into_rgb8();
@@ -432,14 +432,34 @@ mod with_a_model {
         assert!(same(left) < after.height() as usize / 2);
         assert_eq!(page.get_pixel(after.width() / 2, 5).0, [255; 3]);
 
+        // Each output has its own.
+        let folder = Folder::new();
+        fs::create_dir(folder.path("in")).unwrap();
+        folder.picture("in/a.jpg", &sample.to_rgb8().into());
+        folder.picture("in/a.png", &sample);
+        succeeds(&folder, &["in", "-o", "out/", "--compare"]);
+        let names = folder.names();
+        assert!(
+            names.contains(&"out/a.jpg.compare.png".to_owned()),
+            "{names:?}"
+        );
+        assert!(
+            names.contains(&"out/a.png.compare.png".to_owned()),
+            "{names:?}"
+        );
+
         // A comparison is never written over an input.
-        folder.picture("x.compare.png", &colours());
-        let errors = folder.fails(&["in.png", "x.compare.png", "-o", ".", "--compare"]);
-        assert_one_line(&errors, &["overwritten"]);
+        let folder = Folder::new();
+        folder.picture("in.png", &sample);
+        fs::create_dir(folder.path("out")).unwrap();
+        folder.picture("out/in.png.compare.png", &colours());
+        let inputs = ["in.png", "out/in.png.compare.png"];
+        let errors = folder.fails(&[&inputs[..], &["-o", "out", "--compare"]].concat());
+        assert_one_line(&errors, &["out/in.png.compare.png", "overwritten"]);
         // A picture of one pixel has no room for parts.
         folder.picture("dot.png", &DynamicImage::new_rgba8(1, 1));
         succeeds(&folder, &["dot.png", "-o", "large.png", "--compare"]);
-        assert!(folder.path("large.compare.png").exists());
+        assert!(folder.path("large.png.compare.png").exists());
     }
 
     /// The shell limits the size of files as a full disk would: an error for that file, nothing left of it.

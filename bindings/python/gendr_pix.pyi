@@ -44,7 +44,7 @@ class Model:
 
         picture: uint8, HxW (grey) or HxWxC with 1 to 4 channels (grey, grey and alpha, RGB, RGBA), sRGB; the result has
             the same axes. Or the bytes of a PNG, JPEG, WebP, TIFF or BMP file; the result is the bytes of a PNG file,
-            upright, with the colour profile and EXIF. What cannot be kept is told by a UserWarning.
+            upright, with the colour profile, EXIF and XMP. What cannot be kept is told by a UserWarning.
         scale: output sides over input sides, from 1 up. Default: 4, unless width or height is given.
         width, height: size of the output in pixels; one follows from the other if that alone is given.
         guidance: 1 runs one pass, more sharpens by a second pass. Default: the model's recommendation.

@@ -58,7 +58,7 @@ struct Args {
     /// Leave out the pictures whose output is there already.
     #[arg(long)]
     skip_existing: bool,
-    /// Beside each output, write NAME.compare.png: before and after to either side of a line, and enlarged parts.
+    /// Beside each output, write OUTPUT.compare.png: before and after to either side of a line, and enlarged parts.
     #[arg(long)]
     compare: bool,
     /// Print what became of each picture as JSON when all are done.

@@ -78,7 +78,12 @@ impl Plan<'_> {
             output.set_extension("png");
         }
         Job {
-            comparison: self.compare.then(|| output.with_extension("compare.png")),
+            // Behind the whole name: there may be a.jpg and a.png.
+            comparison: self.compare.then(|| {
+                let mut name = output.clone().into_os_string();
+                name.push(".compare.png");
+                name.into()
+            }),
             skip: self.skip_existing && output.exists(),
             input,
             output,

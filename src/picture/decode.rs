@@ -1,7 +1,8 @@
 //! The bytes of a file to a [`Picture`].
 
+use super::exif::Tags;
 use super::profile::Profile;
-use super::{Picture, Warning};
+use super::{Picture, Warning, xmp};
 use crate::error::{Error, Result};
 use crate::pixels::{from_planes, to_planes};
 use image::metadata::Orientation;
@@ -13,7 +14,7 @@ use std::path::Path;
 use tiff::tags::{ExtraSamples, Tag};
 
 /// What some programs write before the EXIF itself where a format asks for that alone; JPEG has it always.
-const EXIF_MARK: &[u8] = b"Exif\0\0";
+pub(super) const EXIF_MARK: &[u8] = b"Exif\0\0";
 
 /// # Errors
 ///
@@ -40,9 +41,16 @@ pub(super) fn decode(bytes: &[u8], path: &Path, limits: Limits) -> Result<Pictur
 /// What a decoder tells.
 struct Parts {
     image: DynamicImage,
+    beside: Beside,
+    orientation: Orientation,
+}
+
+/// What is in a file beside the pixels.
+#[derive(Default)]
+struct Beside {
     profile: Option<Vec<u8>>,
     exif: Option<Vec<u8>>,
-    orientation: Orientation,
+    xmp: Option<Vec<u8>>,
     /// Whether colour is multiplied by alpha.
     premultiplied: bool,
 }
@@ -54,12 +62,17 @@ fn parts(bytes: &[u8], format: ImageFormat, mut limits: Limits) -> ImageResult<P
     // The pixels count against the limits, as in `ImageReader::decode`.
     limits.reserve(decoder.total_bytes())?;
     decoder.set_limits(limits)?;
-    let (profile, premultiplied) = match format {
-        ImageFormat::Tiff => tiff_tags(bytes),
-        _ => (decoder.icc_profile()?, false),
+    let mut beside = match format {
+        ImageFormat::Tiff => Beside::of_tiff(bytes),
+        _ => Beside {
+            profile: decoder.icc_profile()?,
+            exif: decoder.exif_metadata()?,
+            xmp: decoder.xmp_metadata()?,
+            premultiplied: false,
+        },
     };
-    let mut exif = decoder.exif_metadata()?;
-    if let Some(exif) = &mut exif
+    let exif = &mut beside.exif;
+    if let Some(exif) = exif
         && exif.starts_with(EXIF_MARK)
     {
         exif.drain(..EXIF_MARK.len());
@@ -74,48 +87,59 @@ fn parts(bytes: &[u8], format: ImageFormat, mut limits: Limits) -> ImageResult<P
     let image = DynamicImage::from_decoder(decoder)?;
     Ok(Parts {
         image,
-        profile,
-        exif,
+        beside,
         orientation,
-        premultiplied,
     })
 }
 
-/// The profile, and whether colour is multiplied by alpha. `image` loses profiles that are larger than the pixels
-/// (image-tiff issue 413), and does not tell the latter.
-fn tiff_tags(bytes: &[u8]) -> (Option<Vec<u8>>, bool) {
-    let Ok(mut tiff) = tiff::decoder::Decoder::new(Cursor::new(bytes)) else {
-        return (None, false);
-    };
-    let profile = tiff.get_tag_u8_vec(Tag::IccProfile).ok();
-    let extra = tiff.find_tag_unsigned_vec::<u16>(Tag::ExtraSamples);
-    let associated = ExtraSamples::AssociatedAlpha.to_u16();
-    let premultiplied = matches!(extra, Ok(Some(extra)) if extra.first() == Some(&associated));
-    (profile, premultiplied)
+impl Beside {
+    /// What `image` does not tell of TIFF: the EXIF, whether colour is multiplied by alpha, and profiles that are larger than
+    /// the pixels (image-tiff issue 413).
+    fn of_tiff(bytes: &[u8]) -> Self {
+        let Ok(mut tiff) = tiff::decoder::Decoder::new(Cursor::new(bytes)) else {
+            return Self::default();
+        };
+        let extra = tiff.find_tag_unsigned_vec::<u16>(Tag::ExtraSamples);
+        let associated = ExtraSamples::AssociatedAlpha.to_u16();
+        Self {
+            profile: tiff.get_tag_u8_vec(Tag::IccProfile).ok(),
+            exif: Tags::read(bytes).and_then(|tags| tags.to_exif().ok()),
+            xmp: tiff.get_tag_u8_vec(Tag::Unknown(xmp::TIFF_TAG)).ok(),
+            premultiplied: matches!(extra, Ok(Some(extra)) if extra.first() == Some(&associated)),
+        }
+    }
 }
 
 fn picture(parts: Parts) -> Result<Picture> {
     let Parts {
         mut image,
-        profile,
-        exif,
+        beside,
         orientation,
-        premultiplied,
     } = parts;
     image.apply_orientation(orientation);
-    if premultiplied {
+    if beside.premultiplied {
         image = straight(&image)?;
     }
     let mut warnings = Vec::new();
-    let profile = profile.and_then(|bytes| {
+    let profile = beside.profile.and_then(|bytes| {
         Profile::new(bytes, image.color().has_color())
             .map_err(|reason| warnings.push(Warning::ProfileIgnored(reason)))
             .ok()
     });
+    let mut xmp = xmp::text(beside.xmp.unwrap_or_default()).unwrap_or_else(|reason| {
+        warnings.push(Warning::XmpLeftOut(reason));
+        None
+    });
+    if let Some(xmp) = &mut xmp
+        && orientation != Orientation::NoTransforms
+    {
+        xmp::set_upright(xmp);
+    }
     Ok(Picture {
         image,
         profile,
-        exif,
+        exif: beside.exif,
+        xmp,
         warnings,
     })
 }

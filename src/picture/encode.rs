@@ -1,23 +1,16 @@
 //! A [`Picture`] to the bytes of a file.
 
-use super::{Picture, Warning};
+use super::decode::EXIF_MARK;
+use super::write::Beside;
+use super::{Picture, Warning, xmp};
 use crate::error::{Error, Result};
-use image::codecs::{jpeg::JpegEncoder, png::PngEncoder, webp::WebPEncoder};
-use image::error::EncodingError;
-use image::{ColorType, DynamicImage, ImageBuffer, ImageEncoder, ImageError, ImageFormat};
-use image::{ImageResult, Pixel, Rgba, RgbaImage, imageops};
+use image::{ColorType, DynamicImage, ImageError, ImageFormat, Rgba, RgbaImage, imageops};
 use std::borrow::Cow;
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{Seek, Write};
 use std::path::Path;
-use tiff::encoder::colortype::{self, ColorType as TiffColor};
-use tiff::encoder::{TiffEncoder, TiffValue};
-use tiff::tags::{ExtraSamples, Tag};
-use tiff::{TiffError, TiffResult};
 
-/// The picture is the result of much work: spend the bytes.
-const JPEG_QUALITY: u8 = 95;
-/// A JPEG segment's 65,535 bytes without its length and the mark of EXIF.
-const JPEG_EXIF: usize = 65_535 - 2 - 6;
+/// A JPEG segment's 65,535 bytes without its length; the mark of what it holds comes off, too.
+const JPEG_SEGMENT: usize = 65_535 - 2;
 
 /// # Errors
 ///
@@ -48,34 +41,31 @@ pub(super) fn encode(
         profile = None;
     }
     let exif = picture.exif().filter(|exif| {
-        let refusal = refuses_exif(format, exif);
+        let refusal = refuses(format, exif.len() + EXIF_MARK.len());
         warnings.extend(refusal.map(|reason| Warning::ExifLeftOut(reason.to_owned())));
+        refusal.is_none()
+    });
+    let xmp = picture.xmp().filter(|xmp| {
+        let refusal = refuses(format, xmp.len() + xmp::JPEG_MARK.len());
+        warnings.extend(refusal.map(|reason| Warning::XmpLeftOut(reason.to_owned())));
         refusal.is_none()
     });
     let image = fit(&source, format, &mut warnings);
     let profile = profile.map(|profile| profile.bytes());
-    let metadata = Metadata { profile, exif };
-    let mut out = Watched { out, failed: None };
+    let beside = Beside { profile, exif, xmp };
     let written = match format {
-        ImageFormat::Png => metadata.write(PngEncoder::new(&mut out), &image),
-        ImageFormat::Jpeg => metadata.write(
-            JpegEncoder::new_with_quality(&mut out, JPEG_QUALITY),
-            &image,
-        ),
-        ImageFormat::WebP => metadata.write(WebPEncoder::new_lossless(&mut out), &image),
-        ImageFormat::Tiff => write_tiff(&image, profile, &mut out),
-        other => image.write_to(&mut out, other),
+        ImageFormat::Png => beside.png(&image, out),
+        ImageFormat::Jpeg => beside.jpeg(&image, out),
+        ImageFormat::WebP => beside.webp(&image, out),
+        ImageFormat::Tiff => beside.tiff(&image, out),
+        other => image.write_to(out, other),
     };
-    let io = |source| Error::Io {
-        path: path.to_owned(),
-        source,
-    };
-    if let Some(source) = out.failed {
-        return Err(io(source));
-    }
     match written {
         Ok(()) => Ok(warnings),
-        Err(ImageError::IoError(source)) => Err(io(source)),
+        Err(ImageError::IoError(source)) => Err(Error::Io {
+            path: path.to_owned(),
+            source,
+        }),
         Err(other) => Err(Error::Format {
             path: path.to_owned(),
             reason: other.to_string(),
@@ -93,73 +83,23 @@ fn holds_profile(format: ImageFormat, color: ColorType) -> bool {
     }
 }
 
-/// Why a file of `format` will not have `exif`, if it will not.
-fn refuses_exif(format: ImageFormat, exif: &[u8]) -> Option<&'static str> {
+/// Why a file of `format` will not have EXIF or XMP of `size` bytes with its mark, if it will not.
+fn refuses(format: ImageFormat, size: usize) -> Option<&'static str> {
     match format {
-        ImageFormat::Png | ImageFormat::WebP => None,
-        ImageFormat::Jpeg if exif.len() > JPEG_EXIF => Some("JPEG holds 64 kB"),
+        ImageFormat::Png | ImageFormat::WebP | ImageFormat::Tiff => None,
+        ImageFormat::Jpeg if size > JPEG_SEGMENT => Some("JPEG holds 64 kB"),
         ImageFormat::Jpeg => None,
         _ => Some("it is not written to files of this format"),
     }
 }
 
-/// Remembers what failed: PNG's encoder writes its last chunk when it is dropped, and keeps an error then to itself.
-struct Watched<'a, W> {
-    out: &'a mut W,
-    failed: Option<io::Error>,
-}
-
-impl<W: Write> Write for Watched<'_, W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.out.write(bytes);
-        written.map_err(|error| {
-            let kind = error.kind();
-            if kind != io::ErrorKind::Interrupted {
-                self.failed.get_or_insert(error);
-            }
-            kind.into()
-        })
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
-    }
-}
-
-impl<W: Seek> Seek for Watched<'_, W> {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        self.out.seek(to)
-    }
-}
-
-/// What goes beside the pixels, for the encoders that take it.
-struct Metadata<'a> {
-    profile: Option<&'a [u8]>,
-    exif: Option<&'a [u8]>,
-}
-
-impl Metadata<'_> {
-    fn write(&self, mut encoder: impl ImageEncoder, image: &DynamicImage) -> ImageResult<()> {
-        if let Some(profile) = self.profile {
-            let set = encoder.set_icc_profile(profile.to_vec());
-            set.map_err(ImageError::Unsupported)?;
-        }
-        if let Some(exif) = self.exif {
-            let set = encoder.set_exif_metadata(exif.to_vec());
-            set.map_err(ImageError::Unsupported)?;
-        }
-        image.write_with_encoder(encoder)
-    }
-}
-
-/// The nearest kind of picture that `format` holds, where the encoder would refuse or drop alpha. (Encoders for 8 bits
-/// reduce the depth themselves.)
+/// The picture without alpha where the encoder would drop it, and with where it would refuse it.
 fn fit<'a>(
     image: &'a DynamicImage,
     format: ImageFormat,
     warnings: &mut Vec<Warning>,
 ) -> Cow<'a, DynamicImage> {
-    use ColorType::{La8, La16, Rgb32F, Rgba32F};
+    use ColorType::{La8, La16};
     Cow::Owned(match (format, image.color()) {
         (ImageFormat::Jpeg, color) if color.has_alpha() => {
             let pixels = image.to_rgba8();
@@ -172,10 +112,7 @@ fn fit<'a>(
                 false => white.into_luma8().into(),
             }
         }
-        (ImageFormat::Png, Rgb32F) => image.to_rgb16().into(),
-        (ImageFormat::Png, Rgba32F) => image.to_rgba16().into(),
-        (ImageFormat::Tiff, La16) => image.to_rgba16().into(),
-        (ImageFormat::Tiff, La8) | (ImageFormat::Bmp, La8 | La16) => image.to_rgba8().into(),
+        (ImageFormat::Bmp, La8 | La16) => image.to_rgba8().into(),
         _ => return Cow::Borrowed(image),
     })
 }
@@ -186,58 +123,10 @@ fn on_white(pixels: &RgbaImage) -> DynamicImage {
     white.into()
 }
 
-/// A TIFF that says what its fourth sample is, which `image`'s encoder leaves out: other programs take it for colour.
-fn write_tiff(
-    image: &DynamicImage,
-    profile: Option<&[u8]>,
-    out: &mut (impl Write + Seek),
-) -> ImageResult<()> {
-    use DynamicImage::*;
-    let written = match image {
-        ImageLuma8(image) => strips::<colortype::Gray8, _>(image, profile, out),
-        ImageLuma16(image) => strips::<colortype::Gray16, _>(image, profile, out),
-        ImageRgb8(image) => strips::<colortype::RGB8, _>(image, profile, out),
-        ImageRgb16(image) => strips::<colortype::RGB16, _>(image, profile, out),
-        ImageRgb32F(image) => strips::<colortype::RGB32Float, _>(image, profile, out),
-        ImageRgba8(image) => strips::<colortype::RGBA8, _>(image, profile, out),
-        ImageRgba16(image) => strips::<colortype::RGBA16, _>(image, profile, out),
-        ImageRgba32F(image) => strips::<colortype::RGBA32Float, _>(image, profile, out),
-        other => return write_tiff(&other.to_rgba8().into(), profile, out),
-    };
-    written.map_err(|error| match error {
-        TiffError::IoError(error) => ImageError::IoError(error),
-        other => ImageError::Encoding(EncodingError::new(ImageFormat::Tiff.into(), other)),
-    })
-}
-
-fn strips<C, P>(
-    image: &ImageBuffer<P, Vec<C::Inner>>,
-    profile: Option<&[u8]>,
-    out: &mut (impl Write + Seek),
-) -> TiffResult<()>
-where
-    C: TiffColor,
-    P: Pixel<Subpixel = C::Inner>,
-    [C::Inner]: TiffValue,
-{
-    let mut encoder = TiffEncoder::new(out)?;
-    let mut file = encoder.new_image::<C>(image.width(), image.height())?;
-    if P::HAS_ALPHA {
-        let straight = [ExtraSamples::UnassociatedAlpha];
-        file.encoder().write_tag(Tag::ExtraSamples, &straight[..])?;
-    }
-    if let Some(profile) = profile {
-        file.encoder().write_tag(Tag::IccProfile, profile)?;
-    }
-    // Not the whole `Vec`: it may be longer than the picture.
-    let pixels = image.width() as usize * image.height() as usize;
-    file.write_data(&image.as_raw()[..pixels * usize::from(P::CHANNEL_COUNT)])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Cursor;
+    use std::io::{self, Cursor, SeekFrom};
 
     /// A disk with room for some bytes only.
     struct Disk {

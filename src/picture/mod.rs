@@ -1,4 +1,4 @@
-//! Picture files as people have them: read upright, with their colour profile and EXIF; written whole or not at all.
+//! Picture files as people have them: read upright, with their colour profile, EXIF and XMP; written whole or not at all.
 //!
 //! ```no_run
 //! # #[cfg(all(feature = "flex", feature = "pretrained"))]
@@ -18,21 +18,26 @@
 //!
 //! # What each format keeps
 //!
-//! | | read | written | profile | EXIF | alpha | kinds written |
+//! | | read | written | profile | EXIF, XMP | alpha | kinds written |
 //! | --- | --- | --- | --- | --- | --- | --- |
 //! | PNG | yes | yes | yes | yes | yes | 8 and 16 bit, grey and colour; float becomes 16 bit |
-//! | JPEG | yes | quality 95 | yes | yes, up to 64 kB | put on white | 8 bit, grey and colour |
+//! | JPEG | yes | quality 95 | yes | yes, up to 64 kB each | put on white | 8 bit, grey and colour |
 //! | WebP | yes | lossless | yes | yes | yes | 8 bit, colour |
-//! | TIFF | yes | uncompressed | yes | no; the orientation is applied | yes | all; grey with alpha becomes colour |
+//! | TIFF | yes | uncompressed | yes | yes, as tags | yes | all; grey with alpha becomes colour |
 //! | BMP | yes | yes | colours converted to sRGB | no | yes | 8 bit, colour |
 //!
 //! Palettes and grey of fewer than 8 bits become 8 bit (palettes in TIFF cannot be read). The first picture of an animation
-//! or of a TIFF is read, the others are not. Formats that the application switches on in the `image` crate, AVIF for one, are
-//! read as well, and written without profile and EXIF. AVIF is not among this crate's own features because its encoder is a
-//! large part of a video codec and takes no profile, and its decoder is in C.
+//! or of a TIFF is read, the others are not. Formats that the application switches on in the `image` crate are read as well,
+//! and written without profile, EXIF and XMP.
 //!
-//! Not carried: XMP, IPTC and text chunks; PNG's `gAMA` and `cHRM` are not looked at. A thumbnail within the EXIF stays as it
-//! is, and so do the size and the colour space that the EXIF tells.
+//! AVIF is one of those, and no feature of this crate: `image = { version = "0.25", features = ["avif"] }` writes it, which
+//! brings a video encoder along that takes no profile, so that colours are converted to sRGB; `avif-native` reads it, by a
+//! decoder in C (dav1d), which has to be installed. What would only be written, and not with all that is in the picture, is not
+//! worth what it costs everybody to build.
+//!
+//! Not carried: IPTC, text chunks, XMP beyond JPEG's first segment of it or behind the pixels of a PNG; PNG's `gAMA` and `cHRM`
+//! are not looked at. A thumbnail within the EXIF stays as it is (in TIFF it is left out), and so do the sizes, the colour space
+//! and further parts of a file that EXIF and XMP tell of.
 //!
 //! # Colour
 //!
@@ -46,7 +51,10 @@
 mod ahead;
 mod decode;
 mod encode;
+mod exif;
 mod profile;
+mod write;
+mod xmp;
 
 pub use ahead::ReadAhead;
 
@@ -67,6 +75,7 @@ pub struct Picture {
     image: DynamicImage,
     profile: Option<Profile>,
     exif: Option<Vec<u8>>,
+    xmp: Option<String>,
     warnings: Vec<Warning>,
 }
 
@@ -83,6 +92,9 @@ pub enum Warning {
     /// The format written does not hold the EXIF.
     #[error("the EXIF was left out: {0}")]
     ExifLeftOut(String),
+    /// The XMP cannot be carried, or the format written does not hold it.
+    #[error("the XMP was left out: {0}")]
+    XmpLeftOut(String),
     /// JPEG has no transparency; the picture was put on white.
     #[error("JPEG has no transparency, the picture was put on white")]
     OnWhite,
@@ -145,9 +157,15 @@ impl Picture {
         self.profile.as_ref().map(Profile::bytes)
     }
 
-    /// The EXIF, from its byte order mark on, byte for byte but for the orientation, which has been applied and says so.
+    /// The EXIF, from its byte order mark on, byte for byte but for the orientation, which has been applied and says so. Of TIFF,
+    /// where it is no block of its own, its tags.
     pub fn exif(&self) -> Option<&[u8]> {
         self.exif.as_deref()
+    }
+
+    /// The XMP packet, as it was but for the orientation, which says that it has been applied.
+    pub fn xmp(&self) -> Option<&str> {
+        self.xmp.as_deref()
     }
 
     /// What could not be kept when the picture was read.
@@ -155,7 +173,7 @@ impl Picture {
         &self.warnings
     }
 
-    /// The picture that `f` makes of this one in sRGB, with the same profile and EXIF: see [Colour](self#colour).
+    /// The picture that `f` makes of this one in sRGB, with the same profile, EXIF and XMP: see [Colour](self#colour).
     ///
     /// `f` is given the kind of picture that the file has, or float where the profile is not sRGB; values may be beyond
     /// `0.0..=1.0` then. The result has the kind that `f` returns, or in the latter case that of the file.
@@ -207,12 +225,13 @@ impl Picture {
 }
 
 impl From<DynamicImage> for Picture {
-    /// A picture in sRGB, without EXIF.
+    /// A picture in sRGB, without EXIF and XMP.
     fn from(image: DynamicImage) -> Self {
         Self {
             image,
             profile: None,
             exif: None,
+            xmp: None,
             warnings: Vec::new(),
         }
     }

@@ -39,13 +39,14 @@ static int write_ppm(const char *path, const GendrPixPicture *picture) {
 }
 
 int main(int count, char **arguments) {
-    GendrPixOptions options = gendr_pix_options();
+    GendrPixOptions options;
     GendrPixPicture small = {0}, large = {0};
     GendrPixModel *model = NULL;
     char *error = NULL;
     int failed = 0;
 
     if (count < 3) return fail("usage", NULL), 2;
+    gendr_pix_options(&options, sizeof options);
     if (count > 3) options.scale = atof(arguments[3]);
 
     if (!read_ppm(arguments[1], &small))

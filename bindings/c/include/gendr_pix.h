@@ -4,6 +4,7 @@
 #define GENDR_PIX_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 // How a call ended.
@@ -38,8 +39,13 @@ typedef struct GendrPixPicture {
   uint32_t channels;
 } GendrPixPicture;
 
-// Options of `gendr_pix_upscale`. Start from those of `gendr_pix_options`, which are the defaults.
+// Options of `gendr_pix_upscale`. Start from the defaults, by `gendr_pix_options`.
+//
+// Later versions of the library may know more, at the end: `size` tells which there were when the program was built, and
+// the others have their defaults.
 typedef struct GendrPixOptions {
+  // `sizeof(GendrPixOptions)`, set by `gendr_pix_options`.
+  size_t size;
   // Output sides over input sides, from 1 up, where `width` and `height` are 0. Default: 4.
   double scale;
   // Width of the output in pixels; where `height` is 0, that follows. Default: 0, unset.
@@ -96,15 +102,20 @@ void gendr_pix_model_free(struct GendrPixModel *model);
 // # Safety
 //
 // `model` must be NULL or a model that was not freed; `input->data` must point to `width * height * channels` bytes;
-// `options`, `output` and `error` must be NULL or point to such objects.
+// `options`, `output` and `error` must be NULL or point to such objects, and `options->size` must be as `gendr_pix_options` set
+// it.
 enum GendrPixStatus gendr_pix_upscale(const struct GendrPixModel *model,
                                       const struct GendrPixPicture *input,
                                       const struct GendrPixOptions *options,
                                       struct GendrPixPicture *output,
                                       char **error);
 
-// The defaults.
-struct GendrPixOptions gendr_pix_options(void);
+// Sets `options` to the defaults. `size` is `sizeof(GendrPixOptions)`; NULL is let pass.
+//
+// # Safety
+//
+// `options` must be NULL or point to `size` bytes that can be written.
+void gendr_pix_options(struct GendrPixOptions *options, size_t size);
 
 // Frees the data of a picture that `gendr_pix_upscale` made, and sets it to NULL; NULL is let pass.
 //

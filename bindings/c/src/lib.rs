@@ -91,7 +91,8 @@ pub unsafe extern "C" fn gendr_pix_model_free(model: *mut GendrPixModel) {
 /// # Safety
 ///
 /// `model` must be NULL or a model that was not freed; `input->data` must point to `width * height * channels` bytes;
-/// `options`, `output` and `error` must be NULL or point to such objects.
+/// `options`, `output` and `error` must be NULL or point to such objects, and `options->size` must be as `gendr_pix_options` set
+/// it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gendr_pix_upscale(
     model: *const GendrPixModel,
@@ -105,7 +106,7 @@ pub unsafe extern "C" fn gendr_pix_upscale(
         let model = unsafe { model.as_ref() }.ok_or(Failure::null("model"))?;
         let input = unsafe { input.as_ref() }.ok_or(Failure::null("input"))?;
         let image = unsafe { input.read() }?;
-        let options = unsafe { options.as_ref() }.copied().unwrap_or_default();
+        let options = unsafe { GendrPixOptions::at(options) }?;
         if output.is_null() {
             return Err(Failure::null("output"));
         }

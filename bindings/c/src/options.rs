@@ -2,11 +2,17 @@
 
 use crate::status::Failure;
 use gendr_pix::{Padding, Target, Tiling, Upscale};
+use std::mem::offset_of;
 
-/// Options of `gendr_pix_upscale`. Start from those of `gendr_pix_options`, which are the defaults.
+/// Options of `gendr_pix_upscale`. Start from the defaults, by `gendr_pix_options`.
+///
+/// Later versions of the library may know more, at the end: `size` tells which there were when the program was built, and
+/// the others have their defaults.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct GendrPixOptions {
+    /// `sizeof(GendrPixOptions)`, set by `gendr_pix_options`.
+    pub size: usize,
     /// Output sides over input sides, from 1 up, where `width` and `height` are 0. Default: 4.
     pub scale: f64,
     /// Width of the output in pixels; where `height` is 0, that follows. Default: 0, unset.
@@ -29,6 +35,7 @@ pub struct GendrPixOptions {
 impl Default for GendrPixOptions {
     fn default() -> Self {
         Self {
+            size: size_of::<Self>(),
             scale: 4.0,
             width: 0,
             height: 0,
@@ -42,6 +49,33 @@ impl Default for GendrPixOptions {
 }
 
 impl GendrPixOptions {
+    /// Where the options of the first version end.
+    const FIRST: usize = offset_of!(Self, max_output_pixels) + size_of::<u64>();
+
+    /// The options at `options`; the defaults for null.
+    ///
+    /// # Safety
+    ///
+    /// `options` must be null or point to `options->size` bytes of them.
+    pub(crate) unsafe fn at(options: *const Self) -> Result<Self, Failure> {
+        let mut read = Self::default();
+        if options.is_null() {
+            return Ok(read);
+        }
+        // SAFETY: the caller's promise; it is not null, and the size comes first.
+        let size = unsafe { options.cast::<usize>().read() };
+        if !(Self::FIRST..=size_of::<Self>()).contains(&size) {
+            return Err(Failure::argument(format!(
+                "`options->size` is {size}, which this version does not know: start from `gendr_pix_options`"
+            )));
+        }
+        // SAFETY: as above; as many bytes as there are, and no more than there is room for.
+        unsafe {
+            std::ptr::copy_nonoverlapping(options.cast::<u8>(), (&raw mut read).cast(), size)
+        };
+        Ok(read)
+    }
+
     pub(crate) fn read(&self) -> Result<Upscale, Failure> {
         let target = match (self.width, self.height) {
             (0, 0) => Target::Scale(self.scale),
@@ -67,8 +101,22 @@ impl GendrPixOptions {
     }
 }
 
-/// The defaults.
+/// Sets `options` to the defaults. `size` is `sizeof(GendrPixOptions)`; NULL is let pass.
+///
+/// # Safety
+///
+/// `options` must be NULL or point to `size` bytes that can be written.
 #[unsafe(no_mangle)]
-pub extern "C" fn gendr_pix_options() -> GendrPixOptions {
-    GendrPixOptions::default()
+pub unsafe extern "C" fn gendr_pix_options(options: *mut GendrPixOptions, size: usize) {
+    let defaults = GendrPixOptions {
+        size,
+        ..Default::default()
+    };
+    if !options.is_null() {
+        let known = size.min(size_of::<GendrPixOptions>());
+        // SAFETY: the caller's promise; no more bytes than there is room for, nor than there are.
+        unsafe {
+            std::ptr::copy_nonoverlapping((&raw const defaults).cast::<u8>(), options.cast(), known)
+        };
+    }
 }

@@ -78,7 +78,7 @@ fn told(error: *mut c_char) -> String {
 fn plain() -> GendrPixOptions {
     GendrPixOptions {
         fast: true,
-        ..gendr_pix_options()
+        ..GendrPixOptions::default()
     }
 }
 
@@ -104,7 +104,7 @@ fn options_are_used() {
     };
     let (reference, _) = with(plain());
     for options in [
-        gendr_pix_options(),
+        GendrPixOptions::default(),
         GendrPixOptions {
             guidance: 1.5,
             ..plain()
@@ -210,6 +210,39 @@ fn bad_pictures_and_options_are_told() {
     assert_eq!(missing, (Argument, "`input->data` is NULL".to_owned()));
 }
 
+/// A program built with another version of the header.
+#[test]
+fn options_of_other_versions() {
+    let model = Model::bundled();
+    let mut options = plain();
+    unsafe { gendr_pix_options(&mut options, size_of::<GendrPixOptions>()) };
+    assert_eq!(
+        format!("{options:?}"),
+        format!("{:?}", GendrPixOptions::default())
+    );
+    let with_size = |size| {
+        let options = GendrPixOptions { size, ..plain() };
+        model.upscale(&mut [7; 12], [2, 2, 3], Some(options))
+    };
+    assert!(with_size(size_of::<GendrPixOptions>()).is_ok());
+    for size in [0, 8, size_of::<GendrPixOptions>() + 8, usize::MAX] {
+        let (status, message) = with_size(size).unwrap_err();
+        assert_eq!(status, GendrPixStatus::Argument);
+        assert!(message.contains("options->size"), "{message}");
+    }
+    // Of a struct that is shorter only so much is written, and of one that is longer only what is known.
+    let mut room = [0xAA_u8; 2 * size_of::<GendrPixOptions>()];
+    let written = |room: &[u8]| {
+        room.iter()
+            .rposition(|&byte| byte != 0xAA)
+            .map_or(0, |at| at + 1)
+    };
+    unsafe { gendr_pix_options(room.as_mut_ptr().cast(), 12) };
+    assert_eq!(written(&room), 12);
+    unsafe { gendr_pix_options(room.as_mut_ptr().cast(), room.len()) };
+    assert_eq!(written(&room), size_of::<GendrPixOptions>());
+}
+
 #[test]
 fn null_is_told() {
     let model = Model::bundled();
@@ -243,6 +276,7 @@ fn null_is_told() {
         fails("output", &mut |error| {
             gendr_pix_upscale(model.0, &input, null(), null_mut(), error)
         });
+        gendr_pix_options(null_mut(), 0);
         gendr_pix_model_free(null_mut());
         gendr_pix_picture_free(null_mut());
         gendr_pix_string_free(null_mut());

@@ -1,12 +1,14 @@
 //! The Python module `gendr_pix`: see `gendr_pix.pyi` for its face.
 
 mod error;
+mod interrupt;
 mod picture;
 
 use error::{of_picture, of_weights};
 use gendr_pix::picture::Picture;
 use gendr_pix::{GenDrPix, Padding, Target, Tiling, Upscale, backend};
 use image::{ImageFormat, Limits};
+use interrupt::Interrupt;
 use pyo3::exceptions::{PyTypeError, PyUserWarning, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -72,8 +74,12 @@ impl Model {
         if let Some(tile) = tile {
             options = options.tiling(Tiling::new(tile / 8, tile / 32).map_err(of_picture)?);
         }
+        let interrupt = Interrupt::default();
+        let options = interrupt.heard_with(options);
         if let Ok(bytes) = picture.cast::<PyBytes>() {
-            return self.upscale_file(bytes, &options).map(Bound::into_any);
+            let large = self.upscale_file(bytes, &options);
+            interrupt.check()?;
+            return large.map(Bound::into_any);
         }
         let check = |width, height| {
             let plan = self.0.plan(width, height, &options);
@@ -85,6 +91,7 @@ impl Model {
             ));
         };
         let large = py.detach(|| self.0.upscale_with(&image, &options));
+        interrupt.check()?;
         picture::write(py, large.map_err(of_picture)?, shape)
     }
 }

@@ -1,5 +1,6 @@
 import io
 import os
+import signal
 import threading
 import time
 
@@ -139,3 +140,20 @@ def test_other_threads_run_meanwhile(model):
         now = time.monotonic()
         longest, last = max(longest, now - last), now
     assert longest < (last - start) / 2
+
+
+@pytest.mark.parametrize("as_file", [False, True])
+def test_signals_stop_within_a_picture(model, as_file):
+    picture = noise(192, 192, 3)
+    if as_file:
+        picture = file(Image.fromarray(picture), "PNG")
+    start = time.monotonic()
+    model.upscale(picture)
+    whole = time.monotonic() - start
+    timer = threading.Timer(whole / 4, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        model.upscale(picture)
+    timer.join()
+    assert time.monotonic() - start < whole * 0.8

@@ -54,6 +54,7 @@ function idle() {
   document.body.ariaBusy = "false";
   $("progress").hidden = $("cancel").hidden = true;
   $("again").hidden = !file;
+  download.hidden = split.hidden; // where both pictures are still shown, the result is to be had
   $("status").textContent = $("elapsed").textContent = "";
 }
 

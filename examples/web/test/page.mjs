@@ -68,10 +68,12 @@ try {
   assert(difference(both, before, 152, 256) > 32, "the slider shows one picture only");
   await shot("both");
 
-  // Files that are no pictures are told, and the page goes on.
+  // Files that are no pictures are told, what is shown is still to be had, and the page goes on.
   await page.setInputFiles("#file", { name: "notes.txt", mimeType: "text/plain", buffer: Buffer.from("no picture") });
   await page.waitForFunction(() => document.getElementById("error").textContent);
   assert.match(await page.textContent("#error"), /^notes\.txt: .*is not a picture that can be read$/);
+  const [again] = await Promise.all([page.waitForEvent("download"), page.click("#download")]);
+  assert.equal(again.suggestedFilename(), "small-large.png");
 
   // A format that only the browser reads, in one pass, dropped onto the page.
   const gif = Buffer.from("R0lGODdhAgABAIABAAAA/////ywAAAAAAgABAAACAkQKADs=", "base64");
