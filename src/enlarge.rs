@@ -17,7 +17,8 @@ use rayon::prelude::*;
 use std::ops::Range;
 
 /// Enlarges `picture` and has it restored by `restore`, from and to `[1, 3, H, W]` in -1..1: all of it at once, or one of
-/// `bands` after the other. But for the picture and the result, no more than a band is in memory then.
+/// `bands` after the other. But for the picture and the result, no more than a band is in memory then. There is one band
+/// where [`Upscale::takes_all`].
 ///
 /// # Errors
 ///
@@ -67,19 +68,15 @@ pub(crate) fn enlarge<B: Backend>(
         let correcting = watch(Stage::Correct, i);
         correcting.check()?;
         let end = bands.get(i + 1).map_or(to.height, |next| next.rows.start);
-        let ready = match end == to.height {
-            true => {
-                // Before it is dressed up with the resize's colours, or returned as it is.
-                if fidelity != 0.0 && extremes.are_one() && varies(&pixels.rgb) {
-                    return Err(Error::ConstantOutput);
-                }
-                if fidelity != 0.0 && color_fix == ColorFix::MeanStd {
-                    match_statistics(&plain, &mut restored.planes);
-                }
-                end
-            }
-            // What is taken from the whole picture waits for it.
-            false if color_fix == ColorFix::MeanStd => 0,
+        let last = end == to.height;
+        if last && fidelity != 0.0 && extremes.are_one() && varies(&pixels.rgb) {
+            return Err(Error::ConstantOutput);
+        }
+        if fidelity != 0.0 && color_fix == ColorFix::MeanStd {
+            match_statistics(&plain, &mut restored.planes);
+        }
+        let ready = match last {
+            true => end,
             false => end.saturating_sub(REACH).max(written),
         };
         let rows = |rows: Range<usize>| Rows {
@@ -259,7 +256,6 @@ mod tests {
             Upscale::new(),
             Upscale::new().fidelity(0.6).color_fix(ColorFix::None),
             Upscale::new().color_fix(ColorFix::None).scale(3.1),
-            Upscale::new().color_fix(ColorFix::MeanStd),
             Upscale::new().fidelity(0.0),
         ] {
             let whole = enlarged(None, &options);

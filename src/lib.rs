@@ -29,6 +29,7 @@
 //! | many pictures, the next decoded meanwhile | [`GenDrPix::upscale_many`], [`picture::ReadAhead`] |
 //! | to read and write picture files with all that is in them | [`picture`] |
 //! | to work on tensors | [`GenDrPix::restore`] |
+//! | half of the memory, bf16 | [`GenDrPix::in_precision`] |
 //! | to load other weights | [`GenDrPix::load`], [`GenDrPix::from_bytes`] |
 //! | the paper's full-size model | [`GenDrPixConfig::sd21`] |
 //! | another device | [`backend`] |

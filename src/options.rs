@@ -114,7 +114,8 @@ impl Upscale {
 
     /// Restores tile by tile, so that memory beyond the picture itself grows with the tile only. Pictures no larger than
     /// a tile are not cut. A tile does not see the rest of the picture: the result is another one than the whole's, by
-    /// little, but everywhere. Default: the whole picture at once.
+    /// little, but everywhere. With [`ColorFix::MeanStd`] and [`Edge::Wrap`], which take from all of the restored picture, that
+    /// is in memory as a whole. Default: the whole picture at once.
     pub fn tiling(mut self, tiling: Tiling) -> Self {
         self.tiling = Some(tiling);
         self
@@ -166,6 +167,11 @@ impl Upscale {
     pub fn cancel(mut self, cancel: Cancel) -> Self {
         self.cancel = Some(cancel);
         self
+    }
+
+    /// Whether all of the restored picture must be there before any of it is done: its statistics, or its other end, count.
+    pub(crate) fn takes_all(&self) -> bool {
+        self.color_fix == ColorFix::MeanStd || self.edge == Edge::Wrap
     }
 
     /// Watches a stage of an enlargement.

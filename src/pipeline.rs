@@ -173,8 +173,7 @@ impl<B: Backend> GenDrPix<B> {
             ..options.clone()
         };
         let bands = Bands {
-            // What is beyond an edge that wraps is at the other end of the picture.
-            tiling: plan.tiling.filter(|_| options.edge != Edge::Wrap),
+            tiling: plan.tiling.filter(|_| !options.takes_all()),
             factor: self.config.factor,
         };
         enlarge(picture, options, bands, &self.device, |x, watch| {
@@ -233,6 +232,7 @@ impl<B: Backend> GenDrPix<B> {
             prompt: weights.positive.dims()[0],
             attention: options.attention,
             edge: options.edge,
+            takes_all: options.takes_all(),
             weights: weights.unet.parameters() as u64 * narrow,
             element: size_of::<B::FloatElem>() as u64,
             narrow,

@@ -51,6 +51,8 @@ pub(crate) struct Planner<'a> {
     pub(crate) prompt: usize,
     pub(crate) attention: Attention,
     pub(crate) edge: Edge,
+    /// [`Upscale::takes_all`](crate::Upscale::takes_all).
+    pub(crate) takes_all: bool,
     /// Bytes of the weights.
     pub(crate) weights: u64,
     /// Bytes of a value of a picture.
@@ -130,8 +132,8 @@ impl Planner<'_> {
             Some(tiling) => tiling.tiles(size, factor),
             None => (1, size),
         };
-        // Pictures that are made here are restored a row of tiles at a time, but where the edge is the other end.
-        let in_bands = tiling.is_some() && source > 0 && self.edge != Edge::Wrap;
+        // Pictures that are made here are restored a row of tiles at a time, if each row may be.
+        let in_bands = tiling.is_some() && source > 0 && !self.takes_all;
         let band = match in_bands {
             true => [tile[0].min(size[0]), size[1]],
             false => size,
