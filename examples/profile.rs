@@ -1,6 +1,8 @@
-//! Where the time of one pass goes, by kind of operation, on the default CPU backend with random weights:
+//! Where the time of one pass goes, by kind of operation, with random weights:
 //!
 //! `cargo run --release --example profile -- --model sd21 --size 512x512`
+//!
+//! On a GPU with its feature, as `--features cuda` and `--backend cuda-bf16`.
 //!
 //! Each operation is timed alone, at every shape that the pass has, and multiplied by how often the pass has it. The
 //! rest is what the whole pass takes beyond these: concatenations, residual additions, enlargements, and the weights,
@@ -11,14 +13,16 @@ mod common;
 use burn::tensor::{Distribution, Tensor};
 use clap::{Parser, ValueEnum};
 use common::{median_seconds, size};
-use gendr_pix::backend::Default as B;
 use gendr_pix::unet::Operation;
-use gendr_pix::{Backend, GenDrPixConfig, GroupNormOptions};
+use gendr_pix::{Backend, GenDrPixConfig, GroupNormOptions, backend};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 
 #[derive(Parser)]
 struct Args {
+    /// Where it runs, if it is built in: flex, cuda or wgpu, on GPUs with -f16 (or -bf16, cuda) for that precision.
+    #[arg(long, default_value = "flex")]
+    backend: String,
     /// Which model.
     #[arg(long, value_enum, default_value_t = Model::Nano)]
     model: Model,
@@ -48,6 +52,23 @@ struct Share {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args = Args::parse();
+    match args.backend.as_str() {
+        "flex" => profile::<backend::Flex>(&args),
+        #[cfg(feature = "cuda")]
+        "cuda" => profile::<backend::Cuda>(&args),
+        #[cfg(feature = "cuda")]
+        "cuda-f16" => profile::<backend::Cuda<half::f16>>(&args),
+        #[cfg(feature = "cuda")]
+        "cuda-bf16" => profile::<backend::Cuda<half::bf16>>(&args),
+        #[cfg(feature = "wgpu")]
+        "wgpu" => profile::<backend::Wgpu>(&args),
+        #[cfg(feature = "wgpu")]
+        "wgpu-f16" => profile::<backend::Wgpu<half::f16>>(&args),
+        name => Err(format!("backend `{name}` is not built in: see the features").into()),
+    }
+}
+
+fn profile<B: Backend>(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
     let (config, tokens) = match args.model {
         Model::Nano => (GenDrPixConfig::nano(), 4),
         Model::Sd21 => (GenDrPixConfig::sd21(), 77),
@@ -61,7 +82,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let seconds = match timed.iter().find(|(other, _)| *other == operation) {
             Some((_, seconds)) => *seconds,
             None => {
-                let seconds = seconds(operation, config.norm_num_groups, args.runs);
+                let seconds = seconds::<B>(operation, config.norm_num_groups, args.runs);
                 timed.push((operation, seconds));
                 seconds
             }
@@ -74,7 +95,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let unet = config.init::<B>(&Default::default())?;
     let conditioning = unet.condition(500.0, random([1, tokens, config.cross_attention_dim]));
     let sample = random([1, config.in_channels, h, w]);
-    let pass = time(args.runs, || {
+    let pass = time::<B>(args.runs, || {
         unet.forward(sample.clone(), &conditioning).into_data();
     });
 
@@ -119,7 +140,7 @@ fn kind(operation: Operation) -> &'static str {
     }
 }
 
-fn seconds(operation: Operation, groups: usize, runs: u32) -> f64 {
+fn seconds<B: Backend>(operation: Operation, groups: usize, runs: u32) -> f64 {
     match operation {
         Operation::Convolution {
             channels: [input, output],
@@ -129,7 +150,7 @@ fn seconds(operation: Operation, groups: usize, runs: u32) -> f64 {
         } => {
             let (x, bias) = (random([1, input, h, w]), random([output]));
             let weight = random([output, input, kernel, kernel]);
-            time(runs, || {
+            time::<B>(runs, || {
                 B::convolution(x.clone(), weight.clone(), bias.clone(), stride);
             })
         }
@@ -138,9 +159,9 @@ fn seconds(operation: Operation, groups: usize, runs: u32) -> f64 {
             channels: [input, output],
             bias,
         } => {
-            let (x, weight) = (random::<3>([1, tokens, input]), random([input, output]));
+            let (x, weight) = (random::<B, 3>([1, tokens, input]), random([input, output]));
             let bias = bias.then(|| random([output]));
-            time(runs, || {
+            time::<B>(runs, || {
                 B::token_linear(x.clone(), weight.clone(), bias.clone());
             })
         }
@@ -152,7 +173,7 @@ fn seconds(operation: Operation, groups: usize, runs: u32) -> f64 {
         } => {
             let query = random([1, queries, channels]);
             let [key, value] = [(); 2].map(|()| random([1, keys, channels]));
-            time(runs, || {
+            time::<B>(runs, || {
                 B::multi_head_attention(query.clone(), key.clone(), value.clone(), heads);
             })
         }
@@ -168,14 +189,14 @@ fn seconds(operation: Operation, groups: usize, runs: u32) -> f64 {
                 epsilon: 1e-5,
                 silu,
             };
-            time(runs, || {
+            time::<B>(runs, || {
                 B::group_norm(x.clone(), weight.clone(), bias.clone(), options);
             })
         }
         Operation::TokenNorm { tokens, channels } => {
             let x = random([1, tokens, channels]);
             let [weight, bias] = [(); 2].map(|()| random([channels]));
-            time(runs, || {
+            time::<B>(runs, || {
                 B::token_norm(x.clone(), weight.clone(), bias.clone(), 1e-5);
             })
         }
@@ -187,7 +208,7 @@ fn seconds(operation: Operation, groups: usize, runs: u32) -> f64 {
             let x = random([1, tokens, channels]);
             let weights = [random([channels, 2 * hidden]), random([hidden, channels])];
             let biases = [random([2 * hidden]), random([channels])];
-            time(runs, || {
+            time::<B>(runs, || {
                 B::feed_forward(x.clone(), weights.clone(), biases.clone());
             })
         }
@@ -195,12 +216,17 @@ fn seconds(operation: Operation, groups: usize, runs: u32) -> f64 {
     }
 }
 
-fn random<const D: usize>(shape: [usize; D]) -> Tensor<B, D> {
+fn random<B: Backend, const D: usize>(shape: [usize; D]) -> Tensor<B, D> {
     Tensor::random(shape, Distribution::Default, &Default::default())
 }
 
 /// Median seconds of `runs` calls after one that is not counted.
-fn time(runs: u32, mut run: impl FnMut()) -> f64 {
+fn time<B: Backend>(runs: u32, mut run: impl FnMut()) -> f64 {
+    let mut run = || {
+        run();
+        // GPUs are given work and told nothing of its end.
+        B::sync(&Default::default()).expect("a device that works");
+    };
     run();
     let median = median_seconds(runs as usize, || {
         run();

@@ -310,24 +310,17 @@ impl Backend for NdArray<f32> {}
 impl Backend for NdArray<f64> {}
 
 /// NVIDIA GPUs (feature `cuda`); `F` is the precision: `f32`, `half::f16` or `half::bf16`.
+///
+/// burn's `Cuda` where its `fusion` is off; ours stays without, whoever switches it on.
 #[cfg(feature = "cuda")]
-pub type Cuda<F = f32> = burn_cuda::Cuda<F>;
-
-#[cfg(feature = "cuda")]
-impl Backend for Cuda<f32> {}
-#[cfg(feature = "cuda")]
-impl Backend for Cuda<half::f16> {}
-#[cfg(feature = "cuda")]
-impl Backend for Cuda<half::bf16> {}
+pub type Cuda<F = f32> =
+    burn_cubecl::CubeBackend<burn_cubecl::cubecl::cuda::CudaRuntime, F, i32, u8>;
 
 /// Any GPU (feature `wgpu`; kernels by `vulkan` or `metal` where enabled); `F` is `f32` or `half::f16`.
+///
+/// burn's `Wgpu` where its `fusion` is off; ours stays without, whoever switches it on.
 #[cfg(feature = "wgpu")]
-pub type Wgpu<F = f32> = burn_wgpu::Wgpu<F>;
-
-#[cfg(feature = "wgpu")]
-impl Backend for Wgpu<f32> {}
-#[cfg(feature = "wgpu")]
-impl Backend for Wgpu<half::f16> {}
+pub type Wgpu<F = f32> = burn_cubecl::CubeBackend<burn_wgpu::WgpuRuntime, F, i32, u32>;
 
 /// The CPU backend to use when nothing else is asked for: [`Flex`], else [`NdArray`].
 #[cfg(feature = "flex")]

@@ -6,7 +6,7 @@ use crate::progress::Watched;
 use burn::tensor::{Int, Tensor, TensorData};
 
 /// What is beyond the edges of a picture.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Edge {
     /// The picture mirrored, its border pixels not repeated.

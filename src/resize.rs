@@ -312,7 +312,6 @@ mod tests {
         difference.fold(0f32, |m, (a, b)| m.max((a - b).abs())) / peak
     }
 
-    #[cfg(feature = "flex")]
     /// Bands begin on any row; of a scale of three, some of these lie right on a source row.
     #[test]
     fn bands_are_parts_of_the_whole() {
@@ -345,6 +344,7 @@ mod tests {
         }
     }
 
+    #[cfg(feature = "flex")]
     #[test]
     fn matches_pytorch() {
         let tensors = Golden::open("resize.safetensors");

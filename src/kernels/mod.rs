@@ -3,6 +3,8 @@
 
 #[cfg(feature = "train")]
 mod autodiff;
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+mod cube;
 #[cfg(feature = "flex")]
 mod flex;
 pub(crate) mod plain;

@@ -290,7 +290,7 @@ const SCORES: usize = 512 << 20;
 const QUERIES: usize = 128;
 
 /// Bytes of a feed-forward's hidden layer that are made at a time: enough to keep a GPU busy.
-const HIDDEN: usize = 256 << 20;
+pub(crate) const HIDDEN: usize = 256 << 20;
 
 /// Queries of a chunk, of which each has scores of `bytes`.
 fn queries_within(bound: usize, bytes: usize) -> usize {
@@ -410,6 +410,16 @@ pub(crate) fn feed_forward<B: Backend>(
     weights: [Tensor<B, 2>; 2],
     biases: [Tensor<B, 1>; 2],
 ) -> Tensor<B, 3> {
+    feed_forward_within(x, weights, biases, HIDDEN)
+}
+
+/// Feed-forward of some tokens at a time, whose hidden layer is of at most `bound` bytes where one token's is.
+pub(crate) fn feed_forward_within<B: Backend>(
+    x: Tensor<B, 3>,
+    weights: [Tensor<B, 2>; 2],
+    biases: [Tensor<B, 1>; 2],
+    bound: usize,
+) -> Tensor<B, 3> {
     let ([up, down], [up_bias, down_bias]) = (weights, biases);
     let [n, tokens, _] = x.dims();
     let [_, wide] = up.dims();
@@ -418,7 +428,7 @@ pub(crate) fn feed_forward<B: Backend>(
         let hidden = B::geglu(B::token_linear(x, up, Some(up_bias.clone())));
         B::token_linear(hidden, down, Some(down_bias.clone()))
     };
-    let chunk = (HIDDEN / (n * wide * x.dtype().size())).max(1);
+    let chunk = (bound / (n * wide * x.dtype().size())).max(1);
     if tokens <= chunk {
         return run(x);
     }

@@ -13,7 +13,7 @@ mod fields;
 mod file;
 mod keys;
 pub(crate) mod parameters;
-#[cfg(test)]
+#[cfg(all(test, feature = "flex"))]
 mod tests;
 #[cfg(feature = "latent")]
 mod vae;
