@@ -1,7 +1,35 @@
 //! What the measuring examples share.
 
+#[allow(
+    dead_code,
+    unused_macros,
+    reason = "some examples have the default backend only"
+)]
+pub mod backend;
+
+use clap::ValueEnum;
+use gendr_pix::GenDrPixConfig;
 use image::{DynamicImage, RgbImage};
 use std::time::Instant;
+
+/// A model with random weights.
+#[allow(dead_code, reason = "not every example has random weights")]
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Model {
+    Nano,
+    Sd21,
+}
+
+impl Model {
+    /// Its config, and the tokens of its prompts.
+    #[allow(dead_code, reason = "not every example has random weights")]
+    pub fn config(self) -> (GenDrPixConfig, usize) {
+        match self {
+            Self::Nano => (GenDrPixConfig::nano(), 4),
+            Self::Sd21 => (GenDrPixConfig::sd21(), 77),
+        }
+    }
+}
 
 /// Reads `WIDTHxHEIGHT`.
 pub fn size(text: &str) -> Result<(u32, u32), String> {
@@ -19,6 +47,19 @@ pub fn picture(width: u32, height: u32) -> DynamicImage {
             (y * 5 % 256) as u8,
             ((x ^ y) % 256) as u8,
         ])
+    }))
+}
+
+/// A picture of noise.
+#[allow(dead_code, reason = "not every example needs noise")]
+pub fn noise(width: u32, height: u32) -> DynamicImage {
+    let mut state = 1_u32;
+    DynamicImage::ImageRgb8(RgbImage::from_fn(width, height, |_, _| {
+        image::Rgb([(); 3].map(|()| {
+            // Numerical Recipes' linear congruential generator.
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        }))
     }))
 }
 

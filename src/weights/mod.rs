@@ -20,15 +20,17 @@ mod vae;
 
 pub(crate) use bundle::{load as load_bundle, save as save_bundle};
 pub(crate) use diffusers::load as load_diffusers;
-pub(crate) use parameters::count as parameter_count;
+pub(crate) use parameters::{count as parameter_count, float_type};
 
 use crate::backend::Backend;
+use crate::device::check_precision;
 use crate::error::{Error, Result};
 use crate::unet::{UNet, UNetConfig};
 use burn::module::Module;
-use burn::tensor::{DType, Tensor};
+use burn::tensor::{DType, Tensor, TensorData};
 use checkpoint::{Checkpoint, Wanted};
 use safetensors::Dtype;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -80,6 +82,37 @@ pub struct Weights<B: Backend> {
     pub negative: Tensor<B, 2>,
 }
 
+#[cfg(any(feature = "flex", feature = "ndarray"))]
+impl<B: Backend> Weights<B> {
+    /// The same weights on another backend, of a UNet of these numbers.
+    pub(crate) fn on<C: Backend>(
+        &self,
+        config: &UNetConfig,
+        device: &C::Device,
+    ) -> Result<Weights<C>> {
+        let values = parameters::values(&self.unet).into_iter();
+        let values = values.map(|parameter| {
+            let data = parameter.to_data().expect("the values are in memory");
+            (
+                parameters::key(&parameter),
+                data.convert_dtype(float_type::<C>()),
+            )
+        });
+        let values: BTreeMap<String, TensorData> = values.collect();
+        let prompt = |tensor: &Tensor<B, 2>| {
+            let data = tensor.to_data().convert_dtype(float_type::<C>());
+            Tensor::from_data(data, device)
+        };
+        Ok(Weights {
+            unet: parameters::fill(config.init(device)?, device, move |key| {
+                Ok(values[key].clone())
+            })?,
+            positive: prompt(&self.positive),
+            negative: prompt(&self.negative),
+        })
+    }
+}
+
 /// From the operating system's error to ours of the file at `path`.
 fn io(path: &Path) -> impl Fn(std::io::Error) -> Error + Copy {
     |source| {
@@ -98,7 +131,8 @@ fn invalid(path: &Path, reason: String) -> Error {
 ///
 /// # Errors
 ///
-/// [`Error::Config`] when the config is not valid, or so large that building the UNet would fail or not end.
+/// [`Error::Config`] when the config is not valid, or so large that building the UNet would fail or not end;
+/// [`Error::Precision`] when the device lacks the backend's.
 fn empty_unet<B: Backend>(
     config: &UNetConfig,
     checkpoint: &Checkpoint,
@@ -115,6 +149,7 @@ fn empty_unet<B: Backend>(
     let layers = config.layers_per_block.iter().copied();
     let layers = layers.fold(0, usize::saturating_add);
     check_sizes(&channels, layers, checkpoint)?;
+    check_precision::<B>(device, float_type::<B>())?;
     config.init(device)
 }
 
