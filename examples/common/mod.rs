@@ -32,6 +32,7 @@ impl Model {
 }
 
 /// Reads `WIDTHxHEIGHT`.
+#[allow(dead_code, reason = "not every example takes sizes")]
 pub fn size(text: &str) -> Result<(u32, u32), String> {
     let (width, height) = text.split_once('x').ok_or("expected WIDTHxHEIGHT")?;
     let side = |text: &str| text.parse().map_err(|e| format!("{text}: {e}"));
@@ -64,6 +65,7 @@ pub fn noise(width: u32, height: u32) -> DynamicImage {
 }
 
 /// Median seconds of `runs` calls, if there are any.
+#[allow(dead_code, reason = "not every example takes times")]
 pub fn median_seconds<E>(
     runs: usize,
     mut run: impl FnMut() -> Result<(), E>,

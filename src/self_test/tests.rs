@@ -11,21 +11,16 @@ use std::cell::Cell;
 type Faulty = burn_ndarray::NdArray<f32, i32>;
 
 thread_local! {
-    /// The operation that is wrong, and by what its first outputs are multiplied.
+    /// The operation that is wrong, and by what its outputs are multiplied.
     static BROKEN: Cell<(&'static str, f32)> = const { Cell::new(("", 1.0)) };
 }
 
-/// `output`, the first half of which is wrong if the operation is the broken one.
+/// `output`, which is wrong if the operation is the broken one.
 fn of<const D: usize>(operation: &str, output: Tensor<Faulty, D>) -> Tensor<Faulty, D> {
-    let (broken, by) = BROKEN.get();
-    if operation != broken {
-        return output;
+    match BROKEN.get() {
+        (broken, by) if broken == operation => output * by,
+        _ => output,
     }
-    let shape = output.dims();
-    let flat: Tensor<Faulty, 1> = output.flatten(0, D - 1);
-    let half = flat.dims()[0].div_ceil(2);
-    let wrong = flat.clone().narrow(0, 0, half) * by;
-    flat.slice_assign([0..half], wrong).reshape(shape)
 }
 
 impl Backend for Faulty {
