@@ -106,6 +106,9 @@ fn measure<B: Measured>(args: &Args) -> Result<(), Box<dyn Error>> {
             });
             model.upscale_with(&picture, &options)?;
             println!("pass: {:.3} s", start.elapsed().as_secs_f64());
+            if B::device_memory(&device).is_some() {
+                return Ok(()); // What a GPU is told to do and what it has done are two things.
+            }
             let mut last = 0.0;
             for stage in [Stage::Resize, Stage::Restore, Stage::Correct, Stage::Finish] {
                 let events = events.lock().expect("no panic");

@@ -8,8 +8,8 @@ turns: medians, ratios, memory.
 
 Each round starts every program afresh, one after the other, lets it do passes that are not counted (two of PyTorch, so
 that it has compiled) and then `--runs` that are. Ours times a whole picture with its resize and its way to the GPU and
-back, the others the UNet alone: `--runs` prints ours by stage, of which `Restore` is the UNet, too. All draw random
-weights. Memory of ours is what its pools took, of PyTorch's what its allocator reserved. Not run on a GPU yet.
+back, the others the UNet alone. All draw random weights. Memory of ours is what its pools took, of PyTorch's what its
+allocator reserved. Not run on a GPU yet.
 """
 import argparse
 import json
@@ -30,28 +30,26 @@ def main():
     parser.add_argument("--runs", type=int, default=5, help="passes a round")
     parser.add_argument("--precision", choices=["f32", "f16", "bf16"], default="bf16")
     parser.add_argument("--backend", default="cuda", help="of ours")
+    parser.add_argument("--device", default="cuda", help="of PyTorch")
     parser.add_argument("--measure", default="target/release/examples/measure", help="the built example")
     parser.add_argument("--json", type=Path, help="write the figures here too")
     args = parser.parse_args()
 
     runs = ["--size", args.size, "--runs", str(args.runs)]
     dtype = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}[args.precision]
-    torch = [sys.executable, str(HERE / "pytorch_unet.py"), *runs, "--device", "cuda", "--dtype", dtype]
+    torch = [sys.executable, str(HERE / "pytorch_unet.py"), *runs, "--device", args.device, "--dtype", dtype]
     ours = [args.measure, "--model", "sd21", "--backend", args.backend, "--precision", args.precision, *runs]
     programs = {OURS: ours, "PyTorch": torch, "PyTorch, torch.compile": [*torch, "--compile"]}
 
-    found = {name: {"seconds": [], "unet_seconds": [], "peak_gb": 0.0} for name in programs}
+    found = {name: {"seconds": [], "peak_gb": 0.0} for name in programs}
     for _ in range(args.rounds):
         for name, command in programs.items():
             out = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
             row = found[name]
             row["device"] = (re.findall(r"^device: (.+)$", out, re.MULTILINE) or [None])[0]
-            seconds = [float(s) for s in re.findall(r"^pass: ([\d.]+) s$", out, re.MULTILINE)]
-            # The stage of ours that is the model; of the others there is no other.
-            stages = [float(s) for s in re.findall(r"\bRestore ([\d.]+) s", out)]
-            row["seconds"] += seconds
-            row["unet_seconds"] += stages or seconds
-            row["peak_gb"] = max(row["peak_gb"], float(re.search(r"peak memory of the device: ([\d.]+) GB", out)[1]))
+            row["seconds"] += map(float, re.findall(r"^pass: ([\d.]+) s$", out, re.MULTILINE))
+            peak = re.search(r"peak memory of the (?:device|process): ([\d.]+) GB", out)[1]
+            row["peak_gb"] = max(row["peak_gb"], float(peak))
 
     def median(name):
         return statistics.median(found[name]["seconds"])

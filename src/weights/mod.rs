@@ -12,6 +12,8 @@ mod diffusers_config;
 mod fields;
 mod file;
 mod keys;
+#[cfg(any(feature = "flex", feature = "ndarray"))]
+mod on_backend;
 pub(crate) mod parameters;
 #[cfg(test)]
 mod tests;
@@ -27,10 +29,9 @@ use crate::device::check_precision;
 use crate::error::{Error, Result};
 use crate::unet::{UNet, UNetConfig};
 use burn::module::Module;
-use burn::tensor::{DType, Tensor, TensorData};
+use burn::tensor::{DType, Tensor};
 use checkpoint::{Checkpoint, Wanted};
 use safetensors::Dtype;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -80,37 +81,6 @@ pub struct Weights<B: Backend> {
     pub positive: Tensor<B, 2>,
     /// Embedding of the prompt to avoid, `[tokens, cross_attention_dim]`.
     pub negative: Tensor<B, 2>,
-}
-
-#[cfg(any(feature = "flex", feature = "ndarray"))]
-impl<B: Backend> Weights<B> {
-    /// The same weights on another backend, of a UNet of these numbers.
-    pub(crate) fn on<C: Backend>(
-        &self,
-        config: &UNetConfig,
-        device: &C::Device,
-    ) -> Result<Weights<C>> {
-        let values = parameters::values(&self.unet).into_iter();
-        let values = values.map(|parameter| {
-            let data = parameter.to_data().expect("the values are in memory");
-            (
-                parameters::key(&parameter),
-                data.convert_dtype(float_type::<C>()),
-            )
-        });
-        let values: BTreeMap<String, TensorData> = values.collect();
-        let prompt = |tensor: &Tensor<B, 2>| {
-            let data = tensor.to_data().convert_dtype(float_type::<C>());
-            Tensor::from_data(data, device)
-        };
-        Ok(Weights {
-            unet: parameters::fill(config.init(device)?, device, move |key| {
-                Ok(values[key].clone())
-            })?,
-            positive: prompt(&self.positive),
-            negative: prompt(&self.negative),
-        })
-    }
 }
 
 /// From the operating system's error to ours of the file at `path`.
