@@ -114,6 +114,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     if width == 0 || height == 0 || width % 8 != 0 || height % 8 != 0 {
         return Err(format!("{width}x{height}: sides must be multiples of 8").into());
     }
+    if args.backend.backend == "flex" && args.backend.precision != "f32" {
+        return Err("models with a VAE compute in f32 on `flex`".into());
+    }
     let Some(subject) = args.only else {
         return tables(&args);
     };

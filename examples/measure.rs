@@ -68,6 +68,7 @@ fn measure<B: Measured>(args: &Args) -> Result<(), Box<dyn Error>> {
     let program = memory();
     let start = Instant::now();
     let model = GenDrPix::<B>::new(config, tokens, &device)?;
+    let model = args.backend.in_precision(model)?;
     let mut options = Upscale::new()
         .guidance(args.guidance)
         .ensemble(vec![Padding::CENTRED]);

@@ -4,8 +4,8 @@
 //! cargo run --release --example soak -- --pictures 200 --longest 512
 //! ```
 //!
-//! Every tenth picture tells the process's memory, and the device's where it can; both are to be no more in the end than
-//! the slack over the most within the first ten. Random weights; sizes come from a fixed sequence, the largest first.
+//! What the process holds after a picture, and the device where that can be told, is to be no more in any ten pictures than
+//! the slack over the most in the first ten. Random weights; sizes come from a fixed sequence, the largest first.
 
 // Without a backend, all that is left to do is to say so.
 #![cfg_attr(
@@ -26,8 +26,8 @@ use common::{Model, memory, picture};
 use gendr_pix::{GenDrPix, Padding, Target, Upscale};
 use std::error::Error;
 
-/// Pictures of which memory is taken to rise.
-const FIRST: usize = 10;
+/// Pictures of which the most is told together; over the first of these, memory may rise.
+const GROUP: usize = 10;
 
 /// Memory over many pictures.
 #[derive(Parser)]
@@ -46,7 +46,7 @@ struct Args {
     /// Give memory back after each picture, as when no other is to come for a while.
     #[arg(long)]
     trim: bool,
-    /// How much more memory there may be in the end, in per cent.
+    /// How much more memory there may be than in the first ten pictures, in per cent.
     #[arg(long, default_value_t = 10)]
     slack: u64,
 }
@@ -60,9 +60,9 @@ fn soak<B: Measured>(args: &Args) -> Result<(), Box<dyn Error>> {
     let device = B::Device::default();
     let (config, tokens) = args.model.config();
     let model = GenDrPix::<B>::new(config, tokens, &device)?;
+    let model = args.backend.in_precision(model)?;
     let options = Upscale::new().ensemble(vec![Padding::CENTRED]);
-    let held = || [memory(), B::device_memory(&device)];
-    let mut first = [None; 2];
+    let (mut first, mut most) = ([None; 2], [None; 2]);
     for i in 0..args.pictures as usize {
         let [width, height] = size(i, args.longest);
         let picture = picture(width.div_ceil(4), height.div_ceil(4));
@@ -71,29 +71,37 @@ fn soak<B: Measured>(args: &Args) -> Result<(), Box<dyn Error>> {
         if args.trim {
             model.trim();
         }
-        if i < FIRST {
-            let now = held();
-            first = [0, 1].map(|of| first[of].max(now[of]));
-        }
-        if (i + 1) % FIRST == 0 {
-            let [process, device] = held().map(|bytes: Option<u64>| match bytes {
+        let held = [memory(), B::device_memory(&device)];
+        most = [0, 1].map(|of| most[of].max(held[of]));
+        if (i + 1) % GROUP == 0 {
+            let [process, device] = most.map(|bytes: Option<u64>| match bytes {
                 Some(bytes) => format!("{:.1} MB", bytes as f64 / 1e6),
                 None => "unknown".into(),
             });
             println!("{} pictures: process {process}, device {device}", i + 1);
+            if i < GROUP {
+                first = most;
+            } else {
+                check(args, first, most)?;
+            }
+            most = [None; 2];
         }
     }
-    for (what, first, last) in [
-        ("process", first[0], held()[0]),
-        ("device", first[1], held()[1]),
-    ] {
-        if let (Some(first), Some(last)) = (first, last)
-            && last > first + first * args.slack / 100
+    println!("flat after the first {GROUP}");
+    Ok(())
+}
+
+/// Neither the process nor the device holds more than at first.
+fn check(args: &Args, first: [Option<u64>; 2], most: [Option<u64>; 2]) -> Result<(), String> {
+    for (i, what) in ["process", "device"].into_iter().enumerate() {
+        if let (Some(first), Some(most)) = (first[i], most[i])
+            && most > first + first * args.slack / 100
         {
-            return Err(format!("memory of the {what} rose from {first} to {last} bytes").into());
+            return Err(format!(
+                "memory of the {what} rose from {first} to {most} bytes"
+            ));
         }
     }
-    println!("flat after the first {FIRST}");
     Ok(())
 }
 

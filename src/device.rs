@@ -27,7 +27,7 @@ pub(crate) fn check_precision<B: Backend>(device: &B::Device, dtype: DType) -> R
 
 impl<B: Backend> GenDrPix<B> {
     /// Makes the device ready for outputs of these sizes, `(width, height)` in pixels: on a GPU the first picture of a size
-    /// waits for kernels to be compiled and (feature `autotune`) tried. The model runs over a black picture of each size with
+    /// waits for kernels to be compiled and (feature `autotune`) tried. The model runs over a grey picture of each size with
     /// one padding of the self-ensemble, or over one tile where `options` lead to tiles; the result is dropped. Progress
     /// and cancel are those of `options`. On a CPU there is nothing to make ready.
     ///

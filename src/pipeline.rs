@@ -18,7 +18,7 @@ use crate::prompted::{PromptedUNet, random_weights};
 use crate::tiling::{Bands, in_tiles};
 use crate::unet::Attention;
 use crate::weights::{self, Source, Storage, Weights, float_type};
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 use image::DynamicImage;
 use std::path::Path;
 
@@ -129,9 +129,9 @@ impl<B: Backend> GenDrPix<B> {
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] when the device does not compute in it.
+    /// [`Error::Precision`] when the device does not compute in it.
     pub fn in_precision(self, precision: Precision) -> Result<Self> {
-        precision.validate::<B>(&self.device)?;
+        check_precision::<B>(&self.device, precision.dtype::<B>())?;
         Ok(Self {
             unet: self.unet.in_precision(precision),
             ..self
@@ -155,6 +155,11 @@ impl<B: Backend> GenDrPix<B> {
 
     pub(crate) fn device(&self) -> &B::Device {
         &self.device
+    }
+
+    /// The precision of weights and layers.
+    pub(crate) fn dtype(&self) -> DType {
+        self.unet.weights.positive.dtype()
     }
 
     /// Tokens of the prompts.
@@ -247,8 +252,7 @@ impl<B: Backend> GenDrPix<B> {
     }
 
     fn planner(&self, options: &Upscale) -> Planner<'_> {
-        let weights = &self.unet.weights;
-        let narrow = weights.positive.dtype().size() as u64;
+        let narrow = self.dtype().size() as u64;
         Planner {
             config: &self.config,
             passes: self.passes(options).len(),
@@ -256,7 +260,7 @@ impl<B: Backend> GenDrPix<B> {
             attention: options.attention,
             edge: options.edge,
             takes_all: options.takes_all(),
-            weights: weights.unet.parameters() as u64 * narrow,
+            weights: self.unet.weights.unet.parameters() as u64 * narrow,
             element: size_of::<B::FloatElem>() as u64,
             narrow,
             workspace: B::workspace,

@@ -1,8 +1,8 @@
 //! The backends that the measuring examples run on, by name and precision.
 
-use gendr_pix::Backend;
 #[cfg(any(feature = "cuda", feature = "wgpu"))]
 use gendr_pix::backend;
+use gendr_pix::{Backend, GenDrPix, Precision, Result};
 
 /// A backend and what it tells of its device's memory.
 pub trait Measured: Backend {
@@ -54,12 +54,20 @@ pub struct BackendArgs {
     /// What to compute on; all but `flex` need the cargo feature of the same name.
     #[arg(long, value_parser = ["flex", "ndarray", "wgpu", "cuda"], default_value = "flex")]
     pub backend: String,
-    /// Precision of weights and activations: GPUs have f16, and with `cuda` bf16, too.
+    /// Precision of weights and layers: `flex` and `cuda` have bf16, GPUs f16, too.
     #[arg(long, value_parser = ["f32", "f16", "bf16"], default_value = "f32")]
     pub precision: String,
 }
 
 impl BackendArgs {
+    /// `model` in the precision that is asked for, where that is not the backend's own.
+    pub fn in_precision<B: Backend>(&self, model: GenDrPix<B>) -> Result<GenDrPix<B>> {
+        match self.precision.as_str() {
+            "bf16" => model.in_precision(Precision::Bf16),
+            _ => Ok(model),
+        }
+    }
+
     /// There is no such backend, in this build at least.
     pub fn missing(&self) -> String {
         let Self { backend, precision } = self;
@@ -76,7 +84,7 @@ macro_rules! on_backend {
         let args: &$crate::common::backend::BackendArgs = $args;
         match (args.backend.as_str(), args.precision.as_str()) {
             #[cfg(feature = "flex")]
-            ("flex", "f32") => $run::<gendr_pix::backend::Flex>($($argument),*),
+            ("flex", "f32" | "bf16") => $run::<gendr_pix::backend::Flex>($($argument),*),
             #[cfg(feature = "ndarray")]
             ("ndarray", "f32") => $run::<gendr_pix::backend::NdArray>($($argument),*),
             #[cfg(feature = "wgpu")]

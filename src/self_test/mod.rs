@@ -13,8 +13,8 @@ use crate::error::{Error, Result};
 use crate::guidance::Padding;
 use crate::padding::{Edge, one_cell_more};
 use crate::pipeline::GenDrPix;
+use crate::precision::widen;
 use crate::unet::Operation;
-use crate::weights::float_type;
 use burn::tensor::{DType, Tensor, TensorData};
 use rayon::prelude::*;
 use std::fmt;
@@ -76,6 +76,7 @@ impl<B: Backend> GenDrPix<B> {
     fn self_test_over(&self, large: [usize; 2]) -> Result<Vec<Deviation>> {
         let mut test = SelfTest::<B> {
             device: self.device(),
+            dtype: self.dtype(),
             numbers: Numbers(0),
             deviations: Vec::new(),
         };
@@ -136,8 +137,17 @@ struct Input<B: Backend, const D: usize> {
     values: Vec<f64>,
 }
 
+impl<B: Backend, const D: usize> Input<B, D> {
+    fn new(tensor: Tensor<B, D>) -> Self {
+        let values = values(tensor.clone());
+        Self { tensor, values }
+    }
+}
+
 struct SelfTest<'a, B: Backend> {
     device: &'a B::Device,
+    /// The model's precision.
+    dtype: DType,
     numbers: Numbers,
     deviations: Vec<Deviation>,
 }
@@ -147,10 +157,14 @@ impl<B: Backend> SelfTest<'_, B> {
     fn input<const D: usize>(&mut self, shape: [usize; D], centre: f32, scale: f64) -> Input<B, D> {
         let count = shape.iter().product();
         let numbers = (0..count).map(|_| (centre + 1.7 * self.numbers.next()) * scale as f32);
-        let data = TensorData::new(numbers.collect(), shape);
-        let tensor = Tensor::from_data(data, self.device);
-        let values = values(tensor.clone());
-        Input { tensor, values }
+        let data = TensorData::new(numbers.collect(), shape).convert_dtype(self.dtype);
+        let tensor = Tensor::from_data(data, (self.device, self.dtype));
+        Input::new(tensor)
+    }
+
+    /// What a norm is given: off zero, and in the precision of residual sums.
+    fn sums<const D: usize>(&mut self, shape: [usize; D]) -> Input<B, D> {
+        Input::new(widen(self.input(shape, 2.0, 1.0).tensor))
     }
 
     /// A layer's weights, whose outputs are about as large as its `inputs`.
@@ -194,7 +208,7 @@ impl<B: Backend> SelfTest<'_, B> {
         self.deviations.push(Deviation {
             operation,
             error: error / largest,
-            tolerance: slack * tolerance(float_type::<B>()),
+            tolerance: slack * tolerance(self.dtype),
         });
     }
 
@@ -258,7 +272,7 @@ impl<B: Backend> SelfTest<'_, B> {
                     epsilon: 1e-5,
                     silu,
                 };
-                let x = self.input([1, channels, h, w], 2.0, 1.0);
+                let x = self.sums([1, channels, h, w]);
                 let [weight, bias] = [(); 2].map(|()| self.input([channels], 0.0, 1.0));
                 let found = B::group_norm(x.tensor, weight.tensor, bias.tensor, options);
                 let statistics = reference::group_statistics(&x.values, options);
@@ -268,7 +282,7 @@ impl<B: Backend> SelfTest<'_, B> {
                 });
             }
             Operation::TokenNorm { tokens, channels } => {
-                let x = self.input([1, tokens, channels], 2.0, 1.0);
+                let x = self.sums([1, tokens, channels]);
                 let [weight, bias] = [(); 2].map(|()| self.input([channels], 0.0, 1.0));
                 let found = B::token_norm(x.tensor, weight.tensor, bias.tensor, 1e-5);
                 let values = [&x.values, &weight.values, &bias.values].map(Vec::as_slice);

@@ -4,6 +4,7 @@ use super::*;
 use crate::backend::{Flex, NdArray};
 use crate::config::GenDrPixConfig;
 use crate::kernels::plain;
+use crate::precision::Precision;
 use crate::unet::UNetConfig;
 use std::cell::Cell;
 
@@ -173,4 +174,7 @@ fn kernels_are_near() {
     for deviation in nano.self_test().unwrap() {
         assert!(deviation.error < 3e-5, "{deviation}");
     }
+    let nano = nano.in_precision(Precision::Bf16).unwrap();
+    let deviations = nano.self_test().unwrap();
+    assert!(deviations.iter().any(|it| it.error > 1e-3), "not in bf16");
 }
