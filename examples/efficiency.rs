@@ -23,10 +23,11 @@ mod common;
 
 use burn::tensor::{Distribution, Tensor};
 use clap::{Parser, ValueEnum};
+use common::backend::{BackendArgs, Measured};
 use common::{median_seconds, peak_memory, picture, size};
 use gendr_pix::latent::{GenDr, GenDrAdc, LatentConfig};
 use gendr_pix::unet::Macs;
-use gendr_pix::{Backend, GenDrPix, GenDrPixConfig, Padding, Upscale, backend};
+use gendr_pix::{GenDrPix, GenDrPixConfig, Padding, Upscale};
 use serde::{Deserialize, Serialize};
 use std::error::Error;
 use std::path::PathBuf;
@@ -46,9 +47,8 @@ struct Args {
     /// Size of the output, in multiples of 8; the input is a quarter of it.
     #[arg(long, default_value = "512x512", value_parser = size)]
     size: (u32, u32),
-    /// What to compute on; all but `flex` need the cargo feature of the same name.
-    #[arg(long, value_parser = ["flex", "ndarray", "wgpu", "cuda"], default_value = "flex")]
-    backend: String,
+    #[command(flatten)]
+    backend: BackendArgs,
     /// Pictures of each model, after one that is not counted; the median is told.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
     runs: u64,
@@ -94,7 +94,7 @@ struct Figures {
     name: String,
     /// Median of the runs.
     seconds: f64,
-    /// The process's largest resident size; unknown where the model is not in the process's memory.
+    /// The process's largest resident size; of a GPU, what its pools took.
     peak_bytes: Option<u64>,
     weight_bytes: u64,
     /// With the products of attention.
@@ -114,22 +114,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     if width == 0 || height == 0 || width % 8 != 0 || height % 8 != 0 {
         return Err(format!("{width}x{height}: sides must be multiples of 8").into());
     }
+    if args.backend.backend == "flex" && args.backend.precision != "f32" {
+        return Err("models with a VAE compute in f32 on `flex`".into());
+    }
     let Some(subject) = args.only else {
         return tables(&args);
     };
-    let figures: Result<Figures, Box<dyn Error>> = match args.backend.as_str() {
-        #[cfg(feature = "flex")]
-        "flex" => measure::<backend::Flex>(subject, &args),
-        #[cfg(feature = "ndarray")]
-        "ndarray" => measure::<backend::NdArray>(subject, &args),
-        #[cfg(feature = "wgpu")]
-        "wgpu" => measure::<backend::Wgpu>(subject, &args),
-        #[cfg(feature = "cuda")]
-        "cuda" => measure::<backend::Cuda>(subject, &args),
-        name => {
-            Err(format!("backend `{name}` is not built in: build with `--features {name}`").into())
-        }
-    };
+    let figures: Result<Figures, Box<dyn Error>> =
+        on_backend!(&args.backend, measure(subject, &args));
     println!("{}", serde_json::to_string(&figures?)?);
     Ok(())
 }
@@ -194,8 +186,8 @@ fn tables(args: &Args) -> Result<(), Box<dyn Error>> {
     ];
     let (width, height) = args.size;
     println!(
-        "{width}x{height} on {}, median of {}; peak, and the peak above the weights, of the process\n",
-        args.backend, args.runs
+        "{width}x{height} on {} in {}, median of {}; peak, and the peak above the weights\n",
+        args.backend.backend, args.backend.precision, args.runs
     );
     print_table(&head, rows.collect());
 
@@ -298,7 +290,7 @@ fn macs(subject: Subject, args: &Args) -> Macs {
 }
 
 /// Measures a subject in this process.
-fn measure<B: Backend>(subject: Subject, args: &Args) -> Result<Figures, Box<dyn Error>> {
+fn measure<B: Measured>(subject: Subject, args: &Args) -> Result<Figures, Box<dyn Error>> {
     let device = B::Device::default();
     let (gendr, adc, pix, tokens) = configs(args.model);
     let (width, height) = args.size;
@@ -375,11 +367,14 @@ fn measure<B: Backend>(subject: Subject, args: &Args) -> Result<Figures, Box<dyn
     };
     run()?;
     let seconds = median_seconds(args.runs as usize, run)?.ok_or("there is a run at least")?;
-    let on_cpu = ["flex", "ndarray"].contains(&args.backend.as_str());
+    let on_cpu = ["flex", "ndarray"].contains(&args.backend.backend.as_str());
     Ok(Figures {
         name: name.to_owned(),
         seconds,
-        peak_bytes: if on_cpu { peak_memory() } else { None },
+        peak_bytes: match on_cpu {
+            true => peak_memory(),
+            false => B::device_memory(&device),
+        },
         weight_bytes: (parameters * size_of::<B::FloatElem>()) as u64,
         macs: macs(subject, args).pass(),
     })

@@ -1,17 +1,30 @@
-//! Seconds and peak memory of a model with random weights on the default CPU backend:
+//! Seconds and peak memory of a model with random weights, on the default CPU backend or another:
 //!
 //! `cargo run --release --example measure -- --model sd21 --size 512x512 --runs 3`
+//!
+//! `cargo run --release --features cuda --example measure -- --backend cuda --precision bf16 --model sd21 --size 3840x2160`
 //!
 //! Cost over size, at 0.25, 1, 4, 8 and 16 megapixels; add `--tile 512` or `--budget 600000000` for tiles:
 //!
 //! `cargo run --release --example measure -- --size 512x512,1024x1024,2048x2048,3840x2160,4096x4096`
 
+// Without a backend, all that is left to do is to say so.
+#![cfg_attr(
+    not(any(
+        feature = "flex",
+        feature = "ndarray",
+        feature = "wgpu",
+        feature = "cuda"
+    )),
+    allow(unused)
+)]
+
 mod common;
 
-use clap::{Parser, ValueEnum};
-use common::{forget_peak, median_seconds, memory, peak_memory, picture, size};
-use gendr_pix::backend::Default as B;
-use gendr_pix::{Attention, GenDrPix, GenDrPixConfig, Padding, Stage, Tiling, Upscale};
+use clap::Parser;
+use common::backend::{BackendArgs, Measured};
+use common::{Model, forget_peak, median_seconds, memory, peak_memory, picture, size};
+use gendr_pix::{Attention, GenDrPix, Padding, Stage, Tiling, Upscale};
 use std::error::Error;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -22,6 +35,8 @@ struct Args {
     /// Which model.
     #[arg(long, value_enum, default_value_t = Model::Nano)]
     model: Model,
+    #[command(flatten)]
+    backend: BackendArgs,
     /// Sizes of the output, one after the other, smallest first; the input is a quarter of it.
     #[arg(long, default_value = "1920x1080", value_parser = size, value_delimiter = ',')]
     size: Vec<(u32, u32)>,
@@ -42,21 +57,18 @@ struct Args {
     runs: usize,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum Model {
-    Nano,
-    Sd21,
-}
-
 fn main() -> Result<(), Box<dyn Error>> {
     let args = Args::parse();
-    let (config, tokens) = match args.model {
-        Model::Nano => (GenDrPixConfig::nano(), 4),
-        Model::Sd21 => (GenDrPixConfig::sd21(), 77),
-    };
+    on_backend!(&args.backend, measure(&args))
+}
+
+fn measure<B: Measured>(args: &Args) -> Result<(), Box<dyn Error>> {
+    let device = B::Device::default();
+    let (config, tokens) = args.model.config();
     let program = memory();
     let start = Instant::now();
-    let model = GenDrPix::<B>::new(config, tokens, &Default::default())?;
+    let model = GenDrPix::<B>::new(config, tokens, &device)?;
+    let model = args.backend.in_precision(model)?;
     let mut options = Upscale::new()
         .guidance(args.guidance)
         .ensemble(vec![Padding::CENTRED]);
@@ -95,6 +107,9 @@ fn main() -> Result<(), Box<dyn Error>> {
             });
             model.upscale_with(&picture, &options)?;
             println!("pass: {:.3} s", start.elapsed().as_secs_f64());
+            if B::device_memory(&device).is_some() {
+                return Ok(()); // What a GPU is told to do and what it has done are two things.
+            }
             let mut last = 0.0;
             for stage in [Stage::Resize, Stage::Restore, Stage::Correct, Stage::Finish] {
                 let events = events.lock().expect("no panic");
@@ -109,7 +124,14 @@ fn main() -> Result<(), Box<dyn Error>> {
         if let Some(median) = median {
             println!("median of {}: {median:.2} s", args.runs);
         }
-        if let (Some(peak), Some(program)) = (peak_memory(), program) {
+        if let Some(bytes) = B::device_memory(&device) {
+            println!(
+                "peak memory of the device: {:.2} GB, planned {:.2} GB, {} tiles",
+                bytes as f64 / 1e9,
+                plan.peak_bytes as f64 / 1e9,
+                plan.tiles
+            );
+        } else if let (Some(peak), Some(program)) = (peak_memory(), program) {
             let whole = drawn.unwrap_or(0).max(peak);
             println!("peak memory of the process: {:.2} GB", whole as f64 / 1e9);
             let (found, planned) = ((peak - program) as f64, plan.peak_bytes as f64);

@@ -1,4 +1,25 @@
 //! The compute backends: burn's, under one roof, each behind the feature of its name.
+//!
+//! # The first picture on a GPU
+//!
+//! waits for its kernels to be compiled and, with feature `autotune`, for several to be tried for each new shape of a product or
+//! a convolution. [`GenDrPix::warm_up`](crate::GenDrPix::warm_up) has that done beforehand. For the trials burn rounds sizes up
+//! to powers of two: what was tried for one output serves all those whose sides, and whose area, are between the same powers
+//! (in cells of 8 pixels, with the one that padding adds: widths of 2041 to 4088 pixels, say). So there is no need to bring
+//! pictures to common sizes. (As cubecl 0.10's source has it; the trials were not measured on a GPU.)
+//!
+//! What came of the trials is kept in a file: in `target` beside the next `Cargo.toml` in the working directory or above it,
+//! else in the user's cache directory (`~/.cache/cubecl` on Linux). Compiled kernels are not kept. Both can be changed for
+//! the whole program, which a library must not do by itself: by a file `cubecl.toml` in the working directory or above it,
+//!
+//! ```toml
+//! [autotune]
+//! cache = { file = "/var/cache/my-program" }
+//! [compilation] # of `cuda` and `vulkan`
+//! cache = { file = "/var/cache/my-program" }
+//! ```
+//!
+//! or by `cubecl::config::CubeClRuntimeConfig::set` before a device is first used.
 
 use crate::guidance::Padding;
 use crate::kernels::plain;

@@ -1,5 +1,6 @@
 //! Everything that can go wrong, by who can fix it: the picture, an option, the config, the weights, the machine.
 
+use crate::self_test::Deviation;
 use std::path::PathBuf;
 
 /// The crate's result type.
@@ -74,6 +75,24 @@ pub enum Error {
         expected: String,
         /// The shape that was found.
         found: Vec<usize>,
+    },
+
+    /// The device does not compute in the precision of the backend's type.
+    #[error(
+        "the device of backend `{backend}` does not compute in {precision}: take a backend of another precision, f32 say"
+    )]
+    Precision {
+        /// What the backend calls itself.
+        backend: String,
+        /// The float type.
+        precision: &'static str,
+    },
+
+    /// Operations on the device are not what they should be: see [`GenDrPix::self_test`](crate::GenDrPix::self_test).
+    #[error("the device computes wrongly: {}", list_deviations(off))]
+    SelfTest {
+        /// The operations, how far they are off, and what is allowed.
+        off: Vec<Deviation>,
     },
 
     /// The model's output holds NaN or infinity.
@@ -188,4 +207,9 @@ fn list_mismatch(missing: &[String], unused: &[String], misshapen: &[String]) ->
     .filter(|(_, keys)| !keys.is_empty())
     .map(|(kind, keys)| format!("; {} {kind}: {}", keys.len(), keys.join(", ")))
     .collect()
+}
+
+fn list_deviations(off: &[Deviation]) -> String {
+    let off: Vec<String> = off.iter().map(Deviation::to_string).collect();
+    off.join("; ")
 }

@@ -28,6 +28,7 @@
 //! | to show how far it is, to stop it | [`Upscale::on_progress`], [`Upscale::cancel`] |
 //! | many pictures, the next decoded meanwhile | [`GenDrPix::upscale_many`], [`picture::ReadAhead`] |
 //! | to read and write picture files with all that is in them | [`picture`] |
+//! | to know that a GPU computes right, to make it ready, to give its memory back | [`GenDrPix::self_test`], [`GenDrPix::warm_up`], [`GenDrPix::trim`] |
 //! | to work on tensors | [`GenDrPix::restore`] |
 //! | half of the memory, bf16 | [`GenDrPix::in_precision`] |
 //! | to load other weights | [`GenDrPix::load`], [`GenDrPix::from_bytes`] |
@@ -57,9 +58,11 @@
 // On docs.rs, whose compiler can, items tell their feature.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod activations;
 pub mod backend;
 mod config;
 mod correct;
+mod device;
 mod enlarge;
 mod error;
 #[cfg(all(test, feature = "ndarray", feature = "train"))]
@@ -83,6 +86,7 @@ mod precision;
 mod progress;
 mod prompted;
 mod resize;
+mod self_test;
 pub mod shuffle;
 mod target;
 mod tiling;
@@ -104,6 +108,7 @@ pub use pipeline::GenDrPix;
 pub use plan::Plan;
 pub use precision::Precision;
 pub use progress::{Cancel, Progress, Stage};
+pub use self_test::Deviation;
 pub use target::Target;
 pub use tiling::Tiling;
 pub use unet::Attention;

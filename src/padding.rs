@@ -39,7 +39,7 @@ impl Edge {
 pub(crate) const NONE: Padding = Padding::new(0, 0);
 
 /// Cells of the other side that are seen beyond each edge with [`Edge::Wrap`].
-pub(crate) const WRAPPED_CELLS: usize = 8;
+const WRAPPED_CELLS: usize = 8;
 
 /// Side of a picture's side `n` in cells of `factor` pixels with one cell more, for a padding that moves the cells.
 pub(crate) fn one_cell_more(n: usize, factor: usize) -> usize {
@@ -71,6 +71,14 @@ pub(crate) fn pad<B: Backend>(
         .select(3, positions(padding.left, w, padded[1]))
 }
 
+/// The size (`[H, W]`) of a picture of `size` with what [`wrapped`] adds to it.
+pub(crate) fn with_margin(size: [usize; 2], edge: Edge, factor: usize) -> [usize; 2] {
+    match edge {
+        Edge::Wrap => size.map(|n| n + 2 * WRAPPED_CELLS * factor),
+        _ => size,
+    }
+}
+
 /// `run` with a picture that sees its other side beyond its edges, if `edge` says so: a padding of one cell is not enough
 /// for that, as the model sees further.
 ///
@@ -89,7 +97,7 @@ pub(crate) fn wrapped<B: Backend>(
     let [_, _, h, w] = x.dims();
     let margin = WRAPPED_CELLS * factor;
     let around = Padding::new(margin, margin);
-    let larger = pad(x, around, edge, [h, w].map(|n| n + 2 * margin));
+    let larger = pad(x, around, edge, with_margin([h, w], edge, factor));
     Ok(crop(run(larger, Edge::Reflect)?, around, [h, w]))
 }
 

@@ -2,6 +2,7 @@
 
 use crate::backend::Backend;
 use crate::config::GenDrPixConfig;
+use crate::device::check_precision;
 use crate::enlarge::{blend, check_shape, enlarge};
 #[cfg(doc)]
 use crate::error::Error;
@@ -16,8 +17,8 @@ use crate::progress::{Stage, Watch, Watched};
 use crate::prompted::{PromptedUNet, random_weights};
 use crate::tiling::{Bands, in_tiles};
 use crate::unet::Attention;
-use crate::weights::{self, Source, Storage, Weights};
-use burn::tensor::Tensor;
+use crate::weights::{self, Source, Storage, Weights, float_type};
+use burn::tensor::{DType, Tensor};
 use image::DynamicImage;
 use std::path::Path;
 
@@ -49,7 +50,8 @@ impl<B: Backend> GenDrPix<B> {
     ///
     /// # Errors
     ///
-    /// None with the weights that the crate ships, but in a precision that cannot hold them.
+    /// [`Error::Precision`] when the device lacks the backend's precision; no other with the weights that the crate ships, but
+    /// in a precision that cannot hold them.
     #[cfg(feature = "pretrained")]
     pub fn pretrained(device: &B::Device) -> Result<Self> {
         Self::from_bytes(include_bytes!("../assets/nano.safetensors"), device)
@@ -65,7 +67,8 @@ impl<B: Backend> GenDrPix<B> {
     ///
     /// [`Error::Io`] when a file cannot be read, [`Error::Format`] when it is not what it should be,
     /// [`Error::Config`] when its numbers contradict each other, [`Error::Keys`] when tensors are missing, unused or
-    /// of another shape, [`Error::NonFiniteWeight`] when one holds NaN or infinity.
+    /// of another shape, [`Error::NonFiniteWeight`] when one holds NaN or infinity, [`Error::Precision`] when the device lacks
+    /// the backend's.
     pub fn load(path: impl AsRef<Path>, device: &B::Device) -> Result<Self> {
         let path = path.as_ref();
         let (config, weights) = if path.is_dir() {
@@ -95,7 +98,8 @@ impl<B: Backend> GenDrPix<B> {
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] when the config contradicts itself or `tokens` is zero.
+    /// [`Error::Config`] when the config contradicts itself or `tokens` is zero, [`Error::Precision`] when the device lacks
+    /// the backend's.
     pub fn new(config: GenDrPixConfig, tokens: usize, device: &B::Device) -> Result<Self> {
         let weights = random_weights(&config.unet, tokens, device)?;
         Self::from_parts(config, weights, device)
@@ -106,13 +110,14 @@ impl<B: Backend> GenDrPix<B> {
     /// # Errors
     ///
     /// [`Error::Config`] when the config contradicts itself, [`Error::Shape`] when a prompt is not
-    /// `[tokens, cross_attention_dim]`.
+    /// `[tokens, cross_attention_dim]`, [`Error::Precision`] when the device lacks the backend's.
     pub fn from_parts(
         config: GenDrPixConfig,
         weights: Weights<B>,
         device: &B::Device,
     ) -> Result<Self> {
         config.validate()?;
+        check_precision::<B>(device, float_type::<B>())?;
         Ok(Self {
             unet: PromptedUNet::new(&config.unet, config.timestep, weights)?,
             device: device.clone(),
@@ -124,9 +129,9 @@ impl<B: Backend> GenDrPix<B> {
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] when the device does not compute in it.
+    /// [`Error::Precision`] when the device does not compute in it.
     pub fn in_precision(self, precision: Precision) -> Result<Self> {
-        precision.validate::<B>(&self.device)?;
+        check_precision::<B>(&self.device, precision.dtype::<B>())?;
         Ok(Self {
             unet: self.unet.in_precision(precision),
             ..self
@@ -146,6 +151,27 @@ impl<B: Backend> GenDrPix<B> {
     /// The model's numbers.
     pub fn config(&self) -> &GenDrPixConfig {
         &self.config
+    }
+
+    pub(crate) fn device(&self) -> &B::Device {
+        &self.device
+    }
+
+    /// The precision of weights and layers.
+    pub(crate) fn dtype(&self) -> DType {
+        self.unet.weights.positive.dtype()
+    }
+
+    /// Tokens of the prompts.
+    pub(crate) fn prompt_tokens(&self) -> usize {
+        self.unet.weights.positive.dims()[0]
+    }
+
+    /// The same model on another backend.
+    #[cfg(any(feature = "flex", feature = "ndarray"))]
+    pub(crate) fn on<C: Backend>(&self, device: &C::Device) -> Result<GenDrPix<C>> {
+        let weights = self.unet.weights.on(&self.config.unet, device)?;
+        GenDrPix::from_parts(self.config.clone(), weights, device)
     }
 
     /// Enlarges a picture four times with the model's recommended guidance.
@@ -204,7 +230,9 @@ impl<B: Backend> GenDrPix<B> {
 
     /// How a picture of `width` x `height` will be enlarged and what memory that takes: computed from the model's numbers,
     /// nothing runs. For colour pictures of 8 bits without alpha; measured on `flex` with Linux's allocator
-    /// (`--example measure`), where the process's peak is within 15 % of it.
+    /// (`--example measure`), where the process's peak is within 15 % of it. Other backends' own share, their pools and what
+    /// burn's convolutions take for themselves, is not in it, and how near it comes was not measured: on a GPU,
+    /// leave room.
     ///
     /// # Errors
     ///
@@ -224,16 +252,15 @@ impl<B: Backend> GenDrPix<B> {
     }
 
     fn planner(&self, options: &Upscale) -> Planner<'_> {
-        let weights = &self.unet.weights;
-        let narrow = weights.positive.dtype().size() as u64;
+        let narrow = self.dtype().size() as u64;
         Planner {
             config: &self.config,
             passes: self.passes(options).len(),
-            prompt: weights.positive.dims()[0],
+            prompt: self.prompt_tokens(),
             attention: options.attention,
             edge: options.edge,
             takes_all: options.takes_all(),
-            weights: weights.unet.parameters() as u64 * narrow,
+            weights: self.unet.weights.unet.parameters() as u64 * narrow,
             element: size_of::<B::FloatElem>() as u64,
             narrow,
             workspace: B::workspace,
@@ -262,7 +289,7 @@ impl<B: Backend> GenDrPix<B> {
         self.restore_watched(x, options, options.watch(Stage::Restore).alone())
     }
 
-    fn restore_watched(
+    pub(crate) fn restore_watched(
         &self,
         x: Tensor<B, 4>,
         options: &Upscale,

@@ -6,7 +6,7 @@
 use crate::config::{GenDrPixConfig, PICTURE_CHANNELS};
 use crate::correct::REACH;
 use crate::error::{Error, Result};
-use crate::padding::{Edge, WRAPPED_CELLS, one_cell_more};
+use crate::padding::{Edge, one_cell_more, with_margin};
 use crate::tiling::Tiling;
 use crate::unet::{Attention, Ledger, Operation, PassMemory};
 
@@ -122,10 +122,7 @@ impl Planner<'_> {
         // The picture's own planes, and those with what is beyond them.
         ledger.take(2 * pictures * source * (PICTURE_CHANNELS * size_of::<f32>()) as u64);
 
-        let size = match self.edge {
-            Edge::Wrap => [h, w].map(|n| n + 2 * WRAPPED_CELLS * factor),
-            _ => [h, w],
-        };
+        let size = with_margin([h, w], self.edge, factor);
         let runs = self.passes > 0;
         let tiling = tiling.filter(|tiling| runs && !tiling.holds(size, factor));
         let (tiles, tile) = match tiling {

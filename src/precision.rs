@@ -5,6 +5,7 @@
 //! holds more elements than that can count (65,504). Products add up in f32 where the backend has that.
 
 use crate::backend::Backend;
+#[cfg(feature = "train")]
 use crate::error::{Error, Result};
 #[cfg(feature = "latent")]
 use crate::progress::Watched;
@@ -28,16 +29,19 @@ pub enum Precision {
 }
 
 impl Precision {
-    fn dtype<B: Backend>(self) -> DType {
+    pub(crate) fn dtype<B: Backend>(self) -> DType {
         match self {
             Self::Full => <B as BackendTypes>::FloatElem::dtype(),
             Self::Bf16 => DType::BF16,
         }
     }
 
+    /// For a training's config.
+    ///
     /// # Errors
     ///
     /// [`Error::Config`] when the device does not compute in it.
+    #[cfg(feature = "train")]
     pub(crate) fn validate<B: Backend>(self, device: &B::Device) -> Result<()> {
         if self == Self::Bf16 && !B::supports_dtype(device, DType::BF16) {
             let reason = format!("{} does not compute in bf16 on {device:?}", B::name(device));

@@ -1,12 +1,13 @@
 //! A UNet with its fixed timestep and its two prompts.
 
 use crate::backend::Backend;
+use crate::device::check_precision;
 use crate::error::{Error, Result};
 use crate::guidance::Prompt;
 use crate::precision::Precision;
 use crate::progress::{Watch, Watched};
 use crate::unet::{Attention, Conditioning, UNetConfig};
-use crate::weights::Weights;
+use crate::weights::{Weights, float_type};
 use burn::tensor::{Distribution, Tensor};
 
 /// A UNet, its prompts, and what the fixed timestep and each prompt leave to compute.
@@ -89,7 +90,8 @@ impl<B: Backend> PromptedUNet<B> {
 ///
 /// # Errors
 ///
-/// [`Error::Config`] when the config contradicts itself or `tokens` is zero.
+/// [`Error::Config`] when the config contradicts itself or `tokens` is zero, [`Error::Precision`] when the device lacks the
+/// backend's.
 pub(crate) fn random_weights<B: Backend>(
     config: &UNetConfig,
     tokens: usize,
@@ -101,6 +103,7 @@ pub(crate) fn random_weights<B: Backend>(
             reason: "is zero".into(),
         });
     }
+    check_precision::<B>(device, float_type::<B>())?;
     let width = config.cross_attention_dim;
     let prompt = || Tensor::random([tokens, width], Distribution::Normal(0.0, 1.0), device);
     Ok(Weights {

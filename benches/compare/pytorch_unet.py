@@ -3,6 +3,7 @@
 
     pip install torch diffusers
     python benches/compare/pytorch_unet.py --size 512x512 --threads 2 --runs 3
+    python benches/compare/pytorch_unet.py --size 3840x2160 --device cuda --dtype bfloat16 --compile
 
 The peer of `cargo run --release --example measure -- --model sd21 --size 512x512`. The sample is one cell larger on
 each axis than the picture, as the default padding makes it there.
@@ -30,7 +31,9 @@ def main():
     parser.add_argument("--size", default="512x512")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", choices=["float32", "float16", "bfloat16"], default="float32")
+    parser.add_argument("--compile", action="store_true", help="by torch.compile")
     parser.add_argument("--precision", choices=["highest", "high"], default="highest", help="of float32 products")
     args = parser.parse_args()
 
@@ -38,19 +41,31 @@ def main():
     torch.set_num_threads(args.threads)
     width, height = map(int, args.size.split("x"))
     dtype = getattr(torch, args.dtype)
-    unet = random_unet().eval().to(dtype)
-    sample = torch.randn(1, 192, height // 8 + 1, width // 8 + 1, dtype=dtype)
-    prompt = torch.randn(1, 77, 1024, dtype=dtype)
+    unet = random_unet().eval().to(args.device, dtype)
+    if args.compile:
+        unet = torch.compile(unet)
+    sample = torch.randn(1, 192, height // 8 + 1, width // 8 + 1, dtype=dtype, device=args.device)
+    prompt = torch.randn(1, 77, 1024, dtype=dtype, device=args.device)
+    on_gpu = sample.is_cuda
+    finished = torch.cuda.synchronize if on_gpu else lambda: None
+    # A GPU's first passes choose kernels, and with torch.compile build them.
+    ignored = 2 if on_gpu else 1
     seconds = []
     with torch.inference_mode():
-        for _ in range(args.runs + 1):
+        for _ in range(args.runs + ignored):
+            finished()
             start = time.perf_counter()
             unet(sample, 500, prompt, return_dict=False)
+            finished()
             seconds.append(time.perf_counter() - start)
+    seconds = seconds[ignored:]
     print(f"torch {torch.__version__}, {args.dtype}, {args.threads} threads")
-    for run in seconds[1:]:
+    for run in seconds:
         print(f"pass: {run:.3f} s")
-    print(f"median of {args.runs}: {sorted(seconds[1:])[args.runs // 2]:.2f} s")
+    print(f"median of {args.runs}: {sorted(seconds)[args.runs // 2]:.2f} s")
+    if on_gpu:
+        print(f"device: {torch.cuda.get_device_name()}")
+        print(f"peak memory of the device: {torch.cuda.max_memory_reserved() / 1e9:.2f} GB")
     print(f"peak memory of the process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9:.2f} GB")
 
 

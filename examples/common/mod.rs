@@ -1,9 +1,38 @@
 //! What the measuring examples share.
 
+#[allow(
+    dead_code,
+    unused_macros,
+    reason = "some examples have the default backend only"
+)]
+pub mod backend;
+
+use clap::ValueEnum;
+use gendr_pix::GenDrPixConfig;
 use image::{DynamicImage, RgbImage};
 use std::time::Instant;
 
+/// A model with random weights.
+#[allow(dead_code, reason = "not every example has random weights")]
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Model {
+    Nano,
+    Sd21,
+}
+
+impl Model {
+    /// Its config, and the tokens of its prompts.
+    #[allow(dead_code, reason = "not every example has random weights")]
+    pub fn config(self) -> (GenDrPixConfig, usize) {
+        match self {
+            Self::Nano => (GenDrPixConfig::nano(), 4),
+            Self::Sd21 => (GenDrPixConfig::sd21(), 77),
+        }
+    }
+}
+
 /// Reads `WIDTHxHEIGHT`.
+#[allow(dead_code, reason = "not every example takes sizes")]
 pub fn size(text: &str) -> Result<(u32, u32), String> {
     let (width, height) = text.split_once('x').ok_or("expected WIDTHxHEIGHT")?;
     let side = |text: &str| text.parse().map_err(|e| format!("{text}: {e}"));
@@ -22,7 +51,21 @@ pub fn picture(width: u32, height: u32) -> DynamicImage {
     }))
 }
 
+/// A picture of noise.
+#[allow(dead_code, reason = "not every example needs noise")]
+pub fn noise(width: u32, height: u32) -> DynamicImage {
+    let mut state = 1_u32;
+    DynamicImage::ImageRgb8(RgbImage::from_fn(width, height, |_, _| {
+        image::Rgb([(); 3].map(|()| {
+            // Numerical Recipes' linear congruential generator.
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        }))
+    }))
+}
+
 /// Median seconds of `runs` calls, if there are any.
+#[allow(dead_code, reason = "not every example takes times")]
 pub fn median_seconds<E>(
     runs: usize,
     mut run: impl FnMut() -> Result<(), E>,

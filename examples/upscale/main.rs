@@ -42,6 +42,8 @@ use report::{Done, Outcome, Report};
 
 /// What a shell tells of a program that Ctrl-C has stopped.
 const INTERRUPTED: u8 = 130;
+/// Backends that are tested before the first picture.
+const GPUS: [&str; 2] = ["wgpu", "cuda"];
 /// Steps of the bar for one picture.
 const STEPS: u64 = 1000;
 
@@ -231,6 +233,11 @@ fn upscale_all<B: Backend>(args: &Args, jobs: Vec<Job>, report: &mut Report) -> 
         report.add(&job.input, &job.output, Outcome::Skipped);
     }
     let count = jobs.len();
+    if count > 0 && GPUS.contains(&args.backend.as_str()) {
+        // Drivers have been wrong: better to know before a folder is full of wrong pictures.
+        let right = model.self_test().map_err(reason)?;
+        eprintln!("upscale: self-test: {} operations right", right.len());
+    }
     let bar = ProgressBar::new(STEPS * count as u64).with_style(style);
     let options = options(args).cancel(cancel.clone());
     let pictures = jobs.into_iter().map(|job| (Picture::open(&job.input), job));

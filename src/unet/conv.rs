@@ -1,5 +1,6 @@
 //! The convolutions that the UNet is made of.
 
+use crate::activations::seen;
 use crate::backend::Backend;
 use crate::precision::{narrow, widen};
 use burn::module::{Module, Param};
@@ -49,7 +50,8 @@ impl<B: Backend> Convolution<B> {
     /// With another bias, `[C']`, in place of the layer's own.
     pub fn forward_biased(&self, x: Tensor<B, 4>, bias: Tensor<B, 1>) -> Tensor<B, 4> {
         let x = narrow(x, self.dtype());
-        B::convolution(x, self.weight.val(), bias, self.stride)
+        let y = B::convolution(x, self.weight.val(), bias, self.stride);
+        seen("convolution", y)
     }
 }
 

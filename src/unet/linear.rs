@@ -1,5 +1,6 @@
 //! Linear maps of tokens.
 
+use crate::activations::seen;
 use crate::backend::Backend;
 use crate::precision::narrow;
 use burn::module::Param;
@@ -14,5 +15,6 @@ use burn::tensor::Tensor;
 /// - output: `[N, T, C']`
 pub(crate) fn linear<B: Backend>(layer: &Linear<B>, x: Tensor<B, 3>) -> Tensor<B, 3> {
     let x = narrow(x, layer.weight.dtype());
-    B::token_linear(x, layer.weight.val(), layer.bias.as_ref().map(Param::val))
+    let bias = layer.bias.as_ref().map(Param::val);
+    seen("linear map", B::token_linear(x, layer.weight.val(), bias))
 }

@@ -1,5 +1,6 @@
 //! Group norm and layer norm, with statistics in f32 whatever the precision of the activations.
 
+use crate::activations::seen;
 use crate::backend::{Backend, GroupNormOptions};
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
@@ -44,7 +45,8 @@ impl<B: Backend> GroupNorm<B> {
             epsilon: self.epsilon,
             silu,
         };
-        B::group_norm(x, self.weight.val(), self.bias.val(), options)
+        let y = B::group_norm(x, self.weight.val(), self.bias.val(), options);
+        seen("group norm", y)
     }
 }
 
@@ -72,7 +74,8 @@ impl<B: Backend> LayerNorm<B> {
     ///
     /// - input and output: `[N, T, C]`
     pub fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
-        B::token_norm(x, self.weight.val(), self.bias.val(), self.epsilon)
+        let y = B::token_norm(x, self.weight.val(), self.bias.val(), self.epsilon);
+        seen("layer norm", y)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::conv::{Convolution, conv1x1, conv3x3};
 use super::norm::GroupNorm;
+use crate::activations::seen;
 use crate::backend::Backend;
 use crate::progress::{Watch, Watched, unwatched};
 use burn::module::Module;
@@ -96,7 +97,7 @@ impl<B: Backend> ResnetBlock<B> {
             Some(shortcut) => shortcut.forward_wide(x),
             None => x,
         };
-        let x = B::add(x, h);
+        let x = seen("sum", B::add(x, h));
         parts.done()?;
         Ok(x)
     }

@@ -5,6 +5,7 @@ use super::attention::{Attention, KeyValue};
 use super::linear::linear;
 use super::norm::{GroupNorm, LayerNorm};
 use super::window::Reach;
+use crate::activations::{seen, told};
 use crate::backend::Backend;
 use crate::precision::widen;
 use crate::progress::{Watch, Watched};
@@ -67,7 +68,7 @@ impl<B: Backend> Transformer<B> {
         let tokens = widen(linear(&self.proj_in, tokens));
         let tokens = self.transformer_blocks[0].forward(tokens, prompt, [h, w], reach, watch)?;
         let tokens = linear(&self.proj_out, tokens);
-        let x = B::add_tokens(x, tokens);
+        let x = seen("sum", B::add_tokens(x, tokens));
         watch.done()?;
         Ok(x)
     }
@@ -106,11 +107,14 @@ impl<B: Backend> TransformerBlock<B> {
         watch: Watch,
     ) -> Watched<Tensor<B, 3>> {
         let normed = self.norm1.forward(x.clone());
-        let x = B::add(x, self.attn1.forward_self(normed, size, reach));
+        let y = self.attn1.forward_self(normed, size, reach);
+        let x = seen("sum", B::add(x, y));
         watch.check()?;
-        let x = B::add(x.clone(), self.attn2.forward(self.norm2.forward(x), prompt));
+        let y = self.attn2.forward(self.norm2.forward(x.clone()), prompt);
+        let x = seen("sum", B::add(x, y));
         watch.check()?;
-        Ok(B::add(x.clone(), self.ff.forward(self.norm3.forward(x))))
+        let y = self.ff.forward(self.norm3.forward(x.clone()));
+        Ok(seen("sum", B::add(x, y)))
     }
 }
 
@@ -133,6 +137,12 @@ impl<B: Backend> FeedForward<B> {
     fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
         let layers = [&self.proj, &self.out];
         let biases = layers.map(|layer| layer.bias.as_ref().expect("made with a bias").val());
-        B::feed_forward(x, layers.map(|layer| layer.weight.val()), biases)
+        if told() {
+            // Within, which backends may never hold whole.
+            let hidden = linear(&self.proj, x.clone());
+            seen("GEGLU", B::geglu(hidden));
+        }
+        let y = B::feed_forward(x, layers.map(|layer| layer.weight.val()), biases);
+        seen("feed-forward", y)
     }
 }

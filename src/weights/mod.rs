@@ -12,6 +12,8 @@ mod diffusers_config;
 mod fields;
 mod file;
 mod keys;
+#[cfg(any(feature = "flex", feature = "ndarray"))]
+mod on_backend;
 pub(crate) mod parameters;
 #[cfg(all(test, feature = "flex"))]
 mod tests;
@@ -20,9 +22,10 @@ mod vae;
 
 pub(crate) use bundle::{load as load_bundle, save as save_bundle};
 pub(crate) use diffusers::load as load_diffusers;
-pub(crate) use parameters::count as parameter_count;
+pub(crate) use parameters::{count as parameter_count, float_type};
 
 use crate::backend::Backend;
+use crate::device::check_precision;
 use crate::error::{Error, Result};
 use crate::unet::{UNet, UNetConfig};
 use burn::module::Module;
@@ -98,7 +101,8 @@ fn invalid(path: &Path, reason: String) -> Error {
 ///
 /// # Errors
 ///
-/// [`Error::Config`] when the config is not valid, or so large that building the UNet would fail or not end.
+/// [`Error::Config`] when the config is not valid, or so large that building the UNet would fail or not end;
+/// [`Error::Precision`] when the device lacks the backend's.
 fn empty_unet<B: Backend>(
     config: &UNetConfig,
     checkpoint: &Checkpoint,
@@ -115,6 +119,7 @@ fn empty_unet<B: Backend>(
     let layers = config.layers_per_block.iter().copied();
     let layers = layers.fold(0, usize::saturating_add);
     check_sizes(&channels, layers, checkpoint)?;
+    check_precision::<B>(device, float_type::<B>())?;
     config.init(device)
 }
 

@@ -4,8 +4,9 @@
 use super::checkpoint::Checkpoint;
 use super::diffusers::{CONFIG, model_folder, open_weights};
 use super::fields::{self, Fields, Schema};
-use super::{check_sizes, keys, read_module, wanted};
+use super::{check_sizes, float_type, keys, read_module, wanted};
 use crate::backend::Backend;
+use crate::device::check_precision;
 use crate::error::Result;
 use crate::latent::{Vae, VaeConfig, VaeDecoder};
 use serde_json::Value;
@@ -90,6 +91,7 @@ fn open<B: Backend>(
         ("block_out_channels", widest.unwrap_or(0)),
     ];
     config.validate()?;
+    check_precision::<B>(device, float_type::<B>())?;
     let layers = config.stages().saturating_mul(config.layers_per_block);
     check_sizes(&channels, layers, &checkpoint)?;
     let empty = config.init(device)?;

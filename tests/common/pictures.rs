@@ -12,6 +12,7 @@ pub fn gradient(width: u32, height: u32) -> DynamicImage {
 }
 
 /// Two of noise, `[2, 3, height, width]`.
+#[allow(dead_code, reason = "not every test file restores tensors")]
 pub fn picture<B: Backend>(height: usize, width: usize) -> Tensor<B, 4> {
     Tensor::random(
         [2, 3, height, width],

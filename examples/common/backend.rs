@@ -1,0 +1,103 @@
+//! The backends that the measuring examples run on, by name and precision.
+
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+use gendr_pix::backend;
+use gendr_pix::{Backend, GenDrPix, Precision, Result};
+
+/// A backend and what it tells of its device's memory.
+pub trait Measured: Backend {
+    /// Bytes that the pools of the calling thread have taken from a GPU. They give nothing back by themselves: after a run
+    /// it is the run's peak.
+    fn device_memory(_device: &Self::Device) -> Option<u64> {
+        None
+    }
+}
+
+#[cfg(feature = "flex")]
+impl Measured for gendr_pix::backend::Flex {}
+#[cfg(feature = "ndarray")]
+impl Measured for gendr_pix::backend::NdArray {}
+
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+fn pools<R: burn_cubecl::CubeRuntime>(device: &R::Device) -> Option<u64> {
+    let usage = R::client(device).memory_usage();
+    usage.ok().map(|usage| usage.bytes_reserved)
+}
+
+macro_rules! measured {
+    ($runtime:ty, $($backend:ty),+) => {$(
+        impl Measured for $backend {
+            fn device_memory(device: &Self::Device) -> Option<u64> {
+                pools::<$runtime>(device)
+            }
+        }
+    )+};
+}
+
+#[cfg(feature = "wgpu")]
+measured!(
+    burn_wgpu::WgpuRuntime,
+    backend::Wgpu<f32>,
+    backend::Wgpu<half::f16>
+);
+#[cfg(feature = "cuda")]
+measured!(
+    burn_cubecl::cubecl::cuda::CudaRuntime,
+    backend::Cuda<f32>,
+    backend::Cuda<half::f16>,
+    backend::Cuda<half::bf16>
+);
+
+/// What to compute on.
+#[derive(clap::Args)]
+pub struct BackendArgs {
+    /// What to compute on; all but `flex` need the cargo feature of the same name.
+    #[arg(long, value_parser = ["flex", "ndarray", "wgpu", "cuda"], default_value = "flex")]
+    pub backend: String,
+    /// Precision of weights and layers: `flex` and `cuda` have bf16, GPUs f16, too.
+    #[arg(long, value_parser = ["f32", "f16", "bf16"], default_value = "f32")]
+    pub precision: String,
+}
+
+impl BackendArgs {
+    /// `model` in the precision that is asked for, where that is not the backend's own.
+    pub fn in_precision<B: Backend>(&self, model: GenDrPix<B>) -> Result<GenDrPix<B>> {
+        match self.precision.as_str() {
+            "bf16" => model.in_precision(Precision::Bf16),
+            _ => Ok(model),
+        }
+    }
+
+    /// There is no such backend, in this build at least.
+    pub fn missing(&self) -> String {
+        let Self { backend, precision } = self;
+        format!(
+            "backend `{backend}` in {precision} is not built in: build with `--features {backend}`, in a precision that it has"
+        )
+    }
+}
+
+/// `$run::<B>($($argument),*)` with the backend that `$args` asks for; its error is boxed.
+#[macro_export]
+macro_rules! on_backend {
+    ($args:expr, $run:ident($($argument:expr),*)) => {{
+        let args: &$crate::common::backend::BackendArgs = $args;
+        match (args.backend.as_str(), args.precision.as_str()) {
+            #[cfg(feature = "flex")]
+            ("flex", "f32" | "bf16") => $run::<gendr_pix::backend::Flex>($($argument),*),
+            #[cfg(feature = "ndarray")]
+            ("ndarray", "f32") => $run::<gendr_pix::backend::NdArray>($($argument),*),
+            #[cfg(feature = "wgpu")]
+            ("wgpu", "f32") => $run::<gendr_pix::backend::Wgpu>($($argument),*),
+            #[cfg(feature = "wgpu")]
+            ("wgpu", "f16") => $run::<gendr_pix::backend::Wgpu<half::f16>>($($argument),*),
+            #[cfg(feature = "cuda")]
+            ("cuda", "f32") => $run::<gendr_pix::backend::Cuda>($($argument),*),
+            #[cfg(feature = "cuda")]
+            ("cuda", "f16") => $run::<gendr_pix::backend::Cuda<half::f16>>($($argument),*),
+            #[cfg(feature = "cuda")]
+            ("cuda", "bf16") => $run::<gendr_pix::backend::Cuda<half::bf16>>($($argument),*),
+            _ => Err(args.missing().into()),
+        }
+    }};
+}

@@ -1,0 +1,94 @@
+//! A model and its device: whether it can hold the model, making it ready, and giving memory back.
+
+use crate::backend::Backend;
+use crate::config::PICTURE_CHANNELS;
+use crate::error::{Error, Result};
+use crate::options::Upscale;
+use crate::padding::{Edge, with_margin};
+use crate::pipeline::GenDrPix;
+use crate::progress::Stage;
+use crate::target::Target;
+use burn::tensor::{DType, Tensor};
+
+/// Checks that `device` computes in `dtype`: asked before a tensor is made, as a driver may not survive it.
+///
+/// # Errors
+///
+/// [`Error::Precision`] when it does not.
+pub(crate) fn check_precision<B: Backend>(device: &B::Device, dtype: DType) -> Result<()> {
+    match B::supports_dtype(device, dtype) {
+        true => Ok(()),
+        false => Err(Error::Precision {
+            backend: B::name(device),
+            precision: dtype.name(),
+        }),
+    }
+}
+
+impl<B: Backend> GenDrPix<B> {
+    /// Makes the device ready for outputs of these sizes, `(width, height)` in pixels: on a GPU the first picture of a size
+    /// waits for kernels to be compiled and (feature `autotune`) tried. The model runs over a grey picture of each size with
+    /// one padding of the self-ensemble, or over one tile where `options` lead to tiles; the result is dropped. Progress
+    /// and cancel are those of `options`. On a CPU there is nothing to make ready.
+    ///
+    /// What was tried for one size serves all those near: see [`backend`](crate::backend#the-first-picture-on-a-gpu).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Option`] for an option or a size out of range, [`Error::OutputTooLarge`], [`Error::OverBudget`],
+    /// [`Error::Cancelled`].
+    pub fn warm_up(&self, sizes: &[(u32, u32)], options: &Upscale) -> Result<()> {
+        let factor = self.config().factor;
+        let watch = options.watch(Stage::Restore).alone();
+        let mut parts = watch.parts(sizes.len());
+        for &(width, height) in sizes {
+            let options = options.clone().fidelity(1.0);
+            // Of any picture, the smallest is the one that all targets are larger than.
+            let plan = self.plan(1, 1, &options.clone().target(Target::Size(width, height)))?;
+            let size = [plan.height, plan.width];
+            let (size, edge) = match plan.tiling.filter(|_| plan.tiles > 1) {
+                Some(tiling) => {
+                    let (_, tile) = tiling.tiles(with_margin(size, options.edge, factor), factor);
+                    (tile, Edge::default())
+                }
+                None => (size, options.edge),
+            };
+            let ensemble = options.ensemble.as_ref().unwrap_or(&self.config().ensemble);
+            let padding = ensemble[0];
+            let options = Upscale {
+                tiling: None,
+                memory_budget: None,
+                ..options.ensemble(vec![padding]).edge(edge)
+            };
+            let x = Tensor::zeros([1, PICTURE_CHANNELS, size[0], size[1]], self.device());
+            // Read back: what is queued is not done.
+            self.restore_watched(x, &options, parts.part())?.into_data();
+        }
+        Ok(())
+    }
+
+    /// Gives memory back to the device that is kept for the next picture: on a GPU, freed memory stays in burn's pools. To be
+    /// called when no picture is to come for a while, on the thread that enlarged: pools are kept by thread. The next
+    /// picture takes the memory anew. The weights stay, and on a CPU nothing is kept.
+    pub fn trim(&self) {
+        B::memory_cleanup(self.device());
+    }
+}
+
+#[cfg(all(test, feature = "ndarray"))]
+mod tests {
+    use super::*;
+    use crate::backend::NdArray;
+
+    #[test]
+    fn a_precision_that_the_device_lacks_is_an_error() {
+        let check = |dtype| check_precision::<NdArray>(&Default::default(), dtype);
+        assert!(check(DType::F32).is_ok());
+        for (dtype, name) in [(DType::F16, "f16"), (DType::BF16, "bf16")] {
+            let error = check(dtype).unwrap_err();
+            let text = error.to_string();
+            assert!(matches!(error, Error::Precision { .. }), "{text}");
+            assert!(text.contains("ndarray") && text.contains(name), "{text}");
+        }
+    }
+}

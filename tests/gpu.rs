@@ -1,0 +1,71 @@
+//! The bundled model on a GPU, or on software Vulkan, beside the CPU.
+//!
+//! `cargo test --release --no-default-features --features wgpu,flex,pretrained --test gpu`
+
+#![cfg(all(feature = "wgpu", feature = "flex", feature = "pretrained"))]
+
+use gendr_pix::backend::{Flex, Wgpu};
+use gendr_pix::{Backend, Error, GenDrPix, Padding, Upscale};
+use half::f16;
+use image::DynamicImage;
+use image::imageops::FilterType;
+
+fn model<B: Backend>() -> GenDrPix<B> {
+    GenDrPix::pretrained(&Default::default()).unwrap()
+}
+
+/// Compares a photo of `side` x `side` pixels, enlarged four times.
+fn compare(side: u32) {
+    let photo = image::load_from_memory(include_bytes!("../assets/sample.jpg")).unwrap();
+    let part = photo.resize_exact(side, side, FilterType::Triangle);
+    let options = Upscale::new().ensemble(vec![Padding::CENTRED]);
+    let [found, expected] = [
+        model::<Wgpu>().upscale_with(&part, &options).unwrap(),
+        model::<Flex>().upscale_with(&part, &options).unwrap(),
+    ];
+    assert_eq!(found.width(), 4 * side);
+    let difference = largest_difference(&found, &expected);
+    println!("{0}x{0}: {difference} of 255", 4 * side);
+    assert!(difference <= 2);
+}
+
+fn largest_difference(a: &DynamicImage, b: &DynamicImage) -> u8 {
+    let pairs = a.as_bytes().iter().zip(b.as_bytes());
+    pairs.map(|(a, b)| a.abs_diff(*b)).max().unwrap()
+}
+
+#[test]
+fn a_picture_is_that_of_the_cpu() {
+    compare(40);
+}
+
+/// `cargo test --release --no-default-features --features wgpu,flex,pretrained --test gpu -- --ignored --nocapture`
+#[test]
+#[ignore = "minutes on software Vulkan"]
+fn a_large_picture_is_that_of_the_cpu() {
+    compare(256);
+}
+
+#[test]
+fn the_device_computes_right() {
+    let deviations = model::<Wgpu>().self_test().unwrap();
+    let worst = deviations
+        .iter()
+        .max_by(|a, b| (a.error / a.tolerance).total_cmp(&(b.error / b.tolerance)));
+    println!("{} operations, worst: {}", deviations.len(), worst.unwrap());
+    assert!(
+        deviations
+            .iter()
+            .any(|it| it.operation.starts_with("the model"))
+    );
+}
+
+/// A device that has f16 passes its test; one that lacks it says so.
+#[test]
+fn half_precision_works_or_is_refused() {
+    match GenDrPix::<Wgpu<f16>>::pretrained(&Default::default()) {
+        Ok(model) => println!("{} operations", model.self_test().unwrap().len()),
+        Err(error @ Error::Precision { .. }) => println!("{error}"),
+        Err(error) => panic!("{error}"),
+    }
+}
