@@ -90,7 +90,7 @@
 //! `--from` starts with the weights of a bundle. The result is a bundle, for [`GenDrPix::load`] or, built into a program,
 //! [`GenDrPix::from_bytes`].
 //!
-//! Another shape of model is another [`GenDrPixConfig`](crate::GenDrPixConfig). [`GenDrPixConfig::sd21`] is the paper's: weights of
+//! Another shape of model is another [`GenDrPixConfig`]. [`GenDrPixConfig::sd21`] is the paper's: weights of
 //! Stable Diffusion 2.1's UNet in diffusers' layout load as they are, but with its own first and last convolution they do not restore;
 //! the example `distill` is the paper's way from there, and has been run at a small scale only.
 //!
