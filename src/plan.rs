@@ -26,8 +26,8 @@ pub struct Plan {
     pub tiles: usize,
     /// The model's weights, in bytes.
     pub weight_bytes: u64,
-    /// All that is held at the worst moment, in bytes, with the weights, without the program itself and the picture that is
-    /// given and returned.
+    /// All that is held at the worst moment, in bytes, with the weights and the result, without the program itself and the
+    /// picture that is given.
     pub peak_bytes: u64,
 }
 
@@ -138,6 +138,13 @@ impl Planner<'_> {
         // The rows before, as many as the correction and the overlap with the next take in.
         let strip = planes([if in_bands { band[0] + 2 * REACH } else { 0 }, w]);
         ledger.take(strip);
+        // The result, 8 bits a channel. Until rows are written to it, the system has not given it.
+        let result = if source > 0 {
+            planes([h, w]) / size_of::<f32>() as u64
+        } else {
+            0
+        };
+        ledger.take(if in_bands { result } else { 0 });
         let x = picture(band);
         // The picture; in tiles its restored twin, too.
         ledger.take(x);
@@ -162,6 +169,7 @@ impl Planner<'_> {
         // The restored rows, put together with those before. What they become is computed a few rows at a time.
         ledger.take(if runs { planes(band) } else { 0 });
         ledger.take(strip);
+        ledger.take(if in_bands { 0 } else { result });
         Plan {
             width: w,
             height: h,
