@@ -24,7 +24,8 @@ mod common;
 use clap::Parser;
 use common::backend::{BackendArgs, Measured};
 use common::{Model, forget_peak, median_seconds, memory, peak_memory, picture, size};
-use gendr_pix::{Attention, GenDrPix, Padding, Stage, Tiling, Upscale};
+use gendr_pix::{Attention, GenDrPix, Padding, Tiling, Upscale};
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -97,26 +98,22 @@ fn measure<B: Measured>(args: &Args) -> Result<(), Box<dyn Error>> {
         forget_peak();
         let median = median_seconds(args.runs, || -> gendr_pix::Result<()> {
             let start = Instant::now();
-            let events = Arc::new(Mutex::new(Vec::new()));
-            let told = events.clone();
+            // Of each stage, and when something was last told.
+            let stages = Arc::new(Mutex::new((BTreeMap::new(), 0.0)));
+            let told = stages.clone();
             let options = options.clone().on_progress(move |progress| {
-                let seconds = start.elapsed().as_secs_f64();
-                told.lock()
-                    .expect("no panic")
-                    .push((progress.stage, seconds));
+                let now = start.elapsed().as_secs_f64();
+                let (stages, last) = &mut *told.lock().expect("no panic");
+                *stages.entry(progress.stage).or_insert(0.0) += now - *last;
+                *last = now;
             });
             model.upscale_with(&picture, &options)?;
             println!("pass: {:.3} s", start.elapsed().as_secs_f64());
             if B::device_memory(&device).is_some() {
                 return Ok(()); // What a GPU is told to do and what it has done are two things.
             }
-            let mut last = 0.0;
-            for stage in [Stage::Resize, Stage::Restore, Stage::Correct, Stage::Finish] {
-                let events = events.lock().expect("no panic");
-                let of_stage = events.iter().filter(|(of, _)| *of == stage);
-                let end = of_stage.fold(last, |_, &(_, seconds)| seconds);
-                print!("  {stage:?} {:.3} s", end - last);
-                last = end;
+            for (stage, seconds) in &stages.lock().expect("no panic").0 {
+                print!("  {stage:?} {seconds:.3} s");
             }
             println!();
             Ok(())

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use image::DynamicImage;
+use image::imageops::FilterType::Triangle;
 use tempfile::TempDir;
 
 /// A folder for one test, and the program run in it.
@@ -557,4 +558,20 @@ mod with_a_model {
             }
         }
     }
+}
+
+/// bf16 makes about the same picture, and is not without effect.
+#[test]
+fn bf16_changes_little() {
+    let folder = Folder::new();
+    folder.picture("in.png", &colours().resize_exact(24, 24, Triangle));
+    let enlarged = |output: &str, more: &[&str]| {
+        let arguments = [&["in.png", "-o", output, "--scale", "4"], more].concat();
+        assert!(folder.run(&arguments).status.success());
+        image::open(folder.path(output)).unwrap().into_rgb8()
+    };
+    let (full, narrow) = (enlarged("a.png", &[]), enlarged("b.png", &["--bf16"]));
+    let pairs = full.iter().zip(narrow.iter());
+    let largest = pairs.map(|(a, b)| a.abs_diff(*b)).max();
+    assert!((1..=4).contains(&largest.unwrap()), "{largest:?}");
 }

@@ -32,7 +32,8 @@ use std::time::Instant;
 use clap::Parser;
 use gendr_pix::picture::{Picture, ReadAhead};
 use gendr_pix::{
-    Attention, Backend, Cancel, ColorFix, Edge, Error, GenDrPix, Target, Tiling, Upscale, backend,
+    Attention, Backend, Cancel, ColorFix, Edge, Error, GenDrPix, Precision, Target, Tiling,
+    Upscale, backend,
 };
 use image::DynamicImage;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -93,6 +94,9 @@ struct Args {
     /// What to compute on; all but `flex` need the cargo feature of the same name.
     #[arg(long, value_parser = ["flex", "ndarray", "wgpu", "cuda"], default_value = "flex")]
     backend: String,
+    /// Compute in bf16, on devices that have it: half of the memory, and faster on some.
+    #[arg(long)]
+    bf16: bool,
 }
 
 /// How large the output is to be; a scale of 4 when nothing is given.
@@ -220,6 +224,11 @@ fn upscale_all<B: Backend>(args: &Args, jobs: Vec<Job>, report: &mut Report) -> 
         #[cfg(not(feature = "pretrained"))]
         None => Err("no weights are built in: give `--weights`".into()),
     }?;
+    let precision = match args.bf16 {
+        true => Precision::Bf16,
+        false => Precision::Full,
+    };
+    let model = model.in_precision(precision).map_err(reason)?;
     let cancel = Cancel::new();
     let on_interrupt = cancel.clone();
     ctrlc::set_handler(move || on_interrupt.cancel())
