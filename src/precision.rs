@@ -7,6 +7,7 @@
 use crate::backend::Backend;
 #[cfg(feature = "train")]
 use crate::error::{Error, Result};
+#[cfg(feature = "latent")]
 use crate::progress::Watched;
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::backend::BackendTypes;
