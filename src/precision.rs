@@ -24,7 +24,7 @@ pub enum Precision {
     #[default]
     Full,
     /// bf16, 8 bits of precision and the range of f32: half of the memory, and the fastest where the CPU or GPU multiplies it.
-    /// A pass is within about 1 % of that in f32.
+    /// A pass is within 2 % of that in f32.
     Bf16,
 }
 

@@ -170,7 +170,7 @@ fn folded_prompt_serves_a_batch() {
     assert!(error <= 1e-5, "{error:e}");
 }
 
-/// As far from diffusers' output in f64 as bf16 takes it: diffusers itself, all in bf16, is off by 1.5 %.
+/// Nearer to diffusers' output in f64 than diffusers itself is in bf16: 1.5 %.
 #[test]
 fn bf16_is_near() {
     let (unet, golden) = open();
@@ -180,7 +180,7 @@ fn bf16_is_near() {
     let expected = golden.tensor::<4>("main.output_f64ref");
     let norm = |x: Tensor<B, 4>| x.powi_scalar(2).sum().sqrt().into_scalar();
     let error = norm(output - expected.clone()) / norm(expected);
-    assert!((1e-4..1e-2).contains(&error), "{error:e}");
+    assert!((1e-4..1.5e-2).contains(&error), "{error:e}");
 }
 
 #[test]
