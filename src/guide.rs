@@ -55,7 +55,8 @@
 //!
 //! A model computes in the float type of its backend: f32 on CPUs, on GPUs what is asked for, `Cuda<half::bf16>` for one.
 //! Weights are cast to it when they are loaded, whatever the file holds. [`GenDrPix::in_precision`] takes a model to bf16 on
-//! any backend that has it, the CPU's too: half of the memory, and faster where the CPU has Intel AMX or AVX512-BF16.
+//! any backend that has it, the CPU's too: half of the memory, and faster where the CPU has Intel AMX (AVX512-BF16 is used,
+//! too, and was not timed).
 //! Statistics of norms, softmaxes and residual sums are in f32 always. bf16 has the range of f32 and is the safe one of the
 //! short types; f16 overflows with some weights. Where that happens the result is an error ([`Error::NonFiniteOutput`],
 //! [`Error::ConstantOutput`]), not a black picture.
