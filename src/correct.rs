@@ -123,22 +123,11 @@ impl<'a> Correction<'a> {
             let pairs = change[REACH..][..columns.len()].iter().zip(plain);
             out.extend(pairs.map(|(change, plain)| plain.0 + self.weights[0] * change));
         }
-        // A value of `change` moves up and left with each smoothing, by the gap.
-        let mut moved = 0;
-        let mut area = [ys.sources.len(), stride];
-        let mut across = vec![0.0; stride];
+        // A band is the difference of two smoothings, so each smoothing counts by the step of the weights.
         for level in 1..=LEVELS {
-            let gap = 1 << (level - 1);
-            smooth(&mut change, stride, &mut area, gap, &mut across);
-            moved += gap;
-            // A band is the difference of two smoothings, so each smoothing counts by the step of the weights.
             let step = self.weights[level] - self.weights[level - 1];
             if step != 0.0 {
-                let lines = change.chunks_exact(stride).skip(REACH - moved);
-                for (out, change) in out.chunks_exact_mut(columns.len()).zip(lines) {
-                    let pairs = out.iter_mut().zip(&change[REACH - moved..]);
-                    pairs.for_each(|(out, change)| *out += step * change);
-                }
+                add_smoothed(&mut out, columns.len(), &change, stride, level, step);
             }
         }
         out
@@ -225,38 +214,62 @@ impl Strip {
     }
 }
 
-/// `1 2 1` over 4, with `gap` pixels between, along both axes of `area` (rows and columns, of rows that are `stride` apart),
-/// in place: each value ends up `gap` pixels above and to the left, and `area` becomes the smaller one where they are whole.
-/// `across` is as long as a row and overwritten.
-fn smooth(
-    values: &mut [f32],
+/// Adds to `out`, rows of `width` values, those of `change` after `level` smoothings, times `weight`. `change` has rows of
+/// `stride` values, and [`REACH`] more of both on each side.
+///
+/// The smoothings `1 2 1` with gaps of 1, 2, 4 up to n / 2 are together a sum over n values, twice: a tent. Down the rows such
+/// sums follow from those of the row before, by what enters and what leaves.
+fn add_smoothed(
+    out: &mut [f32],
+    width: usize,
+    change: &[f32],
     stride: usize,
-    area: &mut [usize; 2],
-    gap: usize,
-    across: &mut [f32],
+    level: usize,
+    weight: f32,
 ) {
-    let [height, width] = *area;
-    let inner = width - 2 * gap;
-    *area = [height - 2 * gap, inner];
-    for row in values.chunks_exact_mut(stride).take(height) {
-        across[..width].copy_from_slice(&row[..width]);
-        let sides = across.iter().zip(&across[2 * gap..]);
-        let places = row[..inner].iter_mut().zip(&across[gap..]);
-        for ((place, here), (before, after)) in places.zip(sides) {
-            *place = mix(*before, *here, *after);
+    let n = 1 << level;
+    let margin = REACH - (n - 1);
+    let rows = out.len() / width + 2 * (n - 1);
+    let change = &change[margin * stride..][..rows * stride];
+    let nothing = vec![0.0; stride];
+    // Of the last n rows each; what has come in before the first n does not stay.
+    let (mut once, mut twice) = (vec![0.0; stride], vec![0.0; stride]);
+    let mut sums = vec![0.0; n * stride];
+    let (mut row, mut spare) = (vec![0.0; stride], vec![0.0; stride]);
+    let weight = weight / (n * n * n * n) as f32;
+    let mut lines = out.chunks_exact_mut(width);
+    for (y, enters) in change.chunks_exact(stride).enumerate() {
+        let leaves = match y.checked_sub(n) {
+            Some(before) => &change[before * stride..][..stride],
+            None => &nothing,
+        };
+        let sums = &mut sums[y % n * stride..][..stride];
+        let running = once.iter_mut().zip(&mut twice).zip(sums);
+        for (((once, twice), sum), (enters, leaves)) in running.zip(enters.iter().zip(leaves)) {
+            *once += enters - leaves;
+            *twice += *once - *sum;
+            *sum = *once;
+        }
+        if y < 2 * (n - 1) {
+            continue;
+        }
+        let mut left = width + 2 * (n - 1);
+        let mut source = &twice[margin..][..left];
+        for gap in (0..level).map(|smoothing| 1 << smoothing) {
+            left -= 2 * gap;
+            let sides = source.iter().zip(&source[2 * gap..]);
+            let places = spare[..left].iter_mut().zip(&source[gap..]);
+            for ((place, here), (before, after)) in places.zip(sides) {
+                *place = before + here + here + after;
+            }
+            std::mem::swap(&mut row, &mut spare);
+            source = &row[..left];
+        }
+        let line = lines.next().expect("a line for each row but the margins");
+        for (out, smoothed) in line.iter_mut().zip(source) {
+            *out += weight * smoothed;
         }
     }
-    for y in 0..height - 2 * gap {
-        let (here, below) = values[y * stride..].split_at_mut(gap * stride);
-        let rows = below[..inner].iter().zip(&below[gap * stride..]);
-        for (here, (&below, &far)) in here[..inner].iter_mut().zip(rows) {
-            *here = mix(*here, below, far);
-        }
-    }
-}
-
-fn mix(before: f32, here: f32, after: f32) -> f32 {
-    0.25 * (before + after) + 0.5 * here
 }
 
 /// Gives each channel of `picture` the mean and the standard deviation of that of `like`.
