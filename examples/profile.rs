@@ -2,27 +2,28 @@
 //!
 //! `cargo run --release --example profile -- --model sd21 --size 512x512`
 //!
-//! On a GPU with its feature, as `--features cuda` and `--backend cuda-bf16`.
+//! On a GPU with its feature, as `--features cuda` and `--backend cuda --precision bf16`.
 //!
 //! Each operation is timed alone, at every shape that the pass has, and multiplied by how often the pass has it. The
-//! rest is what the whole pass takes beyond these: concatenations, residual additions, enlargements, and the weights,
-//! which come from memory there and from a cache here.
+//! rest is what the whole pass takes beyond these: concatenations, residual additions, enlargements, the shuffles around
+//! the UNet, and the weights, which come from memory there and from a cache here.
 
 mod common;
 
-use burn::tensor::{Distribution, Tensor};
-use clap::{Parser, ValueEnum};
-use common::{median_seconds, size};
+use burn::tensor::backend::BackendTypes;
+use burn::tensor::{DType, Distribution, Element, Tensor};
+use clap::Parser;
+use common::backend::BackendArgs;
+use common::{Model, median_seconds, size};
 use gendr_pix::unet::Operation;
-use gendr_pix::{Backend, GenDrPixConfig, GroupNormOptions, backend};
+use gendr_pix::{Backend, GenDrPix, GroupNormOptions, Padding, Upscale};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 
 #[derive(Parser)]
 struct Args {
-    /// Where it runs, if it is built in: flex, cuda or wgpu, on GPUs with -f16 (or -bf16, cuda) for that precision.
-    #[arg(long, default_value = "flex")]
-    backend: String,
+    #[command(flatten)]
+    backend: BackendArgs,
     /// Which model.
     #[arg(long, value_enum, default_value_t = Model::Nano)]
     model: Model,
@@ -37,12 +38,6 @@ struct Args {
     each: bool,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum Model {
-    Nano,
-    Sd21,
-}
-
 /// Seconds and multiply-accumulates of a kind of operation in one pass.
 #[derive(Default)]
 struct Share {
@@ -52,29 +47,24 @@ struct Share {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args = Args::parse();
-    match args.backend.as_str() {
-        "flex" => profile::<backend::Flex>(&args),
-        #[cfg(feature = "cuda")]
-        "cuda" => profile::<backend::Cuda>(&args),
-        #[cfg(feature = "cuda")]
-        "cuda-f16" => profile::<backend::Cuda<half::f16>>(&args),
-        #[cfg(feature = "cuda")]
-        "cuda-bf16" => profile::<backend::Cuda<half::bf16>>(&args),
-        #[cfg(feature = "wgpu")]
-        "wgpu" => profile::<backend::Wgpu>(&args),
-        #[cfg(feature = "wgpu")]
-        "wgpu-f16" => profile::<backend::Wgpu<half::f16>>(&args),
-        name => Err(format!("backend `{name}` is not built in: see the features").into()),
-    }
+    on_backend!(&args.backend, profile(&args))
 }
 
 fn profile<B: Backend>(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
-    let (config, tokens) = match args.model {
-        Model::Nano => (GenDrPixConfig::nano(), 4),
-        Model::Sd21 => (GenDrPixConfig::sd21(), 77),
-    };
+    let device = B::Device::default();
+    let (config, tokens) = args.model.config();
+    let model = GenDrPix::<B>::new(config.clone(), tokens, &device)?;
+    let model = args.backend.in_precision(model)?;
     let config = config.unet;
     let [w, h] = [args.size.0, args.size.1].map(|side| side.div_ceil(8) as usize);
+    let timer = Timer {
+        groups: config.norm_num_groups,
+        dtype: match args.backend.precision.as_str() {
+            "bf16" => DType::BF16,
+            _ => <B as BackendTypes>::FloatElem::dtype(),
+        },
+        runs: args.runs,
+    };
 
     let mut shares = BTreeMap::<&str, Share>::new();
     let mut timed = Vec::<(Operation, f64)>::new();
@@ -82,7 +72,7 @@ fn profile<B: Backend>(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
         let seconds = match timed.iter().find(|(other, _)| *other == operation) {
             Some((_, seconds)) => *seconds,
             None => {
-                let seconds = seconds::<B>(operation, config.norm_num_groups, args.runs);
+                let seconds = timer.seconds::<B>(operation);
                 timed.push((operation, seconds));
                 seconds
             }
@@ -92,12 +82,18 @@ fn profile<B: Backend>(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
         share.macs += operation.macs();
     }
 
-    let unet = config.init::<B>(&Default::default())?;
-    let conditioning = unet.condition(500.0, random([1, tokens, config.cross_attention_dim]));
-    let sample = random([1, config.in_channels, h, w]);
-    let pass = time::<B>(args.runs, || {
-        unet.forward(sample.clone(), &conditioning).into_data();
+    let options = Upscale::new()
+        .guidance(1.0)
+        .ensemble(vec![Padding::new(0, 0)]);
+    let picture = random::<B, 4>([1, 3, 8 * h, 8 * w], DType::F32);
+    let mut failure = None;
+    let pass = timer.time::<B>(|| match model.restore(picture.clone(), &options) {
+        Ok(restored) => drop(restored.into_data()),
+        Err(error) => failure = Some(error),
     });
+    if let Some(error) = failure {
+        return Err(error.into());
+    }
 
     if args.each {
         for (operation, seconds) in &timed {
@@ -140,98 +136,113 @@ fn kind(operation: Operation) -> &'static str {
     }
 }
 
-fn seconds<B: Backend>(operation: Operation, groups: usize, runs: u32) -> f64 {
-    match operation {
-        Operation::Convolution {
-            channels: [input, output],
-            size: [h, w],
-            kernel,
-            stride,
-        } => {
-            let (x, bias) = (random([1, input, h, w]), random([output]));
-            let weight = random([output, input, kernel, kernel]);
-            time::<B>(runs, || {
-                B::convolution(x.clone(), weight.clone(), bias.clone(), stride);
-            })
-        }
-        Operation::Linear {
-            tokens,
-            channels: [input, output],
-            bias,
-        } => {
-            let (x, weight) = (random::<B, 3>([1, tokens, input]), random([input, output]));
-            let bias = bias.then(|| random([output]));
-            time::<B>(runs, || {
-                B::token_linear(x.clone(), weight.clone(), bias.clone());
-            })
-        }
-        Operation::Attention {
-            queries,
-            keys,
-            channels,
-            heads,
-        } => {
-            let query = random([1, queries, channels]);
-            let [key, value] = [(); 2].map(|()| random([1, keys, channels]));
-            time::<B>(runs, || {
-                B::multi_head_attention(query.clone(), key.clone(), value.clone(), heads);
-            })
-        }
-        Operation::GroupNorm {
-            channels,
-            size: [h, w],
-            silu,
-        } => {
-            let x = random([1, channels, h, w]);
-            let [weight, bias] = [(); 2].map(|()| random([channels]));
-            let options = GroupNormOptions {
-                groups,
-                epsilon: 1e-5,
+/// How operations are timed.
+struct Timer {
+    groups: usize,
+    dtype: DType,
+    runs: u32,
+}
+
+impl Timer {
+    fn seconds<B: Backend>(&self, operation: Operation) -> f64 {
+        match operation {
+            Operation::Convolution {
+                channels: [input, output],
+                size: [h, w],
+                kernel,
+                stride,
+            } => {
+                let (x, bias) = (self.random([1, input, h, w]), self.random([output]));
+                let weight = self.random([output, input, kernel, kernel]);
+                self.time::<B>(|| {
+                    B::convolution(x.clone(), weight.clone(), bias.clone(), stride);
+                })
+            }
+            Operation::Linear {
+                tokens,
+                channels: [input, output],
+                bias,
+            } => {
+                let x = self.random::<B, 3>([1, tokens, input]);
+                let weight = self.random([input, output]);
+                let bias = bias.then(|| self.random([output]));
+                self.time::<B>(|| {
+                    B::token_linear(x.clone(), weight.clone(), bias.clone());
+                })
+            }
+            Operation::Attention {
+                queries,
+                keys,
+                channels,
+                heads,
+            } => {
+                let query = self.random([1, queries, channels]);
+                let [key, value] = [(); 2].map(|()| self.random([1, keys, channels]));
+                self.time::<B>(|| {
+                    B::multi_head_attention(query.clone(), key.clone(), value.clone(), heads);
+                })
+            }
+            Operation::GroupNorm {
+                channels,
+                size: [h, w],
                 silu,
-            };
-            time::<B>(runs, || {
-                B::group_norm(x.clone(), weight.clone(), bias.clone(), options);
-            })
+            } => {
+                let x = random([1, channels, h, w], DType::F32);
+                let [weight, bias] = [(); 2].map(|()| self.random([channels]));
+                let options = GroupNormOptions {
+                    groups: self.groups,
+                    epsilon: 1e-5,
+                    silu,
+                };
+                self.time::<B>(|| {
+                    B::group_norm(x.clone(), weight.clone(), bias.clone(), options);
+                })
+            }
+            Operation::TokenNorm { tokens, channels } => {
+                let x = random([1, tokens, channels], DType::F32);
+                let [weight, bias] = [(); 2].map(|()| self.random([channels]));
+                self.time::<B>(|| {
+                    B::token_norm(x.clone(), weight.clone(), bias.clone(), 1e-5);
+                })
+            }
+            Operation::FeedForward {
+                tokens,
+                channels,
+                hidden,
+            } => {
+                let x = self.random([1, tokens, channels]);
+                let sizes = [[channels, 2 * hidden], [hidden, channels]];
+                let weights = sizes.map(|size| self.random(size));
+                let biases = [2 * hidden, channels].map(|n| self.random([n]));
+                self.time::<B>(|| {
+                    B::feed_forward(x.clone(), weights.clone(), biases.clone());
+                })
+            }
+            other => panic!("{other:?} is not timed here"),
         }
-        Operation::TokenNorm { tokens, channels } => {
-            let x = random([1, tokens, channels]);
-            let [weight, bias] = [(); 2].map(|()| random([channels]));
-            time::<B>(runs, || {
-                B::token_norm(x.clone(), weight.clone(), bias.clone(), 1e-5);
-            })
-        }
-        Operation::FeedForward {
-            tokens,
-            channels,
-            hidden,
-        } => {
-            let x = random([1, tokens, channels]);
-            let weights = [random([channels, 2 * hidden]), random([hidden, channels])];
-            let biases = [random([2 * hidden]), random([channels])];
-            time::<B>(runs, || {
-                B::feed_forward(x.clone(), weights.clone(), biases.clone());
-            })
-        }
-        other => panic!("{other:?} is not timed here"),
+    }
+
+    fn random<B: Backend, const D: usize>(&self, shape: [usize; D]) -> Tensor<B, D> {
+        random(shape, self.dtype)
+    }
+
+    /// Median seconds of the runs after one that is not counted.
+    fn time<B: Backend>(&self, mut run: impl FnMut()) -> f64 {
+        let mut run = || {
+            run();
+            // GPUs are given work and told nothing of its end.
+            B::sync(&Default::default()).expect("a device that works");
+        };
+        run();
+        let median = median_seconds(self.runs as usize, || {
+            run();
+            Ok::<_, Infallible>(())
+        });
+        let Ok(median) = median;
+        median.expect("there is a run")
     }
 }
 
-fn random<B: Backend, const D: usize>(shape: [usize; D]) -> Tensor<B, D> {
-    Tensor::random(shape, Distribution::Default, &Default::default())
-}
-
-/// Median seconds of `runs` calls after one that is not counted.
-fn time<B: Backend>(runs: u32, mut run: impl FnMut()) -> f64 {
-    let mut run = || {
-        run();
-        // GPUs are given work and told nothing of its end.
-        B::sync(&Default::default()).expect("a device that works");
-    };
-    run();
-    let median = median_seconds(runs as usize, || {
-        run();
-        Ok::<_, Infallible>(())
-    });
-    let Ok(median) = median;
-    median.expect("there is a run")
+fn random<B: Backend, const D: usize>(shape: [usize; D], dtype: DType) -> Tensor<B, D> {
+    Tensor::<B, D>::random(shape, Distribution::Default, &Default::default()).cast(dtype)
 }

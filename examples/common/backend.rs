@@ -15,8 +15,6 @@ pub trait Measured: Backend {
 
 #[cfg(feature = "flex")]
 impl Measured for gendr_pix::backend::Flex {}
-#[cfg(feature = "ndarray")]
-impl Measured for gendr_pix::backend::NdArray {}
 
 #[cfg(any(feature = "cuda", feature = "wgpu"))]
 fn pools<R: burn_cubecl::CubeRuntime>(device: &R::Device) -> Option<u64> {
@@ -52,7 +50,7 @@ measured!(
 #[derive(clap::Args)]
 pub struct BackendArgs {
     /// What to compute on; all but `flex` need the cargo feature of the same name.
-    #[arg(long, value_parser = ["flex", "ndarray", "wgpu", "cuda"], default_value = "flex")]
+    #[arg(long, value_parser = ["flex", "wgpu", "cuda"], default_value = "flex")]
     pub backend: String,
     /// Precision of weights and layers: `flex` and `cuda` have bf16, GPUs f16, too.
     #[arg(long, value_parser = ["f32", "f16", "bf16"], default_value = "f32")]
@@ -85,8 +83,6 @@ macro_rules! on_backend {
         match (args.backend.as_str(), args.precision.as_str()) {
             #[cfg(feature = "flex")]
             ("flex", "f32" | "bf16") => $run::<gendr_pix::backend::Flex>($($argument),*),
-            #[cfg(feature = "ndarray")]
-            ("ndarray", "f32") => $run::<gendr_pix::backend::NdArray>($($argument),*),
             #[cfg(feature = "wgpu")]
             ("wgpu", "f32") => $run::<gendr_pix::backend::Wgpu>($($argument),*),
             #[cfg(feature = "wgpu")]
