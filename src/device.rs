@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn a_precision_that_the_device_lacks_is_an_error() {
-        let check = |dtype| check_precision::<NdArray>(&Default::default(), dtype);
+        let check = |dtype| check_precision::<NdArray<f64>>(&Default::default(), dtype);
         assert!(check(DType::F32).is_ok());
         for (dtype, name) in [(DType::F16, "f16"), (DType::BF16, "bf16")] {
             let error = check(dtype).unwrap_err();

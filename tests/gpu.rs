@@ -4,6 +4,10 @@
 
 #![cfg(all(feature = "wgpu", feature = "flex", feature = "pretrained"))]
 
+// In one program with these: what runs on a GPU takes minutes to compile.
+#[path = "parity.rs"]
+mod parity;
+
 use gendr_pix::backend::{Flex, Wgpu};
 use gendr_pix::{Backend, Error, GenDrPix, Padding, Upscale};
 use half::f16;

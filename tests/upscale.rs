@@ -371,26 +371,6 @@ fn tiles_leave_no_seam_on_smooth_pictures() {
     }
 }
 
-/// The kernels of flex, whichever this CPU has, against burn's plain operations on another backend, at a real model's widths.
-#[cfg(all(feature = "ndarray", feature = "pretrained"))]
-#[test]
-fn kernels_agree_with_plain_operations() {
-    use gendr_pix::backend::NdArray;
-
-    let sample = image::open("assets/sample.jpg").unwrap();
-    let sample = sample.crop_imm(40, 40, 48, 56).to_rgb32f().into();
-    let options = Upscale::new().ensemble(vec![Padding::CENTRED]);
-    let fast = GenDrPix::<Flex>::pretrained(&Default::default()).unwrap();
-    let plain = GenDrPix::<NdArray>::pretrained(&Default::default()).unwrap();
-    let fast = fast.upscale_with(&sample, &options).unwrap().into_rgb32f();
-    let plain = plain.upscale_with(&sample, &options).unwrap();
-    let plain = plain.into_rgb32f();
-    let norm = |values: &mut dyn Iterator<Item = f32>| values.map(|v| v * v).sum::<f32>().sqrt();
-    let error = norm(&mut fast.iter().zip(plain.iter()).map(|(a, b)| a - b));
-    let relative = error / norm(&mut plain.iter().copied());
-    assert!(relative < 1e-4, "{relative}");
-}
-
 /// A window that holds the deepest stage, 5x6 tokens with their padding, is the attention of all to all.
 #[test]
 fn a_window_of_the_whole_changes_nothing() {

@@ -1,7 +1,7 @@
 //! A backend of which one operation at a time is wrong.
 
 use super::*;
-use crate::backend::{Flex, NdArray};
+use crate::backend::Flex;
 use crate::config::GenDrPixConfig;
 use crate::kernels::plain;
 use crate::precision::Precision;
@@ -158,7 +158,7 @@ fn what_is_wrong_is_named() {
 /// What is composed of right operations is compared as a whole.
 #[test]
 fn the_whole_is_compared() {
-    let deviations = model::<NdArray>().self_test().unwrap();
+    let deviations = model::<Faulty>().self_test().unwrap();
     let whole = deviations.last().unwrap();
     assert_eq!(whole.operation, "the model over 53x37");
     assert!(whole.error > 0.0 && whole.error < 1e-5, "{whole}");

@@ -97,11 +97,11 @@ fn a_vae_learns_in_bf16() {
 #[cfg(feature = "ndarray")]
 #[test]
 fn a_device_without_bf16_is_refused() {
-    use crate::backend::NdArray;
+    use crate::finite_difference::{Plain, Tracked};
     Precision::Full
-        .validate::<NdArray>(&Default::default())
+        .validate::<Plain>(&Default::default())
         .unwrap();
-    match Precision::Bf16.validate::<Autodiff<NdArray>>(&Default::default()) {
+    match Precision::Bf16.validate::<Tracked>(&Default::default()) {
         Err(Error::Config { field, .. }) => assert_eq!(field, "precision"),
         other => panic!("{other:?}"),
     }
