@@ -162,8 +162,8 @@ impl Upscale {
 
     /// A token that stops the work: [`Error::Cancelled`], at the latest after the operation that is being computed: a
     /// convolution, an attention, a resize. With the bundled model and an output of 3840x2160 that was within 0.19 s, on two
-    /// cores that had other work to do (`cargo test --release --test progress -- --ignored --nocapture`); larger pictures and
-    /// models have longer ones. What a GPU has queued it still computes.
+    /// cores that had other work to do (`cargo test --release --test models progress -- --ignored --nocapture`); larger
+    /// pictures and models have longer ones. What a GPU has queued it still computes.
     pub fn cancel(mut self, cancel: Cancel) -> Self {
         self.cancel = Some(cancel);
         self

@@ -12,7 +12,6 @@ pub fn gradient(width: u32, height: u32) -> DynamicImage {
 }
 
 /// Two of noise, `[2, 3, height, width]`.
-#[allow(dead_code, reason = "not every test file restores tensors")]
 pub fn picture<B: Backend>(height: usize, width: usize) -> Tensor<B, 4> {
     Tensor::random(
         [2, 3, height, width],
@@ -21,7 +20,6 @@ pub fn picture<B: Backend>(height: usize, width: usize) -> Tensor<B, 4> {
     )
 }
 
-#[allow(dead_code, reason = "not every test file compares results")]
 pub fn largest_difference<B: Backend>(a: Tensor<B, 4>, b: Tensor<B, 4>) -> f32 {
     (a - b).abs().max().into_scalar().elem()
 }

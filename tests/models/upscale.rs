@@ -1,10 +1,6 @@
 //! Whole pictures through a small model with random weights: sizes, kinds, scales, guidance.
 
-#![cfg(feature = "flex")]
-
-#[path = "common/pictures.rs"]
-mod pictures;
-
+use crate::pictures::{gradient, largest_difference, picture};
 #[cfg(feature = "pretrained")]
 use burn::tensor::{Int, Tensor};
 use gendr_pix::backend::Flex;
@@ -13,7 +9,6 @@ use gendr_pix::{
     Attention, ColorFix, Edge, Error, GenDrPix, GenDrPixConfig, Padding, Target, Tiling, Upscale,
 };
 use image::{DynamicImage, GenericImageView, Rgb, RgbImage};
-use pictures::{gradient, largest_difference, picture};
 use proptest::prelude::*;
 use std::sync::OnceLock;
 

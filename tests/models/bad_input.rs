@@ -1,8 +1,6 @@
 //! What cannot work is a typed error that names the option, the config's field or the picture. (Weights files:
 //! `weights.rs`.)
 
-#![cfg(feature = "flex")]
-
 use burn::tensor::Tensor;
 use gendr_pix::backend::Flex;
 use gendr_pix::unet::UNetConfig;

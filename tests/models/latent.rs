@@ -1,10 +1,6 @@
 //! GenDR and GenDR-Adc with random weights: sizes, guidance, paddings, tiles, and what is refused.
 
-#![cfg(all(feature = "flex", feature = "latent"))]
-
-#[path = "common/pictures.rs"]
-mod pictures;
-
+use crate::pictures::{gradient, largest_difference, picture};
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::Tensor;
 use gendr_pix::backend::Flex;
@@ -12,7 +8,6 @@ use gendr_pix::latent::{GenDr, GenDrAdc, LatentConfig, VaeConfig};
 use gendr_pix::unet::UNetConfig;
 use gendr_pix::{Edge, Error, OneStep, Padding, Prediction, Result, Tiling, Upscale, Weights};
 use image::{DynamicImage, GenericImageView, RgbImage};
-use pictures::{gradient, largest_difference, picture};
 use std::sync::LazyLock;
 
 type B = Flex;

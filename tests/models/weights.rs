@@ -1,11 +1,6 @@
 //! Weights files through the public interface: what is saved computes the same when loaded, and what is wrong is said.
 
-#![cfg(feature = "flex")]
-
-#[allow(dead_code, reason = "only keys are compared here")]
-mod common;
-
-use common::{Golden, fixtures};
+use crate::common::{Golden, fixtures};
 use gendr_pix::backend::Flex;
 use gendr_pix::unet::UNetConfig;
 use gendr_pix::{Error, GenDrPix, GenDrPixConfig, Storage};

@@ -1,17 +1,12 @@
 //! Progress is told to the end, and cancelling works at every event of it.
 
-#![cfg(feature = "flex")]
-
-#[path = "common/pictures.rs"]
-mod pictures;
-
+use crate::pictures::{gradient, picture};
 use gendr_pix::backend::Flex;
 use gendr_pix::unet::UNetConfig;
 use gendr_pix::{
     Cancel, Error, GenDrPix, GenDrPixConfig, Padding, Progress, Result, Stage, Tiling, Upscale,
 };
 use image::DynamicImage;
-use pictures::{gradient, picture};
 use std::sync::{Arc, LazyLock, Mutex};
 
 type B = Flex;
@@ -225,7 +220,7 @@ fn many_pictures_come_in_order_and_bad_ones_do_not_stop_them() {
 /// From `cancel` to the return, at 60 moments spread over a picture of 3840x2160.
 #[cfg(feature = "pretrained")]
 #[test]
-#[ignore = "a minute: cargo test --release --test progress -- --ignored --nocapture"]
+#[ignore = "a minute: cargo test --release --test models progress -- --ignored --nocapture"]
 fn cancelling_takes_a_fifth_of_a_second_at_most() {
     use std::time::{Duration, Instant};
     let model = GenDrPix::<B>::pretrained(&Default::default()).unwrap();

@@ -1,17 +1,10 @@
 //! Making a device ready, giving memory back, and memory over many pictures.
 
-#![cfg(feature = "flex")]
-
-#[path = "common/pictures.rs"]
-mod pictures;
-#[path = "common/program.rs"]
-mod program;
-
+use crate::pictures::gradient;
+use crate::program::example;
 use gendr_pix::backend::Flex;
 use gendr_pix::unet::UNetConfig;
 use gendr_pix::{Cancel, Edge, Error, GenDrPix, GenDrPixConfig, Stage, Tiling, Upscale};
-use pictures::gradient;
-use program::example;
 use std::sync::{Arc, LazyLock, Mutex};
 
 static MODEL: LazyLock<GenDrPix<Flex>> = LazyLock::new(|| {
@@ -102,7 +95,7 @@ fn memory_is_flat() {
     soak(&["--pictures", "40", "--longest", "256"]);
 }
 
-/// `cargo test --release --features ndarray,train --test device -- --ignored --nocapture`: some minutes.
+/// `cargo test --release --features ndarray,train --test models device -- --ignored --nocapture`: some minutes.
 #[test]
 #[ignore = "long"]
 fn memory_is_flat_over_many_pictures() {
