@@ -65,6 +65,7 @@ mod correct;
 mod device;
 mod enlarge;
 mod error;
+mod extremes;
 #[cfg(all(test, feature = "ndarray", feature = "train"))]
 mod finite_difference;
 #[cfg(all(test, feature = "flex"))]
