@@ -6,6 +6,7 @@ use crate::config::PICTURE_CHANNELS;
 use crate::correct::{ColorFix, Correction, REACH, Strip, match_statistics};
 use crate::error::{Error, Result};
 use crate::extremes::{Extremes, varies};
+use crate::on_device;
 use crate::options::Upscale;
 use crate::pixels::{Pixels, Rows};
 use crate::planes::Planes;
@@ -20,6 +21,8 @@ use std::ops::Range;
 /// Enlarges `picture` and has it restored by `restore`, from and to `[1, 3, H, W]` in -1..1: all of it at once, or one of
 /// `bands` after the other. But for the picture and the result, no more than a band is in memory then. There is one band
 /// where [`Upscale::takes_all`].
+///
+/// Resize, correction and rounding are the host's, but for what [`on_device`] takes.
 ///
 /// # Errors
 ///
@@ -36,6 +39,9 @@ pub(crate) fn enlarge<B: Backend>(
     let bands = bands.of(to.height);
     let watch = |stage, i| options.watch(stage).in_band(i, bands.len());
     watch(Stage::Resize, 0).check()?;
+    if let ([_], Some(picture)) = (&bands[..], on_device::takes::<B>(picture, options)) {
+        return on_device::enlarge(picture, to, options, device, restore);
+    }
     let pixels = Pixels::read(picture)?;
     watch(Stage::Resize, 0).check()?;
     let &Upscale {

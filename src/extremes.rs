@@ -1,5 +1,8 @@
 //! Whether an output is of one colour although the picture is not: weights or a precision that do not fit.
 
+#[cfg(doc)]
+use crate::backend::Backend;
+use crate::error::{Error, Result};
 use crate::planes::Planes;
 use rayon::prelude::*;
 
@@ -8,6 +11,27 @@ use rayon::prelude::*;
 pub(crate) struct Extremes(Vec<[f32; 2]>);
 
 impl Extremes {
+    /// Of `channels` in -1..1, from what [`Backend::extremes`] tells of their parts.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NonFiniteOutput`] when a value is NaN or infinite.
+    pub(crate) fn of_parts(parts: &[f32], channels: usize) -> Result<Self> {
+        let (parts, _) = parts.as_chunks::<3>();
+        if parts.iter().any(|&[_, _, broken]| broken != 0.0) {
+            return Err(Error::NonFiniteOutput);
+        }
+        let unit = |value: f32| ((value + 1.0) * 0.5).clamp(0.0, 1.0);
+        let of_channel = |parts: &[[f32; 3]]| {
+            let parts = parts.iter();
+            parts.fold([1.0_f32, 0.0_f32], |[least, most], &[low, high, _]| {
+                [least.min(unit(low)), most.max(unit(high))]
+            })
+        };
+        let channels = parts.chunks_exact(parts.len() / channels);
+        Ok(Self(channels.map(of_channel).collect()))
+    }
+
     pub(crate) fn see(&mut self, planes: &Planes) {
         self.0.resize(planes.channels, [1.0, 0.0]);
         for (channel, [least, most]) in self.0.iter_mut().enumerate() {

@@ -75,6 +75,7 @@ pub mod guide;
 mod kernels;
 #[cfg(feature = "latent")]
 pub mod latent;
+mod on_device;
 mod onestep;
 mod options;
 mod padding;
@@ -89,6 +90,7 @@ mod prompted;
 mod resize;
 mod self_test;
 pub mod shuffle;
+mod taps;
 mod target;
 mod tiling;
 #[cfg(feature = "train")]
