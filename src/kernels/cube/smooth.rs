@@ -121,14 +121,13 @@ mod tests {
     #[test]
     fn agrees_with_the_plain_body() {
         // Smaller than what a smoothing takes in, too.
-        for size @ [h, w] in [[1, 1], [2, 5], [33, 70], [101, 64]] {
+        for [h, w] in [[1, 1], [2, 5], [33, 70], [101, 64]] {
             let random = |seed| random::<4>([1, 3, h, w], seed);
             for edge in [Edge::Reflect, Edge::Replicate, Edge::Wrap] {
                 for level in 1..=LEVELS {
                     let change = || [random(2), random(3)];
                     let found = Gpu::add_smoothed(random(1), change(), level, -0.7, edge);
                     let expected = picture::add_smoothed(random(1), change(), level, -0.7, edge);
-                    println!("{size:?}, {edge:?}, level {level}");
                     assert_agree(found, expected, DType::F32);
                 }
             }
