@@ -22,10 +22,10 @@
 //! or by `cubecl::config::CubeClRuntimeConfig::set` before a device is first used.
 
 use crate::guidance::Padding;
-use crate::kernels::plain;
+use crate::kernels::{picture, plain};
 use crate::padding::Edge;
 use crate::unet::Operation;
-use burn::tensor::{FloatDType, Tensor};
+use burn::tensor::{FloatDType, Int, Tensor};
 
 /// A burn backend and the model's own operations on it.
 ///
@@ -297,6 +297,50 @@ pub trait Backend: burn::tensor::backend::Backend {
     /// Gradient of [`geglu`](Self::geglu) for its input, from the gradient of its output.
     fn geglu_backward(x: Tensor<Self, 3>, gradient: Tensor<Self, 3>) -> Tensor<Self, 3> {
         plain::geglu_backward(x, gradient)
+    }
+
+    /// Whether pictures of 8 bits become tensors, and tensors pictures, on the device, by the operations below: where it is not
+    /// the host, bytes move between them instead of floats.
+    const PICTURES: bool = false;
+
+    /// A picture of 8 bits, enlarged: each row of the output, and each column, is a weighted sum of four.
+    ///
+    /// # Shapes
+    ///
+    /// - bytes: `[H, W, 3] = [size, 3]`, 0 to 255, four to an integer of 32 bits (`[ceil(3 H W / 4)]`), the first the lowest
+    /// - sources and weights: `[H', 4]` of rows, `[W', 4]` of columns; 32 bits
+    /// - output: `[1, 3, H', W']` in f32, -1..1 but for the overshoot of weights below zero
+    fn from_bytes(
+        bytes: Tensor<Self, 1, Int>,
+        size: [usize; 2],
+        sources: [Tensor<Self, 2, Int>; 2],
+        weights: [Tensor<Self, 2>; 2],
+    ) -> Tensor<Self, 4> {
+        picture::from_bytes(bytes, size, sources, weights)
+    }
+
+    /// The least and the largest value of each channel of `[1, C, H, W]` in f32, and 1 where one is NaN or infinite, else 0: of
+    /// parts of it, as many as suit, `[C, parts, 3]`.
+    fn extremes(x: Tensor<Self, 4>) -> Tensor<Self, 3> {
+        picture::extremes(x)
+    }
+
+    /// `sum + weight * smooth(a - b)` of tensors of one shape, `[1, C, H, W]` in f32: smoothed by `1 2 1` over 4 along both axes,
+    /// with gaps of 1, 2, 4 and so on, `level` times.
+    fn add_smoothed(
+        sum: Tensor<Self, 4>,
+        [a, b]: [Tensor<Self, 4>; 2],
+        level: usize,
+        weight: f64,
+        edge: Edge,
+    ) -> Tensor<Self, 4> {
+        picture::add_smoothed(sum, [a, b], level, weight, edge)
+    }
+
+    /// A picture, `[1, 3, H, W]` in f32, as bytes like those that [`from_bytes`](Self::from_bytes) takes: to the nearest level;
+    /// what passes -1..1 is cut.
+    fn to_bytes(picture: Tensor<Self, 4>) -> Tensor<Self, 1, Int> {
+        picture::to_bytes(picture)
     }
 
     /// Most bytes that an operation over a batch of `pictures` holds beside its inputs and its output: for

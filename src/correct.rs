@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use std::ops::Range;
 
 /// Smoothings, and bands but for what is left after the last.
-const LEVELS: usize = 5;
+pub(crate) const LEVELS: usize = 5;
 
 /// How the colours of the model's output are held to those of the input.
 ///
@@ -44,6 +44,15 @@ pub(crate) const REACH: usize = (1 << LEVELS) - 1;
 /// Columns that are corrected at a time, so that they and what they take in stay in a core's cache.
 const COLUMNS: usize = 1024;
 
+/// How much is kept of each band of what the model changed, from the finest to what is left after the last smoothing.
+pub(crate) fn weights(fix: ColorFix, fidelity: f64) -> [f32; LEVELS + 1] {
+    let mut weights = std::array::from_fn(|band| fidelity.powi(band as i32 + 1) as f32);
+    if fix == ColorFix::Wavelet {
+        weights[LEVELS] = 0.0;
+    }
+    weights
+}
+
 /// Moves a restored picture towards the plain resize: exactly that for a fidelity of 0, the restored with its colours fixed
 /// for 1. Between, the finest band of what the model changed is kept by the fidelity, and each coarser one by a power more.
 pub(crate) struct Correction<'a> {
@@ -61,10 +70,7 @@ impl<'a> Correction<'a> {
         fidelity: f64,
         edge: Edge,
     ) -> Option<Self> {
-        let mut weights = std::array::from_fn(|band| fidelity.powi(band as i32 + 1) as f32);
-        if fix == ColorFix::Wavelet {
-            weights[LEVELS] = 0.0;
-        }
+        let weights = weights(fix, fidelity);
         weights.iter().any(|&weight| weight != 1.0).then_some(Self {
             plain,
             weights,

@@ -3,12 +3,14 @@
 use crate::backend::Backend;
 use crate::config::PICTURE_CHANNELS;
 use crate::error::{Error, Result};
+use crate::on_device;
 use crate::options::Upscale;
 use crate::padding::{Edge, with_margin};
 use crate::pipeline::GenDrPix;
 use crate::progress::Stage;
 use crate::target::Target;
 use burn::tensor::{DType, Tensor};
+use image::RgbImage;
 
 /// Checks that `device` computes in `dtype`: asked before a tensor is made, as a driver may not survive it.
 ///
@@ -63,6 +65,15 @@ impl<B: Backend> GenDrPix<B> {
             let x = Tensor::zeros([1, PICTURE_CHANNELS, size[0], size[1]], self.device());
             // Read back: what is queued is not done.
             self.restore_watched(x, &options, parts.part())?.into_data();
+        }
+        if on_device::has_way::<B>(options) {
+            // What is around the model, by kernels that are the same for all sizes.
+            let options = Upscale {
+                observer: None,
+                ..options.clone().scale(1.0)
+            };
+            let (picture, to) = (RgbImage::new(1, 1), options.enlargement(1, 1)?);
+            on_device::enlarge::<B>(&picture, to, &options, self.device(), |x, _| Ok(x))?;
         }
         Ok(())
     }

@@ -5,6 +5,8 @@ use crate::backend::Backend;
 use crate::config::PICTURE_CHANNELS;
 use crate::correct::{ColorFix, Correction, REACH, Strip, match_statistics};
 use crate::error::{Error, Result};
+use crate::extremes::{Extremes, varies};
+use crate::on_device;
 use crate::options::Upscale;
 use crate::pixels::{Pixels, Rows};
 use crate::planes::Planes;
@@ -19,6 +21,8 @@ use std::ops::Range;
 /// Enlarges `picture` and has it restored by `restore`, from and to `[1, 3, H, W]` in -1..1: all of it at once, or one of
 /// `bands` after the other. But for the picture and the result, no more than a band is in memory then. There is one band
 /// where [`Upscale::takes_all`].
+///
+/// Resize, correction and rounding are the host's, but for what [`on_device`] takes.
 ///
 /// # Errors
 ///
@@ -35,6 +39,9 @@ pub(crate) fn enlarge<B: Backend>(
     let bands = bands.of(to.height);
     let watch = |stage, i| options.watch(stage).in_band(i, bands.len());
     watch(Stage::Resize, 0).check()?;
+    if let ([_], Some(picture)) = (&bands[..], on_device::takes::<B>(picture, options)) {
+        return on_device::enlarge(picture, to, options, device, restore);
+    }
     let pixels = Pixels::read(picture)?;
     watch(Stage::Resize, 0).check()?;
     let &Upscale {
@@ -144,46 +151,6 @@ pub(crate) fn blend<B: Backend, P>(
     }
     let (sum, _) = sum.expect("weights that add up to one leave a pass");
     Ok(sum)
-}
-
-/// The least and the largest value of each channel, cut to 0..1.
-#[derive(Default)]
-struct Extremes(Vec<[f32; 2]>);
-
-impl Extremes {
-    fn see(&mut self, planes: &Planes) {
-        self.0.resize(planes.channels, [1.0, 0.0]);
-        for (channel, [least, most]) in self.0.iter_mut().enumerate() {
-            let shares = planes.plane(channel).par_chunks(1 << 16);
-            let of_shares = shares.map(|values| {
-                let values = values.iter().map(|value| value.clamp(0.0, 1.0));
-                values.fold([1.0_f32, 0.0_f32], |[least, most], value| {
-                    [least.min(value), most.max(value)]
-                })
-            });
-            let wider = |a: [f32; 2], b: [f32; 2]| [a[0].min(b[0]), a[1].max(b[1])];
-            [*least, *most] = of_shares.reduce(|| [*least, *most], wider);
-        }
-    }
-
-    /// Whether all is of one colour, to half a level of 8 bits up and down.
-    fn are_one(&self) -> bool {
-        self.0
-            .iter()
-            .all(|[least, most]| most - least <= 1.0 / 255.0)
-    }
-}
-
-/// Whether a channel's standard deviation is over four levels of 8 bits: more than noise on a flat picture, which a model
-/// may well remove, or some specks.
-fn varies(planes: &Planes) -> bool {
-    (0..planes.channels).any(|channel| {
-        let plane = planes.plane(channel);
-        let mean = |values: &mut dyn Iterator<Item = f64>| values.sum::<f64>() / plane.len() as f64;
-        let centre = mean(&mut plane.iter().map(|&value| f64::from(value)));
-        let squares = &mut plane.iter().map(|&v| (f64::from(v) - centre).powi(2));
-        mean(squares).sqrt() > 4.0 / 255.0
-    })
 }
 
 /// Rows of the plain resize as `[1, 3, H, W]` in -1..1.

@@ -65,6 +65,7 @@ mod correct;
 mod device;
 mod enlarge;
 mod error;
+mod extremes;
 #[cfg(all(test, feature = "ndarray", feature = "train"))]
 mod finite_difference;
 #[cfg(all(test, feature = "flex"))]
@@ -74,6 +75,7 @@ pub mod guide;
 mod kernels;
 #[cfg(feature = "latent")]
 pub mod latent;
+mod on_device;
 mod onestep;
 mod options;
 mod padding;
@@ -88,6 +90,7 @@ mod prompted;
 mod resize;
 mod self_test;
 pub mod shuffle;
+mod taps;
 mod target;
 mod tiling;
 #[cfg(feature = "train")]

@@ -33,6 +33,14 @@ impl Edge {
             Self::Reflect => 0,
         }
     }
+
+    /// [`source`](Self::source) of a side of `n` with `before` positions before it, `padded` in all.
+    pub(crate) fn sources(self, before: usize, n: usize, padded: usize) -> Vec<i32> {
+        let position = |i: usize| i as isize - before as isize;
+        (0..padded)
+            .map(|i| self.source(position(i), n) as i32)
+            .collect()
+    }
 }
 
 /// No padding but what fills up the last cells.
@@ -61,9 +69,7 @@ pub(crate) fn pad<B: Backend>(
     let device = picture.device();
     let [_, _, h, w] = picture.dims();
     let positions = |before: usize, n: usize, padded: usize| {
-        let sources: Vec<i32> = (0..padded)
-            .map(|i| edge.source(i as isize - before as isize, n) as i32)
-            .collect();
+        let sources = edge.sources(before, n, padded);
         Tensor::<B, 1, Int>::from_data(TensorData::new(sources, [padded]), &device)
     };
     picture

@@ -8,6 +8,7 @@ use crate::enlarge::{blend, check_shape, enlarge};
 use crate::error::Error;
 use crate::error::Result;
 use crate::guidance::{Pass, passes};
+use crate::on_device;
 use crate::options::Upscale;
 use crate::padding::{Edge, one_cell_more, wrapped};
 use crate::picture::{Picture, ReadAhead};
@@ -260,6 +261,7 @@ impl<B: Backend> GenDrPix<B> {
             attention: options.attention,
             edge: options.edge,
             takes_all: options.takes_all(),
+            on_device: on_device::has_way::<B>(options),
             weights: self.unet.weights.unet.parameters() as u64 * narrow,
             element: size_of::<B::FloatElem>() as u64,
             narrow,

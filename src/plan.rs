@@ -53,6 +53,8 @@ pub(crate) struct Planner<'a> {
     pub(crate) edge: Edge,
     /// [`Upscale::takes_all`](crate::Upscale::takes_all).
     pub(crate) takes_all: bool,
+    /// Whether pictures restored as a whole are corrected [on the device](crate::on_device).
+    pub(crate) on_device: bool,
     /// Bytes of the weights.
     pub(crate) weights: u64,
     /// Bytes of a value of a picture.
@@ -148,6 +150,13 @@ impl Planner<'_> {
         let x = picture(band);
         // The picture; in tiles its restored twin, too.
         ledger.take(x);
+        // In f32 beside a narrower one that the model is given.
+        let on_device = self.on_device && runs && source > 0 && !in_bands;
+        let plain = match on_device && self.element < size_of::<f32>() as u64 {
+            true => planes([h, w]),
+            false => 0,
+        };
+        ledger.take(plain);
         let restored = if tiling.is_some() { x } else { 0 };
         ledger.take(restored);
         let pass = PassMemory {
@@ -164,10 +173,15 @@ impl Planner<'_> {
             ledger.free(if i > 0 { picture(tile) } else { 0 });
         }
         ledger.free(if runs { picture(tile) } else { 0 });
-        ledger.free(restored + x);
+        ledger.free(restored + plain + x);
 
-        // The restored rows, put together with those before. What they become is computed a few rows at a time.
-        ledger.take(if runs { planes(band) } else { 0 });
+        // On the device the plain resize and the restored, a smoothing, and sums before and after it. Else the restored rows, put
+        // together with those before; what they become is computed a few rows at a time.
+        ledger.take(match on_device {
+            true => 5 * planes([h, w]),
+            false if runs => planes(band),
+            false => 0,
+        });
         ledger.take(strip);
         ledger.take(if in_bands { 0 } else { result });
         Plan {

@@ -65,6 +65,7 @@ pub(crate) fn reduce_with(
 }
 
 /// Source pixels per pixel of the result, horizontally and vertically.
+#[cfg(any(test, feature = "train"))]
 fn steps(picture: &Planes, width: usize, height: usize) -> (f64, f64) {
     (
         picture.width as f64 / width as f64,
@@ -72,8 +73,17 @@ fn steps(picture: &Planes, width: usize, height: usize) -> (f64, f64) {
     )
 }
 
+/// What is beyond a side of `n` pixels that is enlarged to `to`, and its step. A seamless picture stays so only if the result
+/// is as many whole steps as the picture. PyTorch mirrors nothing.
+pub(crate) fn surroundings(n: usize, to: usize, step: f64, edge: Edge) -> (Edge, f64) {
+    match edge {
+        Edge::Wrap => (edge, n as f64 / to as f64),
+        _ => (Edge::Replicate, step),
+    }
+}
+
 /// Keys' cubic kernel with a = -0.75.
-fn cubic(x: f64) -> f64 {
+pub(crate) fn cubic(x: f64) -> f64 {
     const A: f64 = -0.75;
     let x = x.abs();
     if x < 1.0 {
@@ -119,22 +129,18 @@ impl Enlarger {
             picture.width,
             picture.height
         );
-        // A seamless picture stays so only if the result is as many whole steps as the picture. PyTorch mirrors nothing.
-        let edge = match edge {
-            Edge::Wrap => {
-                to.steps = steps(picture, width, height);
-                Edge::Wrap
-            }
-            _ => Edge::Replicate,
-        };
-        // The last source position may lie past the picture when the step was given.
-        let sources = |n: usize, end: f64| -> Vec<usize> {
-            let padded = SUPPORT + n.max(end.ceil() as usize) + SUPPORT;
+        let sources = |n: usize, to: usize, step: f64| -> (Vec<usize>, f64) {
+            let (edge, step) = surroundings(n, to, step, edge);
+            // The last source position may lie past the picture when the step was given.
+            let end = (step * to as f64).ceil() as usize;
+            let padded = SUPPORT + n.max(end) + SUPPORT;
             let position = |i: usize| i as isize - SUPPORT as isize;
-            (0..padded).map(|i| edge.source(position(i), n)).collect()
+            let sources = (0..padded).map(|i| edge.source(position(i), n)).collect();
+            (sources, step)
         };
-        let columns = sources(picture.width, to.steps.0 * width as f64);
-        let rows = sources(picture.height, to.steps.1 * height as f64);
+        let (columns, across) = sources(picture.width, width, to.steps.0);
+        let (rows, down) = sources(picture.height, height, to.steps.1);
+        to.steps = (across, down);
         let padded = |plane: &[f32]| {
             let pixels = rows.iter().flat_map(|y| {
                 let row = &plane[y * picture.width..][..picture.width];

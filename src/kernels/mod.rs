@@ -7,4 +7,5 @@ mod autodiff;
 mod cube;
 #[cfg(feature = "flex")]
 mod flex;
+pub(crate) mod picture;
 pub(crate) mod plain;

@@ -8,12 +8,15 @@ mod attention;
 mod cells;
 #[cfg(test)]
 mod check;
+mod extremes;
 mod geglu;
 mod group_norm;
 mod layout;
 mod matrix;
 mod mix;
 mod moments;
+mod picture;
+mod smooth;
 #[cfg(test)]
 mod timings;
 mod token_norm;
@@ -23,7 +26,8 @@ use crate::guidance::Padding;
 use crate::kernels::plain;
 use crate::padding::Edge;
 use crate::unet::Operation;
-use burn::tensor::{DType, FloatDType, Tensor, TensorPrimitive};
+use burn::tensor::{DType, FloatDType, Int, Tensor, TensorData, TensorPrimitive};
+use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{BoolElement, CubeBackend, CubeRuntime, FloatElement, IntElement};
 use layout::{channels_last, rows, values};
@@ -162,6 +166,53 @@ where
         let largest = R::client(&x.device()).properties().memory.max_page_size;
         let bound = plain::HIDDEN.min(usize::try_from(largest).unwrap_or(usize::MAX));
         plain::feed_forward_within(x, weights, biases, bound)
+    }
+
+    const PICTURES: bool = true;
+
+    fn from_bytes(
+        bytes: Tensor<Self, 1, Int>,
+        [_, w]: [usize; 2],
+        sources: [Tensor<Self, 2, Int>; 2],
+        weights: [Tensor<Self, 2>; 2],
+    ) -> Tensor<Self, 4> {
+        let sources = sources.map(|x| into_contiguous(x.into_primitive()));
+        let bytes = into_contiguous(bytes.into_primitive());
+        tensor(picture::from_bytes(bytes, w, sources, weights.map(values)))
+    }
+
+    fn extremes(x: Tensor<Self, 4>) -> Tensor<Self, 3> {
+        tensor(extremes::extremes(values(x)))
+    }
+
+    fn add_smoothed(
+        sum: Tensor<Self, 4>,
+        [a, b]: [Tensor<Self, 4>; 2],
+        level: usize,
+        weight: f64,
+        edge: Edge,
+    ) -> Tensor<Self, 4> {
+        let [.., h, w] = sum.dims();
+        let device = sum.device();
+        let reach = (1 << level) - 1;
+        let sources = [h, w].map(|n| {
+            let sources = edge.sources(reach, n, n + 2 * reach);
+            let shape = [sources.len()];
+            let data = TensorData::new(sources, shape);
+            Tensor::<Self, 1, Int>::from_data(data, (&device, DType::I32)).into_primitive()
+        });
+        let [sum, a, b] = [sum, a, b].map(values);
+        tensor(smooth::add_smoothed(
+            sum,
+            [a, b],
+            sources,
+            reach,
+            weight as f32,
+        ))
+    }
+
+    fn to_bytes(picture: Tensor<Self, 4>) -> Tensor<Self, 1, Int> {
+        Tensor::from_primitive(picture::to_bytes(values(picture)))
     }
 
     fn workspace(operation: Operation, pictures: usize) -> u64 {

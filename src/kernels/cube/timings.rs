@@ -6,11 +6,13 @@
 
 use super::check::{Gpu, cast, precisions, random};
 use crate::backend::{Backend, GroupNormOptions};
+use crate::correct::LEVELS;
 use crate::guidance::Padding;
-use crate::kernels::plain;
+use crate::kernels::{picture, plain};
 use crate::padding::Edge;
-use burn::tensor::Tensor;
+use crate::taps::cubic_taps;
 use burn::tensor::backend::Backend as _;
+use burn::tensor::{DType, Int, Tensor};
 use std::env;
 use std::time::Instant;
 
@@ -121,4 +123,44 @@ fn timings() {
             || plain::geglu(wide.clone()),
         );
     }
+    println!("{}x{}, what is made of a picture", 8 * w, 8 * h);
+    let [x, y] = [6, 7].map(|seed| random::<4>([1, 3, 8 * h, 8 * w], seed));
+    let device = &x.device();
+    let bytes = Tensor::<Gpu, 1, Int>::zeros([3 * h * w], (device, DType::I32));
+    let (rows, of_rows) = cubic_taps(2 * h, 8 * h, 0.25, Edge::Reflect, device);
+    let (columns, of_columns) = cubic_taps(2 * w, 8 * w, 0.25, Edge::Reflect, device);
+    let enlarge = |enlarge: fn(_, _, _, _) -> Tensor<Gpu, 4>| {
+        let sources = [rows.clone(), columns.clone()];
+        let weights = [of_rows.clone(), of_columns.clone()];
+        enlarge(bytes.clone(), [2 * h, 2 * w], sources, weights)
+    };
+    compare(
+        "from bytes",
+        || enlarge(Gpu::from_bytes),
+        || enlarge(picture::from_bytes),
+    );
+    compare(
+        "extremes",
+        || Gpu::extremes(x.clone()),
+        || picture::extremes(x.clone()),
+    );
+    let smooth = |smooth: fn(_, _, _, _, _) -> Tensor<Gpu, 4>| {
+        smooth(
+            x.clone(),
+            [x.clone(), y.clone()],
+            LEVELS,
+            -1.0,
+            Edge::Reflect,
+        )
+    };
+    compare(
+        "add smoothed",
+        || smooth(Gpu::add_smoothed),
+        || smooth(picture::add_smoothed),
+    );
+    compare(
+        "to bytes",
+        || Gpu::to_bytes(x.clone()),
+        || picture::to_bytes(x.clone()),
+    );
 }
