@@ -21,7 +21,7 @@ const LOWEST: f32 = -1e30;
 const WIDEST: usize = 512;
 /// Multiply-accumulates of a launch, for a GPU of 1 TFLOP/s to be done in 2 s: systems take a GPU that does not answer for
 /// longer to be lost.
-const LAUNCH: usize = 1 << 40;
+const LAUNCH: u64 = 1 << 40;
 
 /// Whether there is a kernel for heads of `size`.
 pub(super) fn fits(size: usize) -> bool {
@@ -46,7 +46,7 @@ fn flash_by<R: CubeRuntime>(
     key: CubeTensor<R>,
     value: CubeTensor<R>,
     heads: usize,
-    launch: usize,
+    launch: u64,
 ) -> CubeTensor<R> {
     let shape = query.meta.shape().clone();
     let [n, queries, channels] = [shape[0], shape[1], shape[2]];
@@ -56,9 +56,10 @@ fn flash_by<R: CubeRuntime>(
     let client = query.client.clone();
     let addresses = addresses(&[&query, &key]);
     let blocks = queries.div_ceil(BLOCK);
-    let work = 2 * n * BLOCK * keys * channels;
+    let work = [n, BLOCK, keys, channels].map(|count| count as u64);
+    let work = 2 * work.iter().product::<u64>();
     // Neither more than a launch should do, nor than there are cubes on an axis.
-    let step = (launch / work).clamp(1, 65_535);
+    let step = (launch / work).clamp(1, 65_535) as usize;
     tracing::debug!(
         queries,
         keys,
