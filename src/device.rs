@@ -9,7 +9,7 @@ use crate::padding::{Edge, with_margin};
 use crate::pipeline::GenDrPix;
 use crate::progress::Stage;
 use crate::target::Target;
-use burn::tensor::{DType, Tensor};
+use burn::tensor::{DType, Tensor, read_sync};
 use image::RgbImage;
 
 /// Checks that `device` computes in `dtype`: asked before a tensor is made, as a driver may not survive it.
@@ -73,7 +73,14 @@ impl<B: Backend> GenDrPix<B> {
                 ..options.clone().scale(1.0)
             };
             let (picture, to) = (RgbImage::new(1, 1), options.enlargement(1, 1)?);
-            on_device::enlarge::<B>(&picture, to, &options, self.device(), |x, _| Ok(x))?;
+            let device = self.device();
+            read_sync(on_device::enlarge::<B>(
+                &picture,
+                to,
+                &options,
+                device,
+                |x, _| Ok(x),
+            ))?;
         }
         Ok(())
     }

@@ -22,13 +22,14 @@ use std::ops::Range;
 /// `bands` after the other. But for the picture and the result, no more than a band is in memory then. There is one band
 /// where [`Upscale::takes_all`].
 ///
-/// Resize, correction and rounding are the host's, but for what [`on_device`] takes.
+/// Resize, correction and rounding are the host's, but for what [`on_device`] takes. It awaits nothing but the device, whose
+/// results it reads: once for each band.
 ///
 /// # Errors
 ///
-/// [`Error::EmptyPicture`], [`Error::NonFinitePicture`], [`Error::OutputTooLarge`], [`Error::NonFiniteOutput`],
-/// [`Error::ConstantOutput`], [`Error::Cancelled`], and those of `restore`.
-pub(crate) fn enlarge<B: Backend>(
+/// [`Error::EmptyPicture`], [`Error::NonFinitePicture`], [`Error::OutputTooLarge`], [`Error::Device`],
+/// [`Error::NonFiniteOutput`], [`Error::ConstantOutput`], [`Error::Cancelled`], and those of `restore`.
+pub(crate) async fn enlarge<B: Backend>(
     picture: &DynamicImage,
     options: &Upscale,
     bands: Bands,
@@ -40,7 +41,7 @@ pub(crate) fn enlarge<B: Backend>(
     let watch = |stage, i| options.watch(stage).in_band(i, bands.len());
     watch(Stage::Resize, 0).check()?;
     if let ([_], Some(picture)) = (&bands[..], on_device::takes::<B>(picture, options)) {
-        return on_device::enlarge(picture, to, options, device, restore);
+        return on_device::enlarge(picture, to, options, device, restore).await;
     }
     let pixels = Pixels::read(picture)?;
     watch(Stage::Resize, 0).check()?;
@@ -66,7 +67,7 @@ pub(crate) fn enlarge<B: Backend>(
         if fidelity != 0.0 {
             let x = to_tensor(&plain, band.rows.clone(), device);
             watch(Stage::Resize, i).done()?;
-            let planes = to_planes(restore(x, watch(Stage::Restore, i))?)?;
+            let planes = to_planes(restore(x, watch(Stage::Restore, i))?).await?;
             extremes.see(&planes);
             restored.add(planes, band, written.saturating_sub(REACH));
         } else {
@@ -161,9 +162,10 @@ fn to_tensor<B: Backend>(plain: &Enlarger, rows: Range<usize>, device: &B::Devic
 }
 
 /// `[1, 3, H, W]` in -1..1 -> planes in 0..1.
-fn to_planes<B: Backend>(tensor: Tensor<B, 4>) -> Result<Planes> {
+async fn to_planes<B: Backend>(tensor: Tensor<B, 4>) -> Result<Planes> {
     let [_, channels, height, width] = tensor.dims();
-    let data = tensor.into_data().convert::<f32>();
+    let data = tensor.into_data_async().await.map_err(Error::of_device)?;
+    let data = data.convert::<f32>();
     let mut data: Vec<f32> = data.into_vec().expect("converted to f32 just now");
     // Not `all`, which looks after each value whether another thread is done.
     let values = data.par_chunks_mut(1 << 16).map(|values| {
@@ -183,6 +185,7 @@ mod tests {
     use super::*;
     use crate::backend::Flex;
     use crate::tiling::Tiling;
+    use burn::tensor::read_sync;
     use image::{Rgb, RgbImage, Rgba, Rgba32FImage};
 
     /// A checkerboard of `contrast` levels around grey, enlarged by a model whose output is `value` everywhere.
@@ -195,13 +198,13 @@ mod tests {
             tiling: Some(Tiling::new(3, 1)?),
             factor: 4,
         };
-        enlarge::<Flex>(
+        read_sync(enlarge::<Flex>(
             &picture.into(),
             &Upscale::new(),
             bands,
             &Default::default(),
             |x, _| Ok(x.zeros_like() + value),
-        )
+        ))
     }
 
     /// A model that sees each pixel alone makes the same of bands as of the whole.
@@ -214,10 +217,11 @@ mod tests {
         let enlarged = |tiling: Option<Tiling>, options: &Upscale| -> Vec<f32> {
             let bands = Bands { tiling, factor: 8 };
             let picture = picture.clone().into();
-            let large = enlarge::<Flex>(&picture, options, bands, &Default::default(), |x, _| {
+            let device = Default::default();
+            let large = enlarge::<Flex>(&picture, options, bands, &device, |x, _| {
                 Ok(x.clone() * 0.8 + x.abs() * 0.1)
             });
-            large.unwrap().into_rgba32f().into_vec()
+            read_sync(large).unwrap().into_rgba32f().into_vec()
         };
         for options in [
             Upscale::new(),

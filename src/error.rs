@@ -1,6 +1,7 @@
 //! Everything that can go wrong, by who can fix it: the picture, an option, the config, the weights, the machine.
 
 use crate::self_test::Deviation;
+use burn::tensor::backend::ExecutionError;
 use std::path::PathBuf;
 
 /// The crate's result type.
@@ -93,6 +94,13 @@ pub enum Error {
     SelfTest {
         /// The operations, how far they are off, and what is allowed.
         off: Vec<Deviation>,
+    },
+
+    /// The device lost what it was computing, or could not compute it.
+    #[error("the device failed: {reason}")]
+    Device {
+        /// What burn says of it.
+        reason: String,
     },
 
     /// The model's output holds NaN or infinity.
@@ -195,6 +203,15 @@ pub enum Error {
         /// The operating system's error.
         source: std::io::Error,
     },
+}
+
+impl Error {
+    /// What a device says when its results are read.
+    pub(crate) fn of_device(error: ExecutionError) -> Self {
+        let (ExecutionError::WithContext { reason } | ExecutionError::Generic { reason, .. }) =
+            error;
+        Self::Device { reason }
+    }
 }
 
 fn list_mismatch(missing: &[String], unused: &[String], misshapen: &[String]) -> String {

@@ -25,6 +25,7 @@
 //! | --- | --- |
 //! | to choose a backend, save memory, train a model | the [`guide`] |
 //! | to enlarge a picture | [`GenDrPix::upscale`], [`GenDrPix::upscale_with`] and its options, [`Upscale`] |
+//! | to await a GPU, in a browser or another async program | [`GenDrPix::upscale_async`], [`picture::Picture::map_async`] |
 //! | to show how far it is, to stop it | [`Upscale::on_progress`], [`Upscale::cancel`] |
 //! | many pictures, the next decoded meanwhile | [`GenDrPix::upscale_many`], [`picture::ReadAhead`] |
 //! | to read and write picture files with all that is in them | [`picture`] |

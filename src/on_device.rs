@@ -32,8 +32,8 @@ pub(crate) fn takes<'a, B: Backend>(
 ///
 /// # Errors
 ///
-/// [`Error::NonFiniteOutput`], [`Error::ConstantOutput`], [`Error::Cancelled`], and those of `restore`.
-pub(crate) fn enlarge<B: Backend>(
+/// [`Error::Device`], [`Error::NonFiniteOutput`], [`Error::ConstantOutput`], [`Error::Cancelled`], and those of `restore`.
+pub(crate) async fn enlarge<B: Backend>(
     picture: &RgbImage,
     to: Enlargement,
     options: &Upscale,
@@ -50,7 +50,7 @@ pub(crate) fn enlarge<B: Backend>(
     let channels = restored.dims()[1];
     let extremes = B::extremes(restored.clone());
     let corrected = corrected(plain, restored, options);
-    let (extremes, bytes) = read(extremes, B::to_bytes(corrected));
+    let (extremes, bytes) = read(extremes, B::to_bytes(corrected)).await?;
     if Extremes::of_parts(&extremes, channels)?.are_one() {
         let picture = Pixels::read(&picture.clone().into())?;
         if varies(&picture.rgb) {
@@ -108,11 +108,15 @@ fn corrected<B: Backend>(
     sum
 }
 
-/// Waits for the device, once for both.
-fn read<B: Backend>(extremes: Tensor<B, 3>, bytes: Tensor<B, 1, Int>) -> (Vec<f32>, TensorData) {
+/// Awaits the device, once for both.
+async fn read<B: Backend>(
+    extremes: Tensor<B, 3>,
+    bytes: Tensor<B, 1, Int>,
+) -> Result<(Vec<f32>, TensorData)> {
     let both = Transaction::default().register(extremes).register(bytes);
-    let [extremes, bytes] = both.execute().try_into().expect("both that were asked for");
-    (extremes.into_vec().expect("extremes are in f32"), bytes)
+    let both = both.execute_async().await.map_err(Error::of_device)?;
+    let [extremes, bytes] = both.try_into().expect("both that were asked for");
+    Ok((extremes.into_vec().expect("extremes are in f32"), bytes))
 }
 
 /// Bytes as [`Backend::to_bytes`] has them -> picture.
@@ -140,6 +144,7 @@ pub(crate) mod tests {
     use crate::resize::Enlarger;
     use crate::target::Target;
     use crate::tiling::Bands;
+    use burn::tensor::read_sync;
     use image::Rgb;
 
     const EDGES: [Edge; 3] = [Edge::Reflect, Edge::Replicate, Edge::Wrap];
@@ -207,6 +212,7 @@ pub(crate) mod tests {
                     let found = enlarge::<B>(&picture, to, &options, &device, |x, _| {
                         Ok(x.clone() * 0.8 + x.abs() * 0.3 - 0.1)
                     });
+                    let found = read_sync(found).unwrap();
                     let bands = Bands {
                         tiling: None,
                         factor: 8,
@@ -219,7 +225,7 @@ pub(crate) mod tests {
                         &device,
                         |x, _| Ok(x.clone() * 0.8 + x.abs() * 0.3 - 0.1),
                     );
-                    let (found, host) = (found.unwrap(), host.unwrap());
+                    let host = read_sync(host).unwrap();
                     assert_eq!(found.color(), host.color());
                     let (worst, differ) = levels_apart(found.as_bytes(), host.as_bytes());
                     let all = host.as_bytes().len();
@@ -240,9 +246,10 @@ pub(crate) mod tests {
     pub(crate) fn fails_where_the_host_does<B: Backend>() {
         let enlarged = |picture: &RgbImage, options: &Upscale, value: f32| {
             let to = Target::Scale(2.0).enlarge(picture.width(), picture.height(), u64::MAX);
-            enlarge::<B>(picture, to?, options, &Default::default(), |x, _| {
+            let device = Default::default();
+            read_sync(enlarge::<B>(picture, to?, options, &device, |x, _| {
                 Ok(x.zeros_like() + value)
-            })
+            }))
         };
         let (picture, options) = (picture(20, 10), Upscale::new());
         for value in [-1.0, 0.1, 1e4, -30.0] {

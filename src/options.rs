@@ -144,7 +144,7 @@ impl Upscale {
     }
 
     /// Has `observer` told how far the work is: after each layer of each tile of each pass, and between the other steps. It is
-    /// called on the thread that asked for the enlargement, which waits for it.
+    /// called on the thread that asked for the enlargement or polls it, which waits for it.
     ///
     /// GPU backends queue work and return: there the progress is that of the queueing, which may be well ahead of the
     /// device, and the last fractions wait for it.

@@ -19,7 +19,7 @@ use crate::prompted::{PromptedUNet, random_weights};
 use crate::tiling::{Bands, in_tiles};
 use crate::unet::Attention;
 use crate::weights::{self, Source, Storage, Weights, float_type};
-use burn::tensor::{DType, Tensor};
+use burn::tensor::{DType, Tensor, read_sync};
 use image::DynamicImage;
 use std::path::Path;
 
@@ -190,9 +190,34 @@ impl<B: Backend> GenDrPix<B> {
     /// # Errors
     ///
     /// [`Error::Option`] for an option out of range, [`Error::EmptyPicture`], [`Error::NonFinitePicture`],
-    /// [`Error::OutputTooLarge`], [`Error::OverBudget`], [`Error::Cancelled`], and [`Error::NonFiniteOutput`] or
-    /// [`Error::ConstantOutput`] when the backend's precision is too low for the weights.
+    /// [`Error::OutputTooLarge`], [`Error::OverBudget`], [`Error::Device`], [`Error::Cancelled`], and
+    /// [`Error::NonFiniteOutput`] or [`Error::ConstantOutput`] when the backend's precision is too low for the weights.
     pub fn upscale_with(&self, picture: &DynamicImage, options: &Upscale) -> Result<DynamicImage> {
+        read_sync(self.upscale_async(picture, options))
+    }
+
+    /// [`upscale_with`](Self::upscale_with) that awaits a GPU's results instead of blocking the thread: in a browser they can be
+    /// had in no other way. It awaits once for each row of tiles. What the CPU computes is computed where the future is polled;
+    /// on CPU backends that is all of it. A browser's GPU must be awaited beforehand as well, by
+    /// `burn_wgpu::init_setup_async`: see `examples/web`.
+    ///
+    /// ```no_run
+    /// use gendr_pix::{Backend, GenDrPix, Result, Upscale, picture::Picture};
+    ///
+    /// async fn enlarge<B: Backend>(model: &GenDrPix<B>, picture: Picture) -> Result<Picture> {
+    ///     let options = Upscale::new().scale(2.0);
+    ///     picture.map_async(async |image| model.upscale_async(image, &options).await).await
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`upscale_with`](Self::upscale_with).
+    pub async fn upscale_async(
+        &self,
+        picture: &DynamicImage,
+        options: &Upscale,
+    ) -> Result<DynamicImage> {
         let plan = self.plan(picture.width(), picture.height(), options)?;
         let options = &Upscale {
             tiling: plan.tiling,
@@ -203,9 +228,8 @@ impl<B: Backend> GenDrPix<B> {
             tiling: plan.tiling.filter(|_| !options.takes_all()),
             factor: self.config.factor,
         };
-        enlarge(picture, options, bands, &self.device, |x, watch| {
-            self.restore_watched(x, options, watch)
-        })
+        let restore = |x, watch: Watch| self.restore_watched(x, options, watch);
+        enlarge(picture, options, bands, &self.device, restore).await
     }
 
     /// Enlarges the pictures of many files, in their order; while one is enlarged the next is decoded, on another thread. See

@@ -13,7 +13,7 @@ use crate::prompted::random_weights;
 use crate::shuffle::pixel_unshuffle;
 use crate::tiling::{Bands, Tiling};
 use crate::weights::{Weights, load_diffusers};
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, read_sync};
 use image::DynamicImage;
 use std::path::Path;
 
@@ -102,13 +102,13 @@ impl<B: Backend> GenDrAdc<B> {
     /// Those of [`GenDrPix::upscale_with`](crate::GenDrPix::upscale_with).
     pub fn upscale_with(&self, picture: &DynamicImage, options: &Upscale) -> Result<DynamicImage> {
         options.validate(self.model.config.vae.factor())?;
-        enlarge(
+        read_sync(enlarge(
             picture,
             options,
             Bands::ONE,
             &self.model.device,
             |x, watch| self.restore_watched(x, options, watch),
-        )
+        ))
     }
 
     /// Restores pictures that have their output size already: the whole method but for the resize.

@@ -61,7 +61,8 @@ pub use ahead::ReadAhead;
 use crate::error::{Error, Result};
 use crate::whole_file::write_whole;
 use image::{DynamicImage, ImageFormat, Limits};
-use profile::Profile;
+use profile::{Conversion, Profile};
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{Cursor, Read};
 use std::path::Path;
@@ -185,12 +186,42 @@ impl Picture {
         self,
         f: impl FnOnce(&DynamicImage) -> Result<DynamicImage, E>,
     ) -> Result<Self, E> {
-        let kind = self.image.color();
-        let image = match self.profile.as_ref().and_then(Profile::conversion) {
-            Some(conversion) => conversion.undo(&f(&conversion.to_srgb(&self.image)?)?, kind)?,
-            None => f(&self.image)?,
+        let image = f(self.to_srgb()?.as_ref())?;
+        Ok(self.with_srgb(image)?)
+    }
+
+    /// [`map`](Self::map) with an `f` that is awaited.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`map`](Self::map).
+    pub async fn map_async<E: From<Error>>(
+        self,
+        f: impl AsyncFnOnce(&DynamicImage) -> Result<DynamicImage, E>,
+    ) -> Result<Self, E> {
+        let image = f(self.to_srgb()?.as_ref()).await?;
+        Ok(self.with_srgb(image)?)
+    }
+
+    /// The pixels in sRGB, in float where they have to be converted.
+    fn to_srgb(&self) -> Result<Cow<'_, DynamicImage>> {
+        Ok(match self.conversion() {
+            Some(conversion) => Cow::Owned(conversion.to_srgb(&self.image)?),
+            None => Cow::Borrowed(&self.image),
+        })
+    }
+
+    /// The picture with other pixels, made from those of [`to_srgb`](Self::to_srgb).
+    fn with_srgb(self, image: DynamicImage) -> Result<Self> {
+        let image = match self.conversion() {
+            Some(conversion) => conversion.undo(&image, self.image.color())?,
+            None => image,
         };
         Ok(Self { image, ..self })
+    }
+
+    fn conversion(&self) -> Option<&Conversion> {
+        self.profile.as_ref().and_then(Profile::conversion)
     }
 
     /// Writes a file whose format is told by its extension, whole or not at all, and returns what it does not hold: see

@@ -4,6 +4,7 @@ use crate::pictures::{gradient, largest_difference, picture};
 #[cfg(feature = "pretrained")]
 use burn::tensor::{Int, Tensor};
 use gendr_pix::backend::Flex;
+use gendr_pix::picture::Picture;
 use gendr_pix::unet::UNetConfig;
 use gendr_pix::{
     Attention, ColorFix, Edge, Error, GenDrPix, GenDrPixConfig, Padding, Target, Tiling, Upscale,
@@ -189,6 +190,17 @@ fn the_same_picture_twice_is_the_same() {
         model().upscale(&picture).unwrap(),
         model().upscale(&picture).unwrap()
     );
+}
+
+#[tokio::test]
+async fn an_enlargement_can_be_spawned() {
+    let options = Upscale::new().tiling(Tiling::new(4, 1).unwrap());
+    let expected = model().upscale_with(&gradient(9, 12), &options).unwrap();
+    let enlarged = tokio::spawn(async move {
+        let enlarge = async |image: &DynamicImage| model().upscale_async(image, &options).await;
+        Picture::from(gradient(9, 12)).map_async(enlarge).await
+    });
+    assert_eq!(enlarged.await.unwrap().unwrap().image(), &expected);
 }
 
 #[test]
