@@ -9,6 +9,7 @@ use crate::padding::{Edge, with_margin};
 use crate::pipeline::GenDrPix;
 use crate::progress::Stage;
 use crate::target::Target;
+use crate::weights::float_type;
 use burn::tensor::{DType, Tensor, read_sync};
 use image::RgbImage;
 
@@ -62,7 +63,8 @@ impl<B: Backend> GenDrPix<B> {
                 memory_budget: None,
                 ..options.ensemble(vec![padding]).edge(edge)
             };
-            let x = Tensor::zeros([1, PICTURE_CHANNELS, size[0], size[1]], self.device());
+            let kind = (self.device(), float_type::<B>());
+            let x = Tensor::zeros([1, PICTURE_CHANNELS, size[0], size[1]], kind);
             // Read back: what is queued is not done.
             self.restore_watched(x, &options, parts.part())?.into_data();
         }

@@ -13,6 +13,7 @@ use crate::planes::Planes;
 use crate::progress::{Stage, Watch, Watched};
 use crate::resize::Enlarger;
 use crate::tiling::Bands;
+use crate::weights::float_type;
 use burn::tensor::{Tensor, TensorData};
 use image::DynamicImage;
 use rayon::prelude::*;
@@ -158,7 +159,8 @@ pub(crate) fn blend<B: Backend, P>(
 fn to_tensor<B: Backend>(plain: &Enlarger, rows: Range<usize>, device: &B::Device) -> Tensor<B, 4> {
     let planes = plain.mapped(rows, |value| value * 2.0 - 1.0);
     let shape = [1, planes.channels, planes.height, planes.width];
-    Tensor::from_data(TensorData::new(planes.data, shape), device)
+    let kind = (device, float_type::<B>());
+    Tensor::from_data(TensorData::new(planes.data, shape), kind)
 }
 
 /// `[1, 3, H, W]` in -1..1 -> planes in 0..1.

@@ -105,9 +105,10 @@ pub(crate) fn random_weights<B: Backend>(
     }
     check_precision::<B>(device, float_type::<B>())?;
     let width = config.cross_attention_dim;
-    let prompt = || Tensor::random([tokens, width], Distribution::Normal(0.0, 1.0), device);
+    let normal = Distribution::Normal(0.0, 1.0);
+    let prompt = || Tensor::random([tokens, width], normal, (device, float_type::<B>()));
     Ok(Weights {
-        unet: config.init(device)?,
+        unet: Precision::Full.of(config.init(device)?),
         positive: prompt(),
         negative: prompt(),
     })

@@ -11,7 +11,7 @@ use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::padding::{Edge, NONE, crop, pad};
 use crate::progress::{Watch, Watched};
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{DType, Tensor, TensorData};
 use std::f64::consts::FRAC_PI_2;
 use std::iter;
 use std::ops::Range;
@@ -178,8 +178,9 @@ pub(crate) fn tiled<B: Backend>(
     let [rows, columns] = &axes;
     let [height, width] = [h, w].map(|pixels| pixels / units.input * units.output);
     let device = x.device();
-    let along = |weights: &[f32], shape: [usize; 4]| {
-        Tensor::<B, 4>::from_data(TensorData::new(weights.to_vec(), shape), &device)
+    let along = |weights: &[f32], shape: [usize; 4], dtype: DType| {
+        let weights = TensorData::new(weights.to_vec(), shape);
+        Tensor::<B, 4>::from_data(weights, (&device, dtype))
     };
     let mut parts = watch.parts(rows.len() * columns.len());
     let mut output = None;
@@ -188,10 +189,10 @@ pub(crate) fn tiled<B: Backend>(
             let (ys, xs) = (source(row, h, units.input), source(column, w, units.input));
             let tile = B::crop(x.clone(), [ys.start, xs.start], [ys.len(), xs.len()]);
             let tile = run(tile, parts.part())?;
-            let [_, channels, tile_h, tile_w] = tile.dims();
+            let ([_, channels, tile_h, tile_w], dtype) = (tile.dims(), tile.dtype());
             let tile = tile
-                * along(row_weights, [1, 1, tile_h, 1])
-                * along(column_weights, [1, 1, 1, tile_w]);
+                * along(row_weights, [1, 1, tile_h, 1], dtype)
+                * along(column_weights, [1, 1, 1, tile_w], dtype);
             let sum = output.take().unwrap_or_else(|| {
                 Tensor::zeros([n, channels, height, width], (&device, tile.dtype()))
             });

@@ -1,6 +1,7 @@
 //! The time embedding: a sinusoid of the timestep through two linear layers.
 
 use crate::backend::Backend;
+use crate::weights::float_type;
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Tensor, TensorData, activation::silu};
@@ -21,7 +22,8 @@ pub fn sinusoid<B: Backend>(timestep: f64, dim: usize, device: &B::Device) -> Te
         .chain(phases.map(f64::sin))
         .map(|v| v as f32)
         .collect();
-    Tensor::from_data(TensorData::new(values, [1, dim]), device)
+    let kind = (device, float_type::<B>());
+    Tensor::from_data(TensorData::new(values, [1, dim]), kind)
 }
 
 /// Two linear layers with a SiLU between (diffusers' `TimestepEmbedding`).

@@ -26,7 +26,7 @@ impl<B: Backend> Weights<B> {
         let values: BTreeMap<String, TensorData> = values.collect();
         let prompt = |tensor: &Tensor<B, 2>| {
             let data = tensor.to_data().convert_dtype(dtype);
-            Tensor::from_data(data, device)
+            Tensor::from_data(data, (device, dtype))
         };
         Ok(Weights {
             unet: parameters::fill(config.init(device)?, device, move |key| {

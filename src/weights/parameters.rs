@@ -13,7 +13,8 @@ use burn_store::{PyTorchToBurnAdapter, TensorSnapshot, TensorSnapshotError};
 use std::cell::RefCell;
 use std::rc::Rc;
 
-/// The precision of weights in memory.
+/// The precision of weights in memory, and of a backend's tensors where no other is asked for. Tensors are made in it by name:
+/// left to itself, burn takes that of the first backend of the process to use the device, which may be another's.
 pub(crate) fn float_type<B: Backend>() -> DType {
     <B as BackendTypes>::FloatElem::dtype()
 }

@@ -1,6 +1,7 @@
 //! What the integration tests share: fixtures, and comparison with them.
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::backend::BackendTypes;
+use burn::tensor::{Element, Tensor, TensorData};
 use gendr_pix::Backend;
 use safetensors::{Dtype, SafeTensors};
 use std::path::{Path, PathBuf};
@@ -56,7 +57,8 @@ impl Golden {
         key: &str,
         device: &B::Device,
     ) -> Tensor<B, D> {
-        Tensor::from_data(self.data(key), device)
+        let dtype = <B as BackendTypes>::FloatElem::dtype();
+        Tensor::from_data(self.data(key), (device, dtype))
     }
 }
 
