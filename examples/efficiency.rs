@@ -10,12 +10,7 @@
 
 // Without a backend, all that is left to do is to say so.
 #![cfg_attr(
-    not(any(
-        feature = "flex",
-        feature = "ndarray",
-        feature = "wgpu",
-        feature = "cuda"
-    )),
+    not(any(feature = "flex", feature = "wgpu", feature = "cuda")),
     allow(unused)
 )]
 
@@ -367,7 +362,7 @@ fn measure<B: Measured>(subject: Subject, args: &Args) -> Result<Figures, Box<dy
     };
     run()?;
     let seconds = median_seconds(args.runs as usize, run)?.ok_or("there is a run at least")?;
-    let on_cpu = ["flex", "ndarray"].contains(&args.backend.backend.as_str());
+    let on_cpu = args.backend.backend == "flex";
     Ok(Figures {
         name: name.to_owned(),
         seconds,

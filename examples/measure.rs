@@ -10,12 +10,7 @@
 
 // Without a backend, all that is left to do is to say so.
 #![cfg_attr(
-    not(any(
-        feature = "flex",
-        feature = "ndarray",
-        feature = "wgpu",
-        feature = "cuda"
-    )),
+    not(any(feature = "flex", feature = "wgpu", feature = "cuda")),
     allow(unused)
 )]
 
