@@ -1,7 +1,8 @@
 //! Convolution as matrix products over tiles of pixels: each pixel's neighbourhood is gathered into a column, and
-//! the weight matrix is multiplied with the columns (im2col, a cache-sized part at a time).
+//! the weight matrix is multiplied with the columns (im2col, a cache-sized part at a time). The matrix unit needs no columns
+//! where there are many pixels: see [`Sliding`].
 
-use super::amx::{Bias, Columns, Product, Tiles};
+use super::amx::{Bias, Columns, Product, Sliding, Tiles};
 use super::element::Element;
 use super::matrix::{Matrix, multiply};
 use super::memory::written;
@@ -13,6 +14,8 @@ use std::ops::Range;
 const GATHERED: usize = 1 << 18;
 /// Bounds on the pixels of a tile: enough that the product pays, no more than keeps the cores evenly busy.
 const TILE: Range<usize> = 128..512;
+/// Pixels for which the matrix unit's weights may as well be sorted by the kernel's places.
+const SLIDES: usize = 1024;
 
 /// A convolution with a stride, padded by half its odd kernel.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +29,8 @@ pub(super) struct Convolution {
     stride: usize,
     /// The CPU's matrix unit, where it is to be used.
     tiles: Option<Tiles>,
+    /// Whether it reads pixels where they are, not gathered into columns.
+    slides: bool,
 }
 
 /// Neighbouring pixels of one line of the output, part of a tile.
@@ -57,12 +62,20 @@ impl Convolution {
             kernel,
             stride,
             tiles: Tiles::repaid::<E>(c_out, pixels),
+            slides: kernel > 1 && stride == 1 && pixels >= SLIDES,
         }
     }
 
     #[cfg(test)]
     pub(super) fn with_tiles(self, tiles: Option<Tiles>) -> Self {
         Self { tiles, ..self }
+    }
+
+    /// Otherwise than it is for these shapes, if it can be: by strides of one only.
+    #[cfg(test)]
+    pub(super) fn sliding(self, slides: bool) -> Self {
+        let slides = slides && self.stride == 1;
+        Self { slides, ..self }
     }
 
     pub(super) fn output_shape(&self) -> [usize; 4] {
@@ -167,6 +180,17 @@ impl Convolution {
                 // SAFETY: all of the output is written.
                 return unsafe { E::write_in_f32(output, write) };
             };
+            if self.slides {
+                let sliding = Sliding {
+                    tiles,
+                    x,
+                    shape: [self.n, self.c_in, self.h, self.w],
+                    weight,
+                    kernel: self.kernel,
+                    bias,
+                };
+                return sliding.write(output);
+            }
             let product = Product {
                 tiles,
                 rows: Matrix::rows(weight, self.c_out, self.column()),
@@ -243,6 +267,7 @@ impl Convolution {
             c_out: c_in,
             stride: 1,
             tiles: Tiles::repaid::<f32>(c_in, self.h * self.w),
+            slides: kernel > 1 && self.h * self.w >= SLIDES,
             ..*self
         };
         let no_bias = vec![0.0; c_in];

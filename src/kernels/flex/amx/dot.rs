@@ -10,41 +10,36 @@ pub(super) fn available() -> bool {
         && is_x86_feature_detected!("avx512bw")
 }
 
-/// [`Tiles::multiply`](super::tiles::Tiles::multiply), of panels of one part that it has checked, added to the blocks.
+/// [`Tiles::multiply_at`](super::tiles::Tiles::multiply_at), of panels of one part that it has checked, added to the blocks.
 #[cfg(target_arch = "x86_64")]
-pub(super) fn multiply(rows: Panels, columns: Panels, steps: usize, blocks: &mut [Block]) {
+pub(super) fn multiply(rows: Panels, steps: &[usize], columns: Panels, blocks: &mut [Block]) {
     // SAFETY: there is no `Tiles` of this unit where the instructions are not `available`.
-    unsafe { add_products(rows, columns, steps, blocks) }
+    unsafe { add_products(rows, steps, columns, blocks) }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bf16")]
-fn add_products(rows: Panels, columns: Panels, steps: usize, blocks: &mut [Block]) {
+fn add_products(rows: Panels, steps: &[usize], columns: Panels, blocks: &mut [Block]) {
     use super::lanes::LINE;
-    use super::panel::Line;
     use super::tiles::SIDE;
     use std::arch::x86_64::*;
     use std::mem::transmute;
     /// Rows whose sums are in registers at a time: with two registers each, half of them all.
     const ROWS: usize = 8;
     for (i, block) in blocks.iter_mut().enumerate() {
-        let panel = |of: Panels<'_>| -> *const [Line; SIDE] {
-            let lines = &of.lines[of.stride * i..][..steps * SIDE];
-            lines.as_ptr().cast()
-        };
-        let (rows, columns) = (panel(rows), panel(columns));
+        let rows = &rows.lines[rows.stride * i..];
+        let columns = columns.lines[columns.stride * i..].as_chunks::<SIDE>().0;
         for (group, block) in block.0.chunks_exact_mut(ROWS).enumerate() {
             let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
-            for step in 0..steps {
-                // SAFETY: `panel` has seen to it that there are so many steps.
-                let (rows, columns) = unsafe { (&*rows.add(step), &*columns.add(step)) };
+            for (step, columns) in steps.iter().zip(columns) {
+                let rows = &rows[step + ROWS * group..][..ROWS];
                 for pair in 0..LINE {
                     // SAFETY: sixteen numbers of 32 bits are one of 512.
                     let [first, second]: [__m512bh; 2] = unsafe {
                         [columns[pair].0, columns[LINE + pair].0].map(|line| transmute(line))
                     };
-                    for (row, sums) in sums.iter_mut().enumerate() {
-                        let value = _mm512_set1_epi32(rows[ROWS * group + row].0[pair] as i32);
+                    for (row, sums) in rows.iter().zip(&mut sums) {
+                        let value = _mm512_set1_epi32(row.0[pair] as i32);
                         // SAFETY: both are of 512 bits.
                         let value: __m512bh = unsafe { transmute(value) };
                         sums[0] = _mm512_dpbf16_ps(sums[0], value, first);
@@ -69,6 +64,6 @@ pub(super) fn available() -> bool {
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-pub(super) fn multiply(_: Panels, _: Panels, _: usize, _: &mut [Block]) {
+pub(super) fn multiply(_: Panels, _: &[usize], _: Panels, _: &mut [Block]) {
     unreachable!("there is no such unit here")
 }

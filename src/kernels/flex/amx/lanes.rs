@@ -4,9 +4,9 @@
 //! twice the time where it does not.
 
 #[cfg(target_arch = "x86_64")]
-pub(in super::super) use avx512::{load, load_bf16, load_bf16_of, load_pairs, split};
+pub(in super::super) use avx512::{load, load_bf16, load_bf16_of, load_pairs, split, transpose};
 #[cfg(not(target_arch = "x86_64"))]
-pub(in super::super) use portable::{load, load_bf16, load_bf16_of, load_pairs, split};
+pub(in super::super) use portable::{load, load_bf16, load_bf16_of, load_pairs, split, transpose};
 
 /// Pairs of a line: they follow each other along the inner dimension.
 pub(in super::super) const LINE: usize = 16;
@@ -100,6 +100,42 @@ mod avx512 {
             std::mem::transmute(_mm512_or_si512(first, _mm512_slli_epi32::<16>(second)))
         }
     }
+
+    /// Rows and columns exchanged: by pairs of numbers, pairs of pairs, and quarters of a line.
+    #[inline(always)]
+    pub(in super::super::super) fn transpose(_: Tiles, square: &mut [[u32; LINE]; LINE]) {
+        // SAFETY: a CPU with tiles has AVX-512, and sixteen numbers of 32 bits are one of 512.
+        unsafe {
+            let rows: [__m512i; LINE] = square.map(|row| std::mem::transmute(row));
+            let mut pairs = rows;
+            for i in (0..LINE).step_by(2) {
+                pairs[i] = _mm512_unpacklo_epi32(rows[i], rows[i + 1]);
+                pairs[i + 1] = _mm512_unpackhi_epi32(rows[i], rows[i + 1]);
+            }
+            // Of four rows each: a quarter of line `i` holds column `i` of its own four columns.
+            let mut fours = pairs;
+            for i in (0..LINE).step_by(4) {
+                for k in 0..2 {
+                    fours[i + 2 * k] = _mm512_unpacklo_epi64(pairs[i + k], pairs[i + k + 2]);
+                    fours[i + 2 * k + 1] = _mm512_unpackhi_epi64(pairs[i + k], pairs[i + k + 2]);
+                }
+            }
+            for i in 0..4 {
+                let even = |a, b| _mm512_shuffle_i32x4::<0x88>(a, b);
+                let odd = |a, b| _mm512_shuffle_i32x4::<0xdd>(a, b);
+                let [a, b, c, d] = [0, 4, 8, 12].map(|k| fours[i + k]);
+                let columns = [
+                    even(even(a, b), even(c, d)),
+                    even(odd(a, b), odd(c, d)),
+                    odd(even(a, b), even(c, d)),
+                    odd(odd(a, b), odd(c, d)),
+                ];
+                for (k, column) in columns.into_iter().enumerate() {
+                    square[4 * k + i] = std::mem::transmute::<__m512i, [u32; LINE]>(column);
+                }
+            }
+        }
+    }
 }
 
 /// What the instructions do, for CPUs that never get here, and for the test.
@@ -148,6 +184,12 @@ mod portable {
         second: &[bf16],
     ) -> [u32; LINE] {
         from_fn(|i| pair(first.get(i), second.get(i)))
+    }
+
+    #[inline(always)]
+    pub(in super::super::super) fn transpose(_: Tiles, square: &mut [[u32; LINE]; LINE]) {
+        let rows = *square;
+        *square = from_fn(|i| from_fn(|j| rows[j][i]));
     }
 
     fn pair(first: Option<&bf16>, second: Option<&bf16>) -> u32 {
@@ -222,6 +264,11 @@ mod tests {
                 let found = [load_bf16(tiles, from), load_bf16_of(tiles, from, other)];
                 assert_eq!(found, expected, "{count}");
             }
+            let square = std::array::from_fn(|i| std::array::from_fn(|j| (LINE * i + j) as u32));
+            let [mut found, mut expected] = [square; 2];
+            transpose(tiles, &mut found);
+            portable::transpose(tiles, &mut expected);
+            assert_eq!(found, expected);
         }
     }
 }

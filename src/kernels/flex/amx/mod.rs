@@ -13,11 +13,13 @@ mod dot;
 pub(super) mod lanes;
 mod output;
 mod panel;
+mod sliding;
 mod tiles;
 
 pub(super) use attention::Head;
 pub(super) use lanes::LINE;
 pub(super) use output::Bias;
+pub(super) use sliding::Sliding;
 pub(super) use tiles::Tiles;
 
 use super::element::Element;

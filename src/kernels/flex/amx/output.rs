@@ -66,45 +66,67 @@ impl<'a, E: Element> Output<'a, E> {
     /// No other thread writes a block of the same place meanwhile; places are multiples of a block's sides; no place is
     /// written before it is the first time.
     pub(super) unsafe fn write(&self, place: Place, block: &Block, first: bool) {
+        let width = SIDE.min(self.columns - place.column);
+        let rows = (place.row..self.rows).zip(&block.0);
+        vectorised(
+            #[inline(always)]
+            || {
+                for (row, values) in rows {
+                    // SAFETY: by the caller's promise.
+                    unsafe { self.put(Place { row, ..place }, &values[..width], first) };
+                }
+            },
+        );
+    }
+
+    /// Writes a part of a row, as [`write`](Self::write) does.
+    ///
+    /// # Safety
+    ///
+    /// No other thread writes these values meanwhile, and they are not written before they are the first time.
+    pub(super) unsafe fn write_row(&self, place: Place, values: &[f32], first: bool) {
+        vectorised(
+            #[inline(always)]
+            // SAFETY: by the caller's promise.
+            || unsafe { self.put(place, values, first) },
+        );
+    }
+
+    /// # Safety
+    ///
+    /// As for [`write_row`](Self::write_row).
+    #[inline(always)]
+    unsafe fn put(&self, place: Place, values: &[f32], first: bool) {
         let Place {
             picture,
             row,
             column,
         } = place;
-        assert!(picture < self.pictures && row < self.rows && column < self.columns);
-        let width = SIDE.min(self.columns - column);
-        let rows = block.0.iter().take(self.rows - row);
-        vectorised(
-            #[inline(always)]
-            || {
-                for (row, block) in (row..).zip(rows) {
-                    let start = (picture * self.rows + row) * self.columns + column;
-                    // SAFETY: inside the output by the assertion above, and no other's by the caller's promise.
-                    let values =
-                        unsafe { std::slice::from_raw_parts_mut(self.values.add(start), width) };
-                    let pairs = values.iter_mut().zip(block);
-                    match self.bias {
-                        // SAFETY: the first block of this place has been written here.
-                        _ if !first => pairs.for_each(|(y, x)| {
-                            let sum = unsafe { y.assume_init_ref() }.wide() + x;
-                            y.write(E::rounded(sum));
-                        }),
-                        Bias::Rows(bias) => {
-                            let bias = bias[row].wide();
-                            pairs.for_each(|(y, x)| _ = y.write(E::rounded(x + bias)));
-                        }
-                        Bias::Columns(None) => {
-                            pairs.for_each(|(y, x)| _ = y.write(E::rounded(*x)));
-                        }
-                        Bias::Columns(Some(bias)) => {
-                            let bias = &bias[column..column + width];
-                            pairs.zip(bias).for_each(|((y, x), bias)| {
-                                y.write(E::rounded(x + bias.wide()));
-                            });
-                        }
-                    }
-                }
-            },
-        );
+        let inside = column + values.len() <= self.columns;
+        assert!(picture < self.pictures && row < self.rows && inside);
+        let start = (picture * self.rows + row) * self.columns + column;
+        // SAFETY: inside the output by the assertion above, and no other's by the caller's promise.
+        let to = unsafe { std::slice::from_raw_parts_mut(self.values.add(start), values.len()) };
+        let pairs = to.iter_mut().zip(values);
+        match self.bias {
+            // SAFETY: the first values of this place have been written here.
+            _ if !first => pairs.for_each(|(y, x)| {
+                let sum = unsafe { y.assume_init_ref() }.wide() + x;
+                y.write(E::rounded(sum));
+            }),
+            Bias::Rows(bias) => {
+                let bias = bias[row].wide();
+                pairs.for_each(|(y, x)| _ = y.write(E::rounded(x + bias)));
+            }
+            Bias::Columns(None) => {
+                pairs.for_each(|(y, x)| _ = y.write(E::rounded(*x)));
+            }
+            Bias::Columns(Some(bias)) => {
+                let bias = &bias[column..column + values.len()];
+                pairs.zip(bias).for_each(|((y, x), bias)| {
+                    y.write(E::rounded(x + bias.wide()));
+                });
+            }
+        }
     }
 }

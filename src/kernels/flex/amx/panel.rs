@@ -78,7 +78,11 @@ pub(super) fn pack_columns<E: Element>(
                         for (column, line) in [(column, i), (column + LINE, LINE + i)] {
                             let [first, second] =
                                 [first, second].map(|row| row.get(column..).unwrap_or_default());
-                            put(tiles, E::pairs_of(tiles, first, second), line, step);
+                            let lines = E::pairs_of(tiles, first, second);
+                            for (part, values) in lines.into_iter().enumerate().take(tiles.parts())
+                            {
+                                step[part * SIDE + line] = Line(values);
+                            }
                         }
                     }
                 }
@@ -87,17 +91,12 @@ pub(super) fn pack_columns<E: Element>(
     );
 }
 
-/// Line `i` of a step, from the first 32 of `values`: zeros where there are fewer.
+/// Row `i` of a step of rows, from the first 32 of `values`, zeros where there are fewer: a line of each part.
 #[inline(always)]
 pub(super) fn pack_pairs<E: Element>(tiles: Tiles, values: &[E], i: usize, step: &mut [Line]) {
-    put(tiles, E::pairs(tiles, values), i, step);
-}
-
-/// Line `i` of each part's two tiles.
-#[inline(always)]
-fn put(tiles: Tiles, lines: [[u32; LINE]; 2], i: usize, step: &mut [Line]) {
-    for (part, line) in lines.into_iter().enumerate().take(tiles.parts()) {
-        step[part * SIDE + i] = Line(line);
+    let lines = &mut step[i * tiles.parts()..][..tiles.parts()];
+    for (to, line) in lines.iter_mut().zip(E::pairs(tiles, values)) {
+        *to = Line(line);
     }
 }
 

@@ -1,7 +1,9 @@
 //! The CPU's matrix unit: Intel's Advanced Matrix Extensions, on Linux; or what stands in for it.
 
 use super::super::element::Element;
+use super::super::simd::vectorised;
 use super::dot;
+use super::lanes::{self, LINE};
 use super::panel::Line;
 
 /// Rows, and columns, of a block of the output.
@@ -14,6 +16,27 @@ pub(super) struct Block(pub(super) [[f32; SIDE]; SIDE]);
 
 impl Block {
     pub(super) const ZERO: Self = Self([[0.0; SIDE]; SIDE]);
+
+    /// Rows and columns exchanged.
+    pub(super) fn transposed(&self, tiles: Tiles) -> Self {
+        let mut block = Self::ZERO;
+        vectorised(
+            #[inline(always)]
+            || {
+                for (row, column) in [(0, 0), (0, LINE), (LINE, 0), (LINE, LINE)] {
+                    let rows = &self.0[row..row + LINE];
+                    let mut square: [[u32; LINE]; LINE] = std::array::from_fn(|i| {
+                        std::array::from_fn(|j| rows[i][column + j].to_bits())
+                    });
+                    lanes::transpose(tiles, &mut square);
+                    for (to, from) in block.0[column..].iter_mut().zip(square) {
+                        to[row..row + LINE].copy_from_slice(&from.map(f32::from_bits));
+                    }
+                }
+            },
+        );
+        block
+    }
 }
 
 /// Panels to multiply: `stride` lines apart, or one alone if that is zero.
@@ -84,20 +107,42 @@ impl Tiles {
         blocks: &mut [Block],
         add: bool,
     ) {
-        assert!(steps > 0 && !blocks.is_empty(), "an empty product");
-        for panels in [&rows, &columns] {
+        const MOST: usize = 16;
+        let step = self.step();
+        let places: [usize; MOST] = std::array::from_fn(|i| i * step);
+        for start in (0..steps).step_by(MOST) {
+            let [rows, columns] = [rows, columns].map(|of| Panels {
+                lines: &of.lines[start * step..],
+                ..of
+            });
+            let places = &places[..MOST.min(steps - start)];
+            self.multiply_at(rows, places, columns, blocks, add || start > 0);
+        }
+    }
+
+    /// [`multiply`](Self::multiply) where the rows' steps are at any lines of their panels: `steps` says at which. Of a step
+    /// of rows, the parts of a row follow each other; of one of columns, the tiles do.
+    pub(super) fn multiply_at(
+        self,
+        rows: Panels,
+        steps: &[usize],
+        columns: Panels,
+        blocks: &mut [Block],
+        add: bool,
+    ) {
+        assert!(!steps.is_empty() && !blocks.is_empty(), "an empty product");
+        let last_step = steps.iter().max().expect("there are steps");
+        let ends = [last_step + self.step(), steps.len() * self.step()];
+        for (panels, end) in [rows, columns].into_iter().zip(ends) {
             let last = panels.stride * (blocks.len() - 1);
-            assert!(
-                last + steps * self.step() <= panels.lines.len(),
-                "panels are missing"
-            );
+            assert!(last + end <= panels.lines.len(), "panels are missing");
         }
         if !add {
             blocks.fill(Block::ZERO);
         }
         match self.unit {
-            Unit::Matrix => self.multiply_by_matrices(rows, columns, steps, blocks),
-            Unit::Vectors => dot::multiply(rows, columns, steps, blocks),
+            Unit::Matrix => self.multiply_by_matrices(rows, steps, columns, blocks),
+            Unit::Vectors => dot::multiply(rows, steps, columns, blocks),
         }
     }
 
@@ -115,12 +160,12 @@ impl Tiles {
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 impl Tiles {
-    /// What [`multiply`](Self::multiply) has checked, added to the blocks.
+    /// What [`multiply_at`](Self::multiply_at) has checked, added to the blocks.
     fn multiply_by_matrices(
         self,
         rows: Panels,
+        steps: &[usize],
         columns: Panels,
-        steps: usize,
         blocks: &mut [Block],
     ) {
         /// Eight tiles of 16 rows of 64 bytes, in the form that LDTILECFG reads.
@@ -142,7 +187,7 @@ impl Tiles {
         macro_rules! multiply {
             ($step_bytes:literal, $($product:literal,)*) => {
                 std::arch::asm!(
-                    "ldtilecfg [{config}]",
+                    "ldtilecfg [{at}]",
                     "2:",
                     "mov {step}, {steps}",
                     "tileloadd tmm0, [{block} + {row}]",
@@ -150,10 +195,12 @@ impl Tiles {
                     "tileloadd tmm2, [{block} + {row} + 2048]",
                     "tileloadd tmm3, [{block} + {row} + 2112]",
                     "3:",
+                    "mov {at}, [{steps_end} + {step}]",
+                    "shl {at}, 6",
+                    "add {at}, {rows}",
                     $($product,)*
-                    concat!("add {rows}, ", $step_bytes),
                     concat!("add {columns}, ", $step_bytes),
-                    "dec {step}",
+                    "add {step}, 8",
                     "jnz 3b",
                     "tilestored [{block} + {row}], tmm0",
                     "tilestored [{block} + {row} + 64], tmm1",
@@ -165,17 +212,20 @@ impl Tiles {
                     "dec {blocks}",
                     "jnz 2b",
                     "tilerelease",
-                    config = in(reg) &raw const CONFIG,
+                    at = inout(reg) &raw const CONFIG => _,
                     rows = inout(reg) rows.lines.as_ptr() => _,
                     columns = inout(reg) columns.lines.as_ptr() => _,
+                    next_rows = in(reg) bytes(rows.stride),
                     // From the end of one panel to the start of the next: back, where one panel is for all.
-                    next_rows = in(reg) bytes(rows.stride).wrapping_sub(bytes(steps * self.step())),
-                    next_columns = in(reg) bytes(columns.stride).wrapping_sub(bytes(steps * self.step())),
-                    steps = in(reg) steps,
+                    next_columns = in(reg) bytes(columns.stride).wrapping_sub(bytes(steps.len() * self.step())),
+                    // Counted from their end, up to zero.
+                    steps_end = in(reg) steps.as_ptr_range().end,
+                    steps = in(reg) size_of_val(steps).wrapping_neg(),
                     step = out(reg) _,
                     line = in(reg) 64usize,
                     blocks = inout(reg) blocks.len() => _,
                     block = inout(reg) blocks.as_mut_ptr() => _,
+                    // A row of a block; of a step of rows in two parts, too.
                     row = in(reg) 128usize,
                     out("tmm0") _,
                     out("tmm1") _,
@@ -189,19 +239,19 @@ impl Tiles {
                 )
             };
         }
-        // SAFETY: `self` proves that the instructions may be used. Of each panel, `steps` times the bytes of a step are read,
-        // which the caller's assertions keep inside `rows` and `columns`; `blocks` are read and written, 4096 bytes each. The unit's
-        // state is set up and given up in here.
+        // SAFETY: `self` proves that the instructions may be used. Of each panel, the bytes of a step are read at each of `steps`,
+        // of the columns' at each that follows, which the caller's assertions keep inside `rows` and `columns`; `blocks` are read
+        // and written, 4096 bytes each. The unit's state is set up and given up in here.
         unsafe {
             match self.parts {
                 1 => multiply!(
                     "2048",
                     "tileloadd tmm6, [{columns} + {line}]",
-                    "tileloadd tmm4, [{rows} + {line}]",
+                    "tileloadd tmm4, [{at} + {line}]",
                     "tdpbf16ps tmm0, tmm4, tmm6",
                     "tileloadd tmm7, [{columns} + {line} + 1024]",
                     "tdpbf16ps tmm1, tmm4, tmm7",
-                    "tileloadd tmm5, [{rows} + {line} + 1024]",
+                    "tileloadd tmm5, [{at} + {line} + 1024]",
                     "tdpbf16ps tmm2, tmm5, tmm6",
                     "tdpbf16ps tmm3, tmm5, tmm7",
                 ),
@@ -209,18 +259,18 @@ impl Tiles {
                     "4096",
                     // Rows' low parts by columns' high ones.
                     "tileloadd tmm6, [{columns} + {line}]",
-                    "tileloadd tmm4, [{rows} + {line} + 2048]",
+                    "tileloadd tmm4, [{at} + {row} + 64]",
                     "tdpbf16ps tmm0, tmm4, tmm6",
                     "tileloadd tmm7, [{columns} + {line} + 1024]",
                     "tdpbf16ps tmm1, tmm4, tmm7",
-                    "tileloadd tmm5, [{rows} + {line} + 3072]",
+                    "tileloadd tmm5, [{at} + {row} + 2112]",
                     "tdpbf16ps tmm2, tmm5, tmm6",
                     "tdpbf16ps tmm3, tmm5, tmm7",
                     // High by high.
-                    "tileloadd tmm4, [{rows} + {line}]",
+                    "tileloadd tmm4, [{at} + {row}]",
                     "tdpbf16ps tmm0, tmm4, tmm6",
                     "tdpbf16ps tmm1, tmm4, tmm7",
-                    "tileloadd tmm5, [{rows} + {line} + 1024]",
+                    "tileloadd tmm5, [{at} + {row} + 2048]",
                     "tdpbf16ps tmm2, tmm5, tmm6",
                     "tdpbf16ps tmm3, tmm5, tmm7",
                     // High by low.
@@ -277,7 +327,7 @@ fn available() -> bool {
 
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
 impl Tiles {
-    fn multiply_by_matrices(self, _: Panels, _: Panels, _: usize, _: &mut [Block]) {
+    fn multiply_by_matrices(self, _: Panels, _: &[usize], _: Panels, _: &mut [Block]) {
         unreachable!("there is no matrix unit here")
     }
 }

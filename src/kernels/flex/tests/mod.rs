@@ -29,7 +29,7 @@ fn assert_product<const D: usize>(found: T<D>, expected: T<D>, absolute: T<D>) {
 }
 
 /// Shapes of input and weight, and the stride: odd sizes, tiles over several pictures, one pixel, both kernels.
-const CONVOLUTIONS: [([usize; 4], [usize; 4], usize); 11] = [
+const CONVOLUTIONS: [([usize; 4], [usize; 4], usize); 12] = [
     ([1, 3, 5, 7], [4, 3, 3, 3], 1),
     ([2, 3, 5, 7], [4, 3, 3, 3], 2),
     ([2, 5, 6, 8], [3, 5, 3, 3], 2),
@@ -41,6 +41,7 @@ const CONVOLUTIONS: [([usize; 4], [usize; 4], usize); 11] = [
     ([2, 40, 17, 23], [16, 40, 3, 3], 1),
     ([2, 130, 21, 19], [97, 130, 3, 3], 2),
     ([1, 900, 13, 12], [100, 900, 1, 1], 1),
+    ([1, 70, 45, 50], [40, 70, 3, 3], 1),
 ];
 
 #[test]
@@ -57,8 +58,9 @@ fn convolution_is_the_plain_one() {
         );
         let [x, weight] = [values::<f32, _>(x), values(weight)];
         let bias = values(bias);
-        for tiles in [None, Tiles::new::<f32>()] {
-            let of = of.with_tiles(tiles);
+        let matrix = Tiles::new::<f32>();
+        for (tiles, slides) in [(None, false), (matrix, false), (matrix, true)] {
+            let of = of.with_tiles(tiles).sliding(slides);
             let found = of.forward(&x, &weight, &bias);
             let found = tensor(found, of.output_shape());
             match tiles {
@@ -66,6 +68,26 @@ fn convolution_is_the_plain_one() {
                 Some(_) => assert_product(found, expected.clone(), absolute.clone()),
             }
         }
+    }
+}
+
+/// More pixels, and more weights, than are packed at a time.
+#[test]
+fn sliding_goes_on_from_strip_to_strip_and_range_to_range() {
+    let Some(tiles) = Tiles::new::<f32>() else {
+        return eprintln!("skipped: no matrix unit");
+    };
+    for (x, weight) in [
+        ([1, 8, 300, 310], [4, 8, 3, 3]),
+        ([2, 1500, 12, 10], [320, 1500, 3, 3]),
+    ] {
+        let of = Convolution::new::<f32>(x, weight, 1).with_tiles(Some(tiles));
+        let (x, weight, bias) = (random(x), random(weight), random([weight[0]]));
+        let [expected, absolute] = [(&x, &weight), (&x.clone().abs(), &weight.clone().abs())]
+            .map(|(x, weight)| plain::convolution(x.clone(), weight.clone(), bias.clone(), 1));
+        let [x, weight] = [values::<f32, _>(x), values(weight)];
+        let found = of.sliding(true).forward(&x, &weight, &values(bias));
+        assert_product(tensor(found, of.output_shape()), expected, absolute);
     }
 }
 

@@ -29,8 +29,13 @@ fn convolution_is_the_plain_one() {
         let expected = plain::convolution(x.clone(), weight.clone(), bias.clone(), stride);
         let (x, weight, bias) = (narrow(&x), narrow(&weight), narrow(&bias));
         let (x, weight, bias) = (values::<bf16, _>(x), values(weight), values(bias));
-        for tiles in [None, Tiles::new::<bf16>(), Tiles::by_vectors()] {
-            let found = of.with_tiles(tiles).forward::<bf16>(&x, &weight, &bias);
+        let [matrix, vectors] = [Tiles::new::<bf16>(), Tiles::by_vectors()];
+        for (tiles, slides) in [None, matrix, vectors]
+            .into_iter()
+            .flat_map(|tiles| [(tiles, false), (tiles, true)])
+        {
+            let of = of.with_tiles(tiles).sliding(slides);
+            let found = of.forward::<bf16>(&x, &weight, &bias);
             let found = tensor(found, of.output_shape());
             assert_near(found, expected.clone(), 1e-5);
         }
