@@ -8,6 +8,7 @@
 use crate::padding::Edge;
 use crate::planes::Planes;
 use crate::resize::Enlarger;
+use crate::simd::vectorised;
 use crate::tiling::Band;
 use fast_image_resize::pixels::F32;
 use rayon::prelude::*;
@@ -109,6 +110,21 @@ impl<'a> Correction<'a> {
         let xs = Around::new(columns, width, self.edge);
         let plain = self.plain.area(channel, ys.span.clone(), xs.span.clone());
         let plain: Vec<&[F32]> = plain.pixels().chunks_exact(xs.span.len()).collect();
+        vectorised(
+            #[inline(always)]
+            || self.corrected(channel, restored, [rows, columns], [&ys, &xs], &plain),
+        )
+    }
+
+    #[inline(always)]
+    fn corrected(
+        &self,
+        channel: usize,
+        restored: &Strip,
+        [rows, columns]: [&Range<usize>; 2],
+        [ys, xs]: [&Around; 2],
+        plain: &[&[F32]],
+    ) -> Vec<f32> {
         let stride = xs.sources.len();
         let mut change = Vec::with_capacity(ys.sources.len() * stride);
         for &y in &ys.sources {
@@ -225,6 +241,7 @@ impl Strip {
 ///
 /// The smoothings `1 2 1` with gaps of 1, 2, 4 up to n / 2 are together a sum over n values, twice: a tent. Down the rows such
 /// sums follow from those of the row before, by what enters and what leaves.
+#[inline(always)]
 fn add_smoothed(
     out: &mut [f32],
     width: usize,

@@ -91,6 +91,7 @@ mod prompted;
 mod resize;
 mod self_test;
 pub mod shuffle;
+mod simd;
 mod taps;
 mod target;
 mod tiling;

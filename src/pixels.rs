@@ -18,11 +18,12 @@ use std::ops::Range;
 
 use crate::error::{Error, Result};
 use crate::planes::Planes;
+use crate::simd::vectorised;
 
 /// Luma of R, G and B as encoded values (ITU-R BT.601); the weights add up to one.
 const LUMA: [f32; 3] = [0.299, 0.587, 0.114];
-/// Rows that a thread writes at a time.
-const BAND: usize = 128;
+/// Rows that a thread writes at a time: a correction takes in some more above and below.
+const BAND: usize = 256;
 
 /// A picture as the model wants it, with what is needed to give back the same kind.
 pub(crate) struct Pixels {
@@ -107,7 +108,10 @@ impl Canvas {
         put(&mut self.image, rows, |rows| {
             let mut rows = compute(rows);
             let clamp = |value: &mut f32| *value = value.clamp(0.0, 1.0);
-            rows.rgb.data.iter_mut().for_each(clamp);
+            vectorised(
+                #[inline(always)]
+                || rows.rgb.data.iter_mut().for_each(clamp),
+            );
             match &mut rows.alpha {
                 Some(alpha) if opaque => alpha.data.fill(1.0),
                 Some(alpha) => alpha.data.iter_mut().for_each(clamp),
@@ -230,6 +234,7 @@ impl Sample for u8 {
         f32::from(self) / 255.0
     }
 
+    #[inline(always)]
     fn from_unit(value: f32) -> Self {
         // To nearest without `round`, a function call where the CPU is an old one.
         (value.clamp(0.0, 1.0) * 255.0 + 0.5) as Self
@@ -241,6 +246,7 @@ impl Sample for u16 {
         f32::from(self) / 65535.0
     }
 
+    #[inline(always)]
     fn from_unit(value: f32) -> Self {
         (value.clamp(0.0, 1.0) * 65535.0 + 0.5) as Self
     }
@@ -303,10 +309,15 @@ fn join<P>(
         assert_eq!(planes.len(), channels, "planes for a pixel of {channels}");
         for (channel, plane) in planes.into_iter().enumerate() {
             assert_eq!(plane.len(), samples.len() / channels, "values of a plane");
-            let places = samples[channel..].iter_mut().step_by(channels);
-            for (place, value) in places.zip(plane) {
-                *place = P::Subpixel::from_unit(*value);
-            }
+            vectorised(
+                #[inline(always)]
+                || {
+                    let places = samples[channel..].iter_mut().step_by(channels);
+                    for (place, value) in places.zip(plane) {
+                        *place = P::Subpixel::from_unit(*value);
+                    }
+                },
+            );
         }
     });
 }

@@ -1,12 +1,7 @@
-//! What the loops over pixels share: vector width by CPU, exp, erf, exact sums.
+//! What the kernels' loops share: exp, erf, exact sums.
 
 use super::element::Element;
-
-/// Runs `work` compiled for the best vector instructions of this CPU: what is inlined into it is vectorised for them.
-#[inline(always)]
-pub(super) fn vectorised<R>(work: impl FnOnce() -> R) -> R {
-    pulp::Arch::new().dispatch(work)
-}
+pub(super) use crate::simd::vectorised;
 
 /// `e^x` to about two units in the last place, without a branch or a table, so that it is vectorised.
 #[inline(always)]
