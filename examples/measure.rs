@@ -22,6 +22,7 @@ use common::{Model, forget_peak, median_seconds, memory, peak_memory, picture, s
 use gendr_pix::{Attention, GenDrPix, Padding, Tiling, Upscale};
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -81,7 +82,14 @@ fn measure<B: Measured>(args: &Args) -> Result<(), Box<dyn Error>> {
         println!("{width}x{height}");
         let picture = picture(width / 4, height / 4);
         let plan = model.plan(picture.width(), picture.height(), &options)?;
-        model.upscale_with(&picture, &options)?;
+        // What a GPU's tensors hold, layer by layer.
+        let most = Arc::new(AtomicU64::new(0));
+        let (seen, of) = (most.clone(), device.clone());
+        let first = options.clone().on_progress(move |_| {
+            let bytes = B::device_memory_in_use(&of).unwrap_or(0);
+            seen.fetch_max(bytes, Ordering::Relaxed);
+        });
+        model.upscale_with(&picture, &first)?;
         if i == 0 {
             println!(
                 "first picture, weights drawn: {:.2} s",
@@ -118,8 +126,9 @@ fn measure<B: Measured>(args: &Args) -> Result<(), Box<dyn Error>> {
         }
         if let Some(bytes) = B::device_memory(&device) {
             println!(
-                "peak memory of the device: {:.2} GB, planned {:.2} GB, {} tiles",
+                "peak memory of the device: {:.3} GB, {:.3} GB of it in use after a layer, planned {:.3} GB, {} tiles",
                 bytes as f64 / 1e9,
+                most.load(Ordering::Relaxed) as f64 / 1e9,
                 plan.peak_bytes as f64 / 1e9,
                 plan.tiles
             );

@@ -11,22 +11,31 @@ pub trait Measured: Backend {
     fn device_memory(_device: &Self::Device) -> Option<u64> {
         None
     }
+
+    /// Bytes of these that tensors hold at the moment.
+    fn device_memory_in_use(_device: &Self::Device) -> Option<u64> {
+        None
+    }
 }
 
 #[cfg(feature = "flex")]
 impl Measured for gendr_pix::backend::Flex {}
 
 #[cfg(any(feature = "cuda", feature = "wgpu"))]
-fn pools<R: burn_cubecl::CubeRuntime>(device: &R::Device) -> Option<u64> {
-    let usage = R::client(device).memory_usage();
-    usage.ok().map(|usage| usage.bytes_reserved)
+fn pools<R: burn_cubecl::CubeRuntime>(device: &R::Device) -> Option<[u64; 2]> {
+    let usage = R::client(device).memory_usage().ok()?;
+    Some([usage.bytes_reserved, usage.bytes_in_use])
 }
 
 macro_rules! measured {
     ($runtime:ty, $($backend:ty),+) => {$(
         impl Measured for $backend {
             fn device_memory(device: &Self::Device) -> Option<u64> {
-                pools::<$runtime>(device)
+                pools::<$runtime>(device).map(|[reserved, _]| reserved)
+            }
+
+            fn device_memory_in_use(device: &Self::Device) -> Option<u64> {
+                pools::<$runtime>(device).map(|[_, in_use]| in_use)
             }
         }
     )+};
