@@ -2,6 +2,8 @@
 const $ = (id) => document.getElementById(id);
 const view = $("view"), compare = $("compare"), split = $("split"), download = $("download");
 
+// "cpu" or "webgpu" by the page's address, for tests; else the worker looks for itself.
+let backend = new URLSearchParams(location.search).get("backend") ?? "";
 let worker = null;
 let file = null;
 let timer = 0;
@@ -15,14 +17,23 @@ function start(picture) {
 }
 
 function newWorker() {
-  const worker = new Worker("worker.js", { type: "module" });
+  const worker = new Worker(`worker.js?backend=${backend}`, { type: "module" });
   worker.onmessage = ({ data }) => {
-    if (data.error) fail(data.error, data.broken);
+    if (data.withoutGpu) withoutGpu();
+    else if (data.error) fail(data.error, data.broken);
     else if (data.before) showBefore(data);
     else if (data.after) showAfter(data);
   };
   worker.onerror = () => fail("the model could not be loaded", true);
   return worker;
+}
+
+/** Goes on with a worker on the CPU, where the GPU broke the last one. A picture in progress is begun anew. */
+function withoutGpu() {
+  backend = "cpu";
+  dropWorker();
+  if (document.body.ariaBusy === "true") start(file);
+  else worker = newWorker();
 }
 
 /** Ends the work in progress, if any. It cannot be interrupted, so its worker goes with it. */
@@ -78,7 +89,7 @@ function showBefore({ before, width, height }) {
   $("status").textContent = "Enlarging…";
 }
 
-async function showAfter({ after, seconds }) {
+async function showAfter({ after, seconds, device }) {
   const image = $("after");
   idle();
   show(image, after);
@@ -90,7 +101,7 @@ async function showAfter({ after, seconds }) {
   download.download = `${(file.name ?? "picture").replace(/\.[^.]*$/, "")}-large.png`;
   download.hidden = false;
   $("sizes").textContent += ` → ${image.naturalWidth} × ${image.naturalHeight}`;
-  $("status").textContent = `Done in ${seconds.toFixed(1)} s.`;
+  $("status").textContent = `Done in ${seconds.toFixed(1)} s on the ${device}.`;
 }
 
 /** Shows a picture in place of the last one, whose memory is given back. */

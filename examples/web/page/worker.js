@@ -1,8 +1,38 @@
 // The model's thread: pictures come in, PNG files go out.
 import init, { Model, Opened } from "./wasm/gendr_pix_web.js";
 
-const model = init().then(() => new Model());
+const TOO_LARGE = "the picture is too large for this browser's memory";
+
+let gpu = false; // whether the GPU computes, or is tried
+const model = load();
 model.catch(() => {}); // told of with the first picture
+
+/** The model, on the GPU where there is one that works. */
+async function load() {
+  await init();
+  const model = new Model();
+  gpu = await hasGpu();
+  if (gpu) await model.useGpu().catch((error) => {
+    gpu = false;
+    console.info(`WebGPU is not used: ${error.message}`);
+  });
+  return model;
+}
+
+/** Whether to use a GPU. One in software is slower than the model on the CPU, and only taken where the page asks for it. */
+async function hasGpu() {
+  const backend = new URLSearchParams(location.search).get("backend");
+  if (backend === "cpu") return false;
+  const adapter = await navigator.gpu?.requestAdapter().catch(() => null);
+  return Boolean(adapter) && (backend === "webgpu" || !adapter.info?.isFallbackAdapter);
+}
+
+// A panic in what is awaited, or memory that runs out there, comes here and nowhere else. Nothing in here can be trusted any
+// more: the page drops this worker.
+self.onerror = () => {
+  self.postMessage(gpu ? { withoutGpu: true } : { error: TOO_LARGE, broken: true });
+  return true;
+};
 
 self.onmessage = async ({ data: { file, scale, best } }) => {
   const upscaler = await model.catch(() => null);
@@ -15,12 +45,12 @@ self.onmessage = async ({ data: { file, scale, best } }) => {
     const before = png(picture.preview());
     self.postMessage({ before, width: picture.width, height: picture.height });
     const start = performance.now();
-    const after = png(upscaler.upscale(picture, scale, best));
-    self.postMessage({ after, seconds: (performance.now() - start) / 1000 });
+    const after = png(await upscaler.upscale(picture, scale, best));
+    self.postMessage({ after, seconds: (performance.now() - start) / 1000, device: upscaler.device });
   } catch (error) {
     // After a panic or when memory ran out, nothing in here can be trusted any more.
     const broken = error instanceof WebAssembly.RuntimeError;
-    self.postMessage({ error: broken ? "the picture is too large for this browser's memory" : error.message ?? `${error}`, broken });
+    self.postMessage({ error: broken ? TOO_LARGE : error.message ?? `${error}`, broken });
   }
 };
 

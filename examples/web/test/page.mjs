@@ -16,7 +16,7 @@ console.log(`weight of the page: ${(weight / 1e6).toFixed(2)} MB`);
 assert(weight <= 15e6, "the page is heavier than 15 MB");
 
 const server = createServer((request, response) => {
-  const name = request.url === "/" ? "index.html" : request.url.slice(1);
+  const name = new URL(request.url, origin).pathname.slice(1) || "index.html";
   if (!files.includes(name)) return response.writeHead(404).end();
   response.writeHead(200, { "content-type": types[extname(name)] });
   createReadStream(join(dist, name)).pipe(response);
@@ -27,7 +27,9 @@ const origin = `http://127.0.0.1:${server.address().port}`;
 const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM,
   args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync"],
+    "--disable-component-update", "--disable-sync",
+    // A GPU in software, for WebGPU.
+    "--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"],
 });
 try {
   const session = await browser.newBrowserCDPSession();
@@ -44,11 +46,9 @@ try {
 
   // The picture is that of the native program, to be had and to be seen.
   await page.check("#best");
-  await enlarge(join(here, "small.png"));
+  await enlarge(join(here, "small.png"), "CPU");
   const expected = await pixels(readFileSync(join(here, "expected.png")));
-  const [download] = await Promise.all([page.waitForEvent("download"), page.click("#download")]);
-  assert.equal(download.suggestedFilename(), "small-large.png");
-  const result = await pixels(readFileSync(await download.path()));
+  const result = await downloaded();
   assert.deepEqual([result.width, result.height], [256, 256]);
   assert(difference(result, expected) <= 1, "the download is not what the native program makes");
 
@@ -72,8 +72,7 @@ try {
   await page.setInputFiles("#file", { name: "notes.txt", mimeType: "text/plain", buffer: Buffer.from("no picture") });
   await page.waitForFunction(() => document.getElementById("error").textContent);
   assert.match(await page.textContent("#error"), /^notes\.txt: .*is not a picture that can be read$/);
-  const [again] = await Promise.all([page.waitForEvent("download"), page.click("#download")]);
-  assert.equal(again.suggestedFilename(), "small-large.png");
+  await downloaded();
 
   // A format that only the browser reads, in one pass, dropped onto the page.
   const gif = Buffer.from("R0lGODdhAgABAIABAAAA/////ywAAAAAAgABAAACAkQKADs=", "base64");
@@ -112,12 +111,45 @@ try {
   // On a busy machine the clock tells of others, too.
   assert(Math.min(seconds, cpu) <= 10, "slower than 10 s");
 
+  // A panic is told of.
+  await panic();
+  await page.waitForFunction(() => document.getElementById("error").textContent);
+  assert.equal(await page.textContent("#error"), "quarter.png: the picture is too large for this browser's memory");
+
+  // The GPU makes what the CPU makes; when it panics, the page goes on with the CPU.
+  if (await page.evaluate(async () => Boolean(await navigator.gpu?.requestAdapter()))) {
+    await page.goto(`${origin}?backend=webgpu`);
+    await page.check("#best");
+    const start = performance.now();
+    await enlarge(join(here, "small.png"), "GPU");
+    console.log(`64x64 to 256x256, four passes on a GPU in software: ${((performance.now() - start) / 1000).toFixed(1)} s with loading`);
+    const most = difference(await downloaded(), result);
+    assert(most <= 2, `the GPU's picture is off by ${most} levels`);
+    await panic();
+    await enlarge(join(here, "small.png"), "CPU");
+  } else {
+    console.log("NOT TESTED: WebGPU, of which this Chromium has no adapter");
+  }
+
   assert.deepEqual(elsewhere, [], "the page asks others");
   assert.deepEqual(problems, [], "the browser complains");
 
-  async function enlarge(path) {
+  async function enlarge(path, device) {
     await page.setInputFiles("#file", path);
     await done();
+    assert.match(await page.textContent("#status"), new RegExp(`on the ${device}\\.$`));
+  }
+
+  /** Has the worker end as by a panic in what it awaits. */
+  async function panic() {
+    await page.workers()[0].evaluate(() => queueMicrotask(() => { throw new WebAssembly.RuntimeError("unreachable"); }));
+  }
+
+  /** The pixels of the file that the page gives of `small.png`. */
+  async function downloaded() {
+    const [download] = await Promise.all([page.waitForEvent("download"), page.click("#download")]);
+    assert.equal(download.suggestedFilename(), "small-large.png");
+    return pixels(readFileSync(await download.path()));
   }
 
   async function done() {
