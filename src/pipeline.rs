@@ -55,7 +55,9 @@ impl<B: Backend> GenDrPix<B> {
     /// in a precision that cannot hold them.
     #[cfg(feature = "pretrained")]
     pub fn pretrained(device: &B::Device) -> Result<Self> {
-        Self::from_bytes(include_bytes!("../assets/nano.safetensors"), device)
+        // Not in place: the program would hold them once for each backend.
+        static NANO: &[u8] = include_bytes!("../assets/nano.safetensors");
+        Self::from_bytes(NANO, device)
     }
 
     /// Loads a bundle file, or a diffusers UNet folder with `prompts.safetensors` in it.
