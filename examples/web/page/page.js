@@ -2,8 +2,10 @@
 const $ = (id) => document.getElementById(id);
 const view = $("view"), compare = $("compare"), split = $("split"), download = $("download");
 
-// "cpu" or "webgpu" by the page's address, for tests; else the worker looks for itself.
+// "cpu" or "webgpu" by the page's address; else the worker looks for itself.
 let backend = new URLSearchParams(location.search).get("backend") ?? "";
+let because = "the page's address says so"; // why the CPU, where this page asks for it
+let device = ""; // "CPU" or "GPU", by the worker
 let worker = null;
 let file = null;
 let timer = 0;
@@ -17,9 +19,11 @@ function start(picture) {
 }
 
 function newWorker() {
-  const worker = new Worker(`worker.js?backend=${backend}`, { type: "module" });
+  $("device").textContent = "Loading the model…";
+  const worker = new Worker(`worker.js?${new URLSearchParams({ backend, because })}`, { type: "module" });
   worker.onmessage = ({ data }) => {
-    if (data.withoutGpu) withoutGpu();
+    if (data.device) showDevice(data);
+    else if (data.withoutGpu) withoutGpu(data.withoutGpu);
     else if (data.error) fail(data.error, data.broken);
     else if (data.before) showBefore(data);
     else if (data.after) showAfter(data);
@@ -29,8 +33,9 @@ function newWorker() {
 }
 
 /** Goes on with a worker on the CPU, where the GPU broke the last one. A picture in progress is begun anew. */
-function withoutGpu() {
+function withoutGpu(why) {
   backend = "cpu";
+  because = why;
   dropWorker();
   if (document.body.ariaBusy === "true") start(file);
   else worker = newWorker();
@@ -45,6 +50,7 @@ function stop() {
 function dropWorker() {
   worker?.terminate();
   worker = null;
+  $("device").textContent = "";
 }
 
 function working(text) {
@@ -76,6 +82,11 @@ function fail(message, broken) {
   $("error").textContent = `${name}: ${message}`;
 }
 
+function showDevice(data) {
+  device = data.device;
+  $("device").textContent = device === "GPU" ? "Runs on the GPU, by WebGPU." : `Runs on the CPU: ${data.because}.`;
+}
+
 function showBefore({ before, width, height }) {
   $("drop").classList.add("small");
   compare.style.setProperty("--aspect", width / height);
@@ -89,7 +100,7 @@ function showBefore({ before, width, height }) {
   $("status").textContent = "Enlarging…";
 }
 
-async function showAfter({ after, seconds, device }) {
+async function showAfter({ after, seconds }) {
   const image = $("after");
   idle();
   show(image, after);

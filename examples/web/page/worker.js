@@ -2,7 +2,10 @@
 import init, { Model, Opened } from "./wasm/gendr_pix_web.js";
 
 const TOO_LARGE = "the picture is too large for this browser's memory";
+const FAILED = "WebGPU failed";
 
+// By the page: whether to look for a GPU at all, and why not; or whether to take one in software.
+const asked = new URLSearchParams(location.search);
 let gpu = false; // whether the GPU computes, or is tried
 const model = load();
 model.catch(() => {}); // told of with the first picture
@@ -11,26 +14,39 @@ model.catch(() => {}); // told of with the first picture
 async function load() {
   await init();
   const model = new Model();
-  gpu = await hasGpu();
-  if (gpu) await model.useGpu().catch((error) => {
-    gpu = false;
-    console.info(`WebGPU is not used: ${error.message}`);
-  });
+  const because = await whyNoGpu();
+  if (because) {
+    self.postMessage({ device: "CPU", because });
+  } else {
+    gpu = true;
+    await model.useGpu();
+    tellDevice(model);
+  }
   return model;
 }
 
-/** Whether to use a GPU. One in software is slower than the model on the CPU, and only taken where the page asks for it. */
-async function hasGpu() {
-  const backend = new URLSearchParams(location.search).get("backend");
-  if (backend === "cpu") return false;
-  const adapter = await navigator.gpu?.requestAdapter().catch(() => null);
-  return Boolean(adapter) && (backend === "webgpu" || !adapter.info?.isFallbackAdapter);
+/** Why not to try a GPU, if so. One in software is slower than the model on the CPU: it is taken where the page asks for it only. */
+async function whyNoGpu() {
+  const backend = asked.get("backend");
+  if (backend === "cpu") return asked.get("because");
+  if (!navigator.gpu) return "this browser has no WebGPU";
+  // The one that burn will ask for.
+  const adapter = await navigator.gpu.requestAdapter({ powerPreference: "high-performance" }).catch(() => null);
+  if (!adapter) return "WebGPU has no GPU here";
+  if (adapter.info?.isFallbackAdapter && backend !== "webgpu") return "WebGPU has a GPU in software only";
+}
+
+/** Tells whether the GPU computes, as it was to. */
+function tellDevice(model) {
+  gpu = !model.whyNoGpu;
+  if (!gpu) console.info(`${FAILED}: ${model.whyNoGpu}`);
+  self.postMessage(gpu ? { device: "GPU" } : { device: "CPU", because: FAILED });
 }
 
 // A panic in what is awaited, or memory that runs out there, comes here and nowhere else. Nothing in here can be trusted any
 // more: the page drops this worker.
 self.onerror = () => {
-  self.postMessage(gpu ? { withoutGpu: true } : { error: TOO_LARGE, broken: true });
+  self.postMessage(gpu ? { withoutGpu: FAILED } : { error: TOO_LARGE, broken: true });
   return true;
 };
 
@@ -46,7 +62,9 @@ self.onmessage = async ({ data: { file, scale, best } }) => {
     self.postMessage({ before, width: picture.width, height: picture.height });
     const start = performance.now();
     const after = png(await upscaler.upscale(picture, scale, best));
-    self.postMessage({ after, seconds: (performance.now() - start) / 1000, device: upscaler.device });
+    const seconds = (performance.now() - start) / 1000;
+    if (gpu) tellDevice(upscaler);
+    self.postMessage({ after, seconds });
   } catch (error) {
     // After a panic or when memory ran out, nothing in here can be trusted any more.
     const broken = error instanceof WebAssembly.RuntimeError;

@@ -6,6 +6,7 @@ use gendr_pix::picture::Picture;
 use gendr_pix::{Error, GenDrPix, Padding, Tiling, Upscale, backend};
 use image::{DynamicImage, ImageFormat, Limits, Rgb, RgbImage};
 use wasm_bindgen::prelude::*;
+use wgpu::{Device, ErrorFilter};
 
 /// Most pixels of the output: what the memory of WebAssembly, 4 GB, holds with all that is computed on the way.
 const MAX_OUTPUT: u64 = 1 << 25;
@@ -48,7 +49,8 @@ impl Opened {
 #[wasm_bindgen]
 pub struct Model {
     cpu: GenDrPix<backend::Flex>,
-    gpu: Option<GenDrPix<backend::Wgpu>>,
+    /// Or why there is none.
+    gpu: Result<Gpu, String>,
 }
 
 #[wasm_bindgen]
@@ -58,37 +60,25 @@ impl Model {
     pub fn new() -> Result<Model, JsError> {
         Ok(Self {
             cpu: GenDrPix::pretrained(&Default::default())?,
-            gpu: None,
+            gpu: Err("it was not asked for".to_owned()),
         })
     }
 
-    /// Takes the GPU from now on, if it makes of a picture what the CPU makes: a kernel that a browser refuses is an error
+    /// Takes the GPU from now on, if it makes of a picture what the CPU makes: a kernel that a browser refuses may be an error
     /// nowhere else. The browser must have a WebGPU adapter; without one, or a device of it, this panics.
     #[wasm_bindgen(js_name = useGpu)]
-    pub async fn use_gpu(&mut self) -> Result<(), JsError> {
-        let device = Default::default();
-        init_setup_async::<WebGpu>(&device, Default::default()).await;
-        let gpu = GenDrPix::<backend::Wgpu>::pretrained(&device)?;
-        let color = |x, y| Rgb([x * 10, y * 15, x * y].map(|value: u32| value as u8));
-        let picture = RgbImage::from_fn(24, 16, color).into();
-        let options = Upscale::new().ensemble(vec![Padding::CENTRED]);
-        let expected = self.cpu.upscale_with(&picture, &options)?.into_rgb8();
-        let found = gpu.upscale_async(&picture, &options).await?.into_rgb8();
-        let mut pairs = expected.iter().zip(found.iter());
-        if pairs.any(|(a, &b)| a.abs_diff(b) > MAX_DIFFERENCE) {
-            return Err(JsError::new("the GPU does not compute what the CPU does"));
+    pub async fn use_gpu(&mut self) {
+        self.gpu = match Gpu::new().await {
+            Ok(gpu) => gpu.compared_with(&self.cpu).await,
+            Err(error) => Err(error),
         }
-        self.gpu = Some(gpu);
-        Ok(())
+        .map_err(|error| error.to_string());
     }
 
-    /// Which of the two enlarged the last picture, or will enlarge the first.
-    #[wasm_bindgen(getter)]
-    pub fn device(&self) -> String {
-        match self.gpu {
-            Some(_) => "GPU".to_owned(),
-            None => "CPU".to_owned(),
-        }
+    /// Why the GPU did not enlarge the last picture, or will not enlarge the first; nothing if it did or will.
+    #[wasm_bindgen(getter, js_name = whyNoGpu)]
+    pub fn why_no_gpu(&self) -> Option<String> {
+        self.gpu.as_ref().err().cloned()
     }
 
     /// The enlarged picture as a PNG file. `best` runs all paddings that the model recommends, else one.
@@ -118,14 +108,72 @@ impl Model {
         image: &DynamicImage,
         options: &Upscale,
     ) -> Result<DynamicImage, Error> {
-        if let Some(gpu) = &self.gpu {
-            match gpu.upscale_async(image, options).await {
-                Err(Error::Device { .. } | Error::NonFiniteOutput | Error::ConstantOutput) => {
-                    self.gpu = None;
-                }
+        if let Ok(gpu) = &self.gpu {
+            match gpu.upscale(image, options).await {
+                Err(
+                    error @ (Error::Device { .. } | Error::NonFiniteOutput | Error::ConstantOutput),
+                ) => self.gpu = Err(error.to_string()),
                 enlarged => return enlarged,
             }
         }
         self.cpu.upscale_with(image, options)
+    }
+}
+
+/// The model on the GPU.
+struct Gpu {
+    model: GenDrPix<backend::Wgpu>,
+    device: Device,
+}
+
+impl Gpu {
+    async fn new() -> Result<Self, Error> {
+        let device = Default::default();
+        let setup = init_setup_async::<WebGpu>(&device, Default::default()).await;
+        Ok(Self {
+            model: GenDrPix::pretrained(&device)?,
+            device: setup.device,
+        })
+    }
+
+    /// Itself, if it makes of a small picture what the CPU makes.
+    async fn compared_with(self, cpu: &GenDrPix<backend::Flex>) -> Result<Self, Error> {
+        let color = |x, y| Rgb([x * 10, y * 15, x * y].map(|value: u32| value as u8));
+        let picture = RgbImage::from_fn(24, 16, color).into();
+        let options = Upscale::new().ensemble(vec![Padding::CENTRED]);
+        let expected = cpu.upscale_with(&picture, &options)?.into_rgb8();
+        let found = self.upscale(&picture, &options).await?.into_rgb8();
+        let pairs = expected.iter().zip(found.iter());
+        let most = pairs.map(|(a, &b)| a.abs_diff(b)).max();
+        if most > Some(MAX_DIFFERENCE) {
+            let reason = "it does not compute what the CPU does".to_owned();
+            return Err(Error::Device { reason });
+        }
+        Ok(self)
+    }
+
+    async fn upscale(
+        &self,
+        image: &DynamicImage,
+        options: &Upscale,
+    ) -> Result<DynamicImage, Error> {
+        // burn does not hear of what the browser refuses, and goes on with whatever is in the device's memory.
+        let filters = [
+            ErrorFilter::OutOfMemory,
+            ErrorFilter::Validation,
+            ErrorFilter::Internal,
+        ];
+        let scopes = filters.map(|filter| self.device.push_error_scope(filter));
+        let large = self.model.upscale_async(image, options).await;
+        let mut refused = None;
+        for scope in scopes.into_iter().rev() {
+            refused = refused.or(scope.pop().await);
+        }
+        match refused {
+            Some(error) => Err(Error::Device {
+                reason: error.to_string(),
+            }),
+            None => large,
+        }
     }
 }

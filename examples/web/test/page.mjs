@@ -15,33 +15,29 @@ const weight = files.reduce((sum, name) => sum + statSync(join(dist, name)).size
 console.log(`weight of the page: ${(weight / 1e6).toFixed(2)} MB`);
 assert(weight <= 15e6, "the page is heavier than 15 MB");
 
+let fault = ""; // what the worker does first of all: a browser's GPU that is not as it should be
 const server = createServer((request, response) => {
   const name = new URL(request.url, origin).pathname.slice(1) || "index.html";
   if (!files.includes(name)) return response.writeHead(404).end();
   response.writeHead(200, { "content-type": types[extname(name)] });
+  if (name === "worker.js") response.write(fault);
   createReadStream(join(dist, name)).pipe(response);
 }).listen(0, "127.0.0.1");
 await new Promise((listening) => server.once("listening", listening));
 const origin = `http://127.0.0.1:${server.address().port}`;
 
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM,
-  args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-    // A GPU in software, for WebGPU.
-    "--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"],
-});
+const flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+  "--disable-component-update", "--disable-sync"];
+const software = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"]; // a GPU in software, for WebGPU
+const size = { viewport: { width: 1000, height: 1000 }, colorScheme: "light" };
+let browser = await chromium.launch({ executablePath: process.env.CHROMIUM, args: flags });
+let page = await browser.newPage(size);
 try {
   const session = await browser.newBrowserCDPSession();
-  const page = await browser.newPage({ viewport: { width: 1000, height: 1000 }, colorScheme: "light" });
   const problems = [], elsewhere = [];
-  page.on("console", (message) => ["error", "warning"].includes(message.type()) && problems.push(message.text()));
-  page.on("pageerror", (error) => problems.push(`${error}`));
-  page.on("request", (request) => {
-    const url = request.url();
-    if (!["blob:", "data:", origin].some((start) => url.startsWith(start))) elsewhere.push(url);
-  });
+  watch();
   await page.goto(origin);
+  await runsOn("CPU: WebGPU has no GPU here");
   await shot("start");
 
   // The picture is that of the native program, to be had and to be seen.
@@ -116,23 +112,88 @@ try {
   await page.waitForFunction(() => document.getElementById("error").textContent);
   assert.equal(await page.textContent("#error"), "quarter.png: the picture is too large for this browser's memory");
 
-  // The GPU makes what the CPU makes; when it panics, the page goes on with the CPU.
-  if (await page.evaluate(async () => Boolean(await navigator.gpu?.requestAdapter()))) {
+  // A GPU in software is there, but only taken where the address says so. It makes what the CPU makes, with the limits that all
+  // GPUs have to have.
+  await browser.close();
+  browser = await chromium.launch({ executablePath: process.env.CHROMIUM, args: [...flags, ...software] });
+  page = await browser.newPage(size);
+  watch();
+  await page.goto(origin);
+  assert(await page.evaluate(async () => Boolean(await navigator.gpu.requestAdapter())), "no WebGPU in this Chromium");
+  await runsOn("CPU: WebGPU has a GPU in software only");
+  fault = `
+    const request = GPUAdapter.prototype.requestDevice;
+    GPUAdapter.prototype.requestDevice = function ({ requiredLimits, ...rest }) { return request.call(this, rest); };`;
+  await page.goto(`${origin}?backend=webgpu`);
+  const loading = performance.now();
+  await runsOn("GPU, by WebGPU");
+  console.log(`WebGPU in software: ${((performance.now() - loading) / 1000).toFixed(1)} s to load and to compare`);
+  await page.check("#best");
+  await enlarge(join(here, "small.png"), "GPU");
+  console.log(`64x64 to 256x256, four passes: ${await page.textContent("#status")}`);
+  await shot("webgpu");
+  const most = difference(await downloaded(), expected);
+  console.log(`difference from the native program: ${most} levels of 255`);
+  assert(most <= 2, "the GPU's picture is not what the native program makes");
+  await page.goto(`${origin}?backend=cpu`);
+  await runsOn("CPU: the page's address says so");
+  assert.deepEqual(problems, [], "the browser complains");
+
+  // A GPU that is not as it should be leaves the picture to the CPU, and the page says so.
+  page = await browser.newPage(size);
+  const refusing = `
+    const create = GPUDevice.prototype.createShaderModule;
+    GPUDevice.prototype.createShaderModule = function (module) { return create.call(this, { ...module, code: "no program" }); };`;
+  const small = ["maxComputeInvocationsPerWorkgroup", "maxComputeWorkgroupSizeX"].map((name) =>
+    `Object.defineProperty(GPUSupportedLimits.prototype, "${name}", { value: 4 });`).join("");
+  const lacking = `Object.defineProperty(GPUSupportedLimits.prototype, "maxStorageBufferBindingSize", { value: 4096 });`;
+  const without = "GPUAdapter.prototype.requestDevice = async () => { throw new Error('no device'); };";
+  for (fault of [refusing, small, lacking, without]) {
     await page.goto(`${origin}?backend=webgpu`);
-    await page.check("#best");
-    const start = performance.now();
-    await enlarge(join(here, "small.png"), "GPU");
-    console.log(`64x64 to 256x256, four passes on a GPU in software: ${((performance.now() - start) / 1000).toFixed(1)} s with loading`);
-    const most = difference(await downloaded(), result);
-    assert(most <= 2, `the GPU's picture is off by ${most} levels`);
-    await panic();
+    await runsOn("CPU: WebGPU failed");
     await enlarge(join(here, "small.png"), "CPU");
-  } else {
-    console.log("NOT TESTED: WebGPU, of which this Chromium has no adapter");
   }
+  // So does one that is lost, or refuses something, in the midst of a picture.
+  fault = `
+    const submit = GPUQueue.prototype.submit, request = GPUAdapter.prototype.requestDevice;
+    let device;
+    GPUAdapter.prototype.requestDevice = async function (options) { return device = await request.call(this, options); };
+    GPUQueue.prototype.submit = function (commands) { self.next?.(device); self.next = null; submit.call(this, commands); };`;
+  for (const next of ["device.destroy()", "device.createBuffer({ size: 4, usage: 0 })"]) {
+    await page.goto(`${origin}?backend=webgpu`);
+    await runsOn("GPU, by WebGPU");
+    await page.workers()[0].evaluate(`self.next = (device) => { ${next}; }; 0`);
+    await page.check("#best");
+    await enlarge(join(here, "small.png"), "CPU");
+    await runsOn("CPU: WebGPU failed");
+    assert(difference(await downloaded(), expected) <= 1, "without the GPU the picture is another");
+  }
+  await shot("lost");
+
+  // So does a panic between two pictures.
+  fault = "";
+  await page.goto(`${origin}?backend=webgpu`);
+  await runsOn("GPU, by WebGPU");
+  await panic();
+  await runsOn("CPU: WebGPU failed");
+  await enlarge(join(here, "small.png"), "CPU");
 
   assert.deepEqual(elsewhere, [], "the page asks others");
-  assert.deepEqual(problems, [], "the browser complains");
+
+  /** Notes what the page complains of, and whom else it asks. */
+  function watch() {
+    page.on("console", (message) => ["error", "warning"].includes(message.type()) && problems.push(message.text()));
+    page.on("pageerror", (error) => problems.push(`${error}`));
+    page.on("request", (request) => {
+      const url = request.url();
+      if (!["blob:", "data:", origin].some((start) => url.startsWith(start))) elsewhere.push(url);
+    });
+  }
+
+  async function runsOn(device) {
+    const said = (device) => document.getElementById("device").textContent === `Runs on the ${device}.`;
+    await page.waitForFunction(said, device, { timeout: 120_000 });
+  }
 
   async function enlarge(path, device) {
     await page.setInputFiles("#file", path);
