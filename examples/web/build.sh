@@ -18,3 +18,7 @@ rm -rf dist
 cp -r page dist
 "$tool" --target web --no-typescript --remove-name-section --remove-producers-section --out-dir dist/wasm \
   "$target/wasm32-unknown-unknown/release/gendr_pix_web.wasm"
+# Half of its weight, whatever the server does. The worker unpacks it. Not by the name .gz: some servers would tell the browser
+# to unpack it, too.
+gzip --best --no-name < dist/wasm/gendr_pix_web_bg.wasm > dist/wasm/gendr_pix_web.packed
+rm dist/wasm/gendr_pix_web_bg.wasm

@@ -12,7 +12,7 @@ model.catch(() => {}); // told of with the first picture
 
 /** The model, on the GPU where there is one that works. */
 async function load() {
-  await init();
+  await init({ module_or_path: program() });
   const model = new Model();
   const because = await whyNoGpu();
   if (because) {
@@ -23,6 +23,14 @@ async function load() {
     tellDevice(model);
   }
   return model;
+}
+
+/** WebAssembly, unpacked and compiled while it comes in. */
+async function program() {
+  const packed = await fetch(new URL("wasm/gendr_pix_web.packed", import.meta.url));
+  if (!packed.ok) throw new Error(`${packed.url}: ${packed.status}`);
+  const bytes = packed.body.pipeThrough(new DecompressionStream("gzip"));
+  return new Response(bytes, { headers: { "content-type": "application/wasm" } });
 }
 
 /** Why not to try a GPU, if so. One in software is slower than the model on the CPU: it is taken where the page asks for it only. */

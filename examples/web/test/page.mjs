@@ -8,7 +8,7 @@ import { chromium } from "playwright-core";
 
 const here = fileURLToPath(new URL(".", import.meta.url));
 const dist = join(here, "../dist");
-const types = { ".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".wasm": "application/wasm" };
+const types = { ".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".packed": "application/octet-stream" };
 const files = readdirSync(dist, { recursive: true }).filter((name) => statSync(join(dist, name)).isFile());
 
 const weight = files.reduce((sum, name) => sum + statSync(join(dist, name)).size, 0);
