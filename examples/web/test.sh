@@ -10,6 +10,7 @@ if [ -z "${CHROMIUM:-}" ] && ! command -v chromium >/dev/null; then
   $sudo apt-get update -qq
   $sudo apt-get install -y -qq chromium
 fi
+(cd ../.. && cargo clippy --release -p gendr-pix-web --all-targets -- -D warnings)
 npm install --no-package-lock --no-audit --no-fund --silent
 ./build.sh
 CHROMIUM=${CHROMIUM:-$(command -v chromium)} node test/page.mjs "$@"
