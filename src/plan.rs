@@ -27,8 +27,8 @@ pub struct Plan {
     /// The model's weights, in bytes.
     pub weight_bytes: u64,
     /// All that is held at the worst moment, in bytes, with the weights and the result, without the program itself and the
-    /// picture that is given. A GPU's pools take more, as burn has them grow by whole pages: half as much more for 512x512 pixels
-    /// by the bundled model on software Vulkan, a third more for 768x768.
+    /// picture that is given. A GPU's pools may take more, as burn has them grow by whole pages: half as much for 512x512 pixels
+    /// by the bundled model on software Vulkan, a third for 768x768.
     pub peak_bytes: u64,
 }
 

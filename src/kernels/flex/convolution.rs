@@ -262,14 +262,8 @@ impl Convolution {
                 }
             }
         });
-        let transposed = Self {
-            c_in: c_out,
-            c_out: c_in,
-            stride: 1,
-            tiles: Tiles::repaid::<f32>(c_in, self.h * self.w),
-            slides: kernel > 1 && self.h * self.w >= SLIDES,
-            ..*self
-        };
+        let spread_shape = [self.n, c_out, self.h, self.w];
+        let transposed = Self::new::<f32>(spread_shape, [c_in, c_out, kernel, kernel], 1);
         let no_bias = vec![0.0; c_in];
         if self.stride == 1 {
             return transposed.forward(gradient, &turned, &no_bias);
