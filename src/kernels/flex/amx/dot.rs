@@ -8,11 +8,21 @@ pub(super) fn available() -> bool {
     is_x86_feature_detected!("avx512bf16")
         && is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512dq")
 }
 
-/// [`Tiles::multiply_at`](super::tiles::Tiles::multiply_at), of panels of one part that it has checked, added to the blocks.
+/// [`Tiles::multiply_at`](super::tiles::Tiles::multiply_at), of panels of one part that it has checked.
 #[cfg(target_arch = "x86_64")]
-pub(super) fn multiply(rows: Panels, steps: &[usize], columns: Panels, blocks: &mut [Block]) {
+pub(super) fn multiply(
+    rows: Panels,
+    steps: &[usize],
+    columns: Panels,
+    blocks: &mut [Block],
+    add: bool,
+) {
+    if !add {
+        blocks.fill(Block::ZERO);
+    }
     // SAFETY: there is no `Tiles` of this unit where the instructions are not `available`.
     unsafe { add_products(rows, steps, columns, blocks) }
 }
@@ -64,6 +74,6 @@ pub(super) fn available() -> bool {
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-pub(super) fn multiply(_: Panels, _: &[usize], _: Panels, _: &mut [Block]) {
+pub(super) fn multiply(_: Panels, _: &[usize], _: Panels, _: &mut [Block], _: bool) {
     unreachable!("there is no such unit here")
 }

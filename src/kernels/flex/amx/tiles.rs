@@ -137,12 +137,9 @@ impl Tiles {
             let last = panels.stride * (blocks.len() - 1);
             assert!(last + end <= panels.lines.len(), "panels are missing");
         }
-        if !add {
-            blocks.fill(Block::ZERO);
-        }
         match self.unit {
-            Unit::Matrix => self.multiply_by_matrices(rows, steps, columns, blocks),
-            Unit::Vectors => dot::multiply(rows, steps, columns, blocks),
+            Unit::Matrix => self.multiply_by_matrices(rows, steps, columns, blocks, add),
+            Unit::Vectors => dot::multiply(rows, steps, columns, blocks, add),
         }
     }
 
@@ -160,13 +157,14 @@ impl Tiles {
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 impl Tiles {
-    /// What [`multiply_at`](Self::multiply_at) has checked, added to the blocks.
+    /// What [`multiply_at`](Self::multiply_at) has checked.
     fn multiply_by_matrices(
         self,
         rows: Panels,
         steps: &[usize],
         columns: Panels,
         blocks: &mut [Block],
+        add: bool,
     ) {
         /// Eight tiles of 16 rows of 64 bytes, in the form that LDTILECFG reads.
         #[repr(C, align(64))]
@@ -183,17 +181,14 @@ impl Tiles {
             rows: [16, 16, 16, 16, 16, 16, 16, 16, 0, 0, 0, 0, 0, 0, 0, 0],
         };
         let bytes = |lines: usize| lines * size_of::<Line>();
-        /// The loops over blocks and steps, around the products of a step of so many bytes a panel.
+        /// The loops over blocks and steps, around how a block starts and the products of a step of so many bytes a panel.
         macro_rules! multiply {
-            ($step_bytes:literal, $($product:literal,)*) => {
+            ([$($start:literal,)*], $step_bytes:literal, $($product:literal,)*) => {
                 std::arch::asm!(
                     "ldtilecfg [{at}]",
                     "2:",
                     "mov {step}, {steps}",
-                    "tileloadd tmm0, [{block} + {row}]",
-                    "tileloadd tmm1, [{block} + {row} + 64]",
-                    "tileloadd tmm2, [{block} + {row} + 2048]",
-                    "tileloadd tmm3, [{block} + {row} + 2112]",
+                    $($start,)*
                     "3:",
                     "mov {at}, [{steps_end} + {step}]",
                     "shl {at}, 6",
@@ -239,48 +234,69 @@ impl Tiles {
                 )
             };
         }
+        /// The products of a step, of one part or two.
+        macro_rules! products {
+            ([$($start:literal,)*]) => {
+                match self.parts {
+                    1 => multiply!(
+                        [$($start,)*],
+                        "2048",
+                        "tileloadd tmm6, [{columns} + {line}]",
+                        "tileloadd tmm4, [{at} + {line}]",
+                        "tdpbf16ps tmm0, tmm4, tmm6",
+                        "tileloadd tmm7, [{columns} + {line} + 1024]",
+                        "tdpbf16ps tmm1, tmm4, tmm7",
+                        "tileloadd tmm5, [{at} + {line} + 1024]",
+                        "tdpbf16ps tmm2, tmm5, tmm6",
+                        "tdpbf16ps tmm3, tmm5, tmm7",
+                    ),
+                    _ => multiply!(
+                        [$($start,)*],
+                        "4096",
+                        // Rows' low parts by columns' high ones.
+                        "tileloadd tmm6, [{columns} + {line}]",
+                        "tileloadd tmm4, [{at} + {row} + 64]",
+                        "tdpbf16ps tmm0, tmm4, tmm6",
+                        "tileloadd tmm7, [{columns} + {line} + 1024]",
+                        "tdpbf16ps tmm1, tmm4, tmm7",
+                        "tileloadd tmm5, [{at} + {row} + 2112]",
+                        "tdpbf16ps tmm2, tmm5, tmm6",
+                        "tdpbf16ps tmm3, tmm5, tmm7",
+                        // High by high.
+                        "tileloadd tmm4, [{at} + {row}]",
+                        "tdpbf16ps tmm0, tmm4, tmm6",
+                        "tdpbf16ps tmm1, tmm4, tmm7",
+                        "tileloadd tmm5, [{at} + {row} + 2048]",
+                        "tdpbf16ps tmm2, tmm5, tmm6",
+                        "tdpbf16ps tmm3, tmm5, tmm7",
+                        // High by low.
+                        "tileloadd tmm6, [{columns} + {line} + 2048]",
+                        "tdpbf16ps tmm0, tmm4, tmm6",
+                        "tdpbf16ps tmm2, tmm5, tmm6",
+                        "tileloadd tmm7, [{columns} + {line} + 3072]",
+                        "tdpbf16ps tmm1, tmm4, tmm7",
+                        "tdpbf16ps tmm3, tmm5, tmm7",
+                    ),
+                }
+            };
+        }
         // SAFETY: `self` proves that the instructions may be used. Of each panel, the bytes of a step are read at each of `steps`,
         // of the columns' at each that follows, which the caller's assertions keep inside `rows` and `columns`; `blocks` are read
         // and written, 4096 bytes each. The unit's state is set up and given up in here.
         unsafe {
-            match self.parts {
-                1 => multiply!(
-                    "2048",
-                    "tileloadd tmm6, [{columns} + {line}]",
-                    "tileloadd tmm4, [{at} + {line}]",
-                    "tdpbf16ps tmm0, tmm4, tmm6",
-                    "tileloadd tmm7, [{columns} + {line} + 1024]",
-                    "tdpbf16ps tmm1, tmm4, tmm7",
-                    "tileloadd tmm5, [{at} + {line} + 1024]",
-                    "tdpbf16ps tmm2, tmm5, tmm6",
-                    "tdpbf16ps tmm3, tmm5, tmm7",
-                ),
-                _ => multiply!(
-                    "4096",
-                    // Rows' low parts by columns' high ones.
-                    "tileloadd tmm6, [{columns} + {line}]",
-                    "tileloadd tmm4, [{at} + {row} + 64]",
-                    "tdpbf16ps tmm0, tmm4, tmm6",
-                    "tileloadd tmm7, [{columns} + {line} + 1024]",
-                    "tdpbf16ps tmm1, tmm4, tmm7",
-                    "tileloadd tmm5, [{at} + {row} + 2112]",
-                    "tdpbf16ps tmm2, tmm5, tmm6",
-                    "tdpbf16ps tmm3, tmm5, tmm7",
-                    // High by high.
-                    "tileloadd tmm4, [{at} + {row}]",
-                    "tdpbf16ps tmm0, tmm4, tmm6",
-                    "tdpbf16ps tmm1, tmm4, tmm7",
-                    "tileloadd tmm5, [{at} + {row} + 2048]",
-                    "tdpbf16ps tmm2, tmm5, tmm6",
-                    "tdpbf16ps tmm3, tmm5, tmm7",
-                    // High by low.
-                    "tileloadd tmm6, [{columns} + {line} + 2048]",
-                    "tdpbf16ps tmm0, tmm4, tmm6",
-                    "tdpbf16ps tmm2, tmm5, tmm6",
-                    "tileloadd tmm7, [{columns} + {line} + 3072]",
-                    "tdpbf16ps tmm1, tmm4, tmm7",
-                    "tdpbf16ps tmm3, tmm5, tmm7",
-                ),
+            match add {
+                false => products!([
+                    "tilezero tmm0",
+                    "tilezero tmm1",
+                    "tilezero tmm2",
+                    "tilezero tmm3",
+                ]),
+                true => products!([
+                    "tileloadd tmm0, [{block} + {row}]",
+                    "tileloadd tmm1, [{block} + {row} + 64]",
+                    "tileloadd tmm2, [{block} + {row} + 2048]",
+                    "tileloadd tmm3, [{block} + {row} + 2112]",
+                ]),
             }
         }
     }
@@ -303,6 +319,7 @@ fn present() -> bool {
     features & (BF16 | TILES) == BF16 | TILES
         && is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512dq")
 }
 
 /// Asks Linux for the use of the tiles: their 8 KB a thread are saved only for processes that did.
@@ -327,7 +344,7 @@ fn available() -> bool {
 
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
 impl Tiles {
-    fn multiply_by_matrices(self, _: Panels, _: &[usize], _: Panels, _: &mut [Block]) {
+    fn multiply_by_matrices(self, _: Panels, _: &[usize], _: Panels, _: &mut [Block], _: bool) {
         unreachable!("there is no matrix unit here")
     }
 }
