@@ -68,10 +68,11 @@ impl Attention {
     /// - output: `[N, T, C]`
     pub(super) fn forward<E: Element>(&self, query: &[E], key: &[E], value: &[E]) -> Vec<E> {
         let (channels, size) = (self.channels(), self.size);
-        let keys = self.turned_keys(key);
-        let packed = self
-            .tiles
-            .map(|tiles| self.packed_heads(tiles, &keys, value));
+        let packed = self.tiles.map(|tiles| self.packed_heads(tiles, key, value));
+        let turned_keys = match packed {
+            Some(_) => Vec::new(),
+            None => self.turned_keys(key),
+        };
         let blocks_of_head = self.queries.div_ceil(QUERIES);
         let blocks: Vec<Vec<f32>> = (0..self.n * self.heads * blocks_of_head)
             .into_par_iter()
@@ -91,7 +92,7 @@ impl Attention {
                 let value = Matrix::strided(value, self.keys, size, channels);
                 self.block(
                     E::wide_matrix(query, &mut query_in_f32),
-                    &keys[context * self.heads + head],
+                    &turned_keys[context * self.heads + head],
                     E::wide_matrix(value, &mut value_in_f32),
                     scores,
                 )
@@ -141,23 +142,18 @@ impl Attention {
     }
 
     /// The heads of each context as the matrix unit takes them.
-    fn packed_heads<E: Element>(
-        &self,
-        tiles: Tiles,
-        turned_keys: &[Vec<f32>],
-        value: &[E],
-    ) -> Vec<Head> {
+    fn packed_heads<E: Element>(&self, tiles: Tiles, key: &[E], value: &[E]) -> Vec<Head> {
         let channels = self.channels();
-        let packed = |(i, keys): (usize, &Vec<f32>)| {
+        let packed = |i: usize| {
             let (context, head) = (i / self.heads, i % self.heads);
-            let value = &value[context * self.keys * channels + head * self.size..];
-            Head::new(
-                tiles,
-                keys.chunks(KEYS * self.size),
-                Matrix::strided(value, self.keys, self.size, channels),
-            )
+            let [keys, values] = [key, value].map(|of| {
+                let of = &of[context * self.keys * channels + head * self.size..];
+                Matrix::strided(of, self.keys, self.size, channels)
+            });
+            Head::new(tiles, keys, values, KEYS)
         };
-        turned_keys.par_iter().enumerate().map(packed).collect()
+        let heads = (0..self.contexts * self.heads).into_par_iter();
+        heads.map(packed).collect()
     }
 
     /// The output of a block of queries of one head: `[queries, D]`.

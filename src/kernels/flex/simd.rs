@@ -3,37 +3,26 @@
 use super::element::Element;
 pub(super) use crate::simd::vectorised;
 
-/// `e^x` to about two units in the last place, without a branch or a table, so that it is vectorised.
-#[inline(always)]
-pub(super) fn exp(x: f32) -> f32 {
-    exp_by(x, |a, b, c| a * b + c)
-}
-
-/// [`exp`] in two thirds of the time, for CPUs that multiply and add in one instruction; slow on others.
-#[inline(always)]
-pub(super) fn exp_fused(x: f32) -> f32 {
-    exp_by(x, f32::mul_add)
-}
-
-/// `x = n ln 2 + r` with `|r| <= ln(2) / 2`; `e^r` by its series; `2^n` by the exponent's bits. `fma` is `a * b + c`.
+/// `e^x` to about two units in the last place, without a branch or a table, so that it is vectorised:
+/// `x = n ln 2 + r` with `|r| <= ln(2) / 2`; `e^r` by its series; `2^n` by the exponent's bits.
 #[inline(always)]
 #[allow(clippy::excessive_precision)]
-fn exp_by(x: f32, fma: impl Fn(f32, f32, f32) -> f32) -> f32 {
+pub(super) fn exp(x: f32) -> f32 {
     /// Adding this rounds to a whole number, which is then in the lowest bits.
     const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23
     const LN2_HIGH: f32 = 0.693_359_375; // few bits: n * LN2_HIGH is exact
     const LN2_LOW: f32 = -2.121_944_4e-4;
     let x = x.clamp(-87.0, 88.0);
-    let rounded = fma(x, std::f32::consts::LOG2_E, ROUND);
+    let rounded = x * std::f32::consts::LOG2_E + ROUND;
     let n = rounded - ROUND;
-    let r = fma(n, -LN2_LOW, fma(n, -LN2_HIGH, x));
-    let series = fma(1.0 / 5040.0, r, 1.0 / 720.0);
-    let series = fma(series, r, 1.0 / 120.0);
-    let series = fma(series, r, 1.0 / 24.0);
-    let series = fma(series, r, 1.0 / 6.0);
-    let series = fma(series, r, 0.5);
-    let series = fma(series, r, 1.0);
-    let series = fma(series, r, 1.0);
+    let r = x - n * LN2_HIGH - n * LN2_LOW;
+    let series = 1.0 / 5040.0 * r + 1.0 / 720.0;
+    let series = series * r + 1.0 / 120.0;
+    let series = series * r + 1.0 / 24.0;
+    let series = series * r + 1.0 / 6.0;
+    let series = series * r + 0.5;
+    let series = series * r + 1.0;
+    let series = series * r + 1.0;
     let power = f32::from_bits(rounded.to_bits().wrapping_add(127) << 23);
     series * power
 }

@@ -2,8 +2,9 @@
 
 use super::super::element::Element;
 use super::super::matrix::Matrix;
-use super::super::simd::{exp_fused, vectorised};
-use super::panel::{Line, pack_columns, pack_pairs, pack_rows};
+use super::super::simd::vectorised;
+use super::lanes::{self, LINE, Lanes, fma};
+use super::panel::{Line, STEP_DEPTH, pack_columns, pack_rows};
 use super::tiles::{Block, Panels, SIDE, Tiles};
 use super::{at_least, with_kept};
 use std::cell::Cell;
@@ -24,34 +25,29 @@ struct Chunk {
 }
 
 impl Head {
-    /// `keys` are `[D, tokens]` for some tokens at a time, `values` `[T, D]`.
-    pub(in super::super) fn new<'a, E: Element>(
+    /// `keys` and `values` are `[T, D]`; a chunk has `most` of them.
+    pub(in super::super) fn new<E: Element>(
         tiles: Tiles,
-        keys: impl Iterator<Item = &'a [f32]>,
+        keys: Matrix<E>,
         values: Matrix<E>,
+        most: usize,
     ) -> Self {
-        fn pack<E: Element>(tiles: Tiles, matrix: Matrix<E>) -> Vec<Line> {
-            let panel = tiles.lines(matrix.row_count());
-            let panels = matrix.column_count().div_ceil(SIDE);
-            let mut packed = vec![Line::ZERO; panels * panel];
-            pack_columns(tiles, &matrix, &mut packed, panel);
-            packed
-        }
-        let size = values.column_count();
-        let mut start = 0;
-        let chunk = |keys: &[f32]| {
-            let count = keys.len() / size;
-            let tokens = start..start + count;
-            start = tokens.end;
+        let (tokens, size) = (values.row_count(), values.column_count());
+        let chunk = |start: usize| {
+            let tokens = start..tokens.min(start + most);
+            let values = values.part(tokens.clone(), 0..size);
+            let panel = tiles.lines(tokens.len());
+            let mut packed = vec![Line::ZERO; size.div_ceil(SIDE) * panel];
+            pack_columns(tiles, &values, &mut packed, panel);
             Chunk {
-                count,
-                keys: pack(tiles, Matrix::rows(keys, size, count)),
-                values: pack(tiles, values.part(tokens, 0..size)),
+                count: tokens.len(),
+                keys: pack_keys(tiles, &keys.part(tokens, 0..size)),
+                values: packed,
             }
         };
         Self {
             tiles,
-            chunks: keys.map(chunk).collect(),
+            chunks: (0..tokens).step_by(most).map(chunk).collect(),
             size,
         }
     }
@@ -81,7 +77,7 @@ impl Head {
         let queries = at_least(&mut scratch.queries, depth, Line::ZERO);
         pack_rows(self.tiles, query, row, queries);
         let weighed = at_least(&mut scratch.output, self.size.div_ceil(SIDE), Block::ZERO);
-        let mut softmax = Softmax::default();
+        let mut softmax = Softmax::new(self.size);
         for (i, chunk) in self.chunks.iter().enumerate() {
             let panels = chunk.count.div_ceil(SIDE);
             let scores = at_least(&mut scratch.scores, panels, Block::ZERO);
@@ -152,68 +148,114 @@ thread_local! {
     static SCRATCH: Cell<Scratch> = Cell::default();
 }
 
+/// Panels of 32 keys as columns: those of even number, then those of odd, so that of what is made of a panel's scores, each
+/// key and the next lie at the same place of a half.
+fn pack_keys<E: Element>(tiles: Tiles, keys: &Matrix<E>) -> Vec<Line> {
+    let panel = tiles.lines(keys.column_count());
+    let mut packed = vec![Line::ZERO; keys.row_count().div_ceil(SIDE) * panel];
+    vectorised(
+        #[inline(always)]
+        || {
+            for (first, panel) in (0..).step_by(SIDE).zip(packed.chunks_exact_mut(panel)) {
+                let steps = panel.chunks_exact_mut(tiles.step());
+                for (channel, step) in (0..).step_by(STEP_DEPTH).zip(steps) {
+                    for k in 0..2 {
+                        let mut squares = [[[0; LINE]; LINE]; 2];
+                        for i in 0..LINE {
+                            let key = keys.row(first + 2 * i + k).unwrap_or_default();
+                            let values = key.get(channel..).unwrap_or_default();
+                            let lines = E::pairs(tiles, values);
+                            for (square, line) in squares.iter_mut().zip(lines) {
+                                square[i] = line;
+                            }
+                        }
+                        let parts = squares.iter_mut().zip(step.chunks_exact_mut(SIDE));
+                        for (square, step) in parts {
+                            lanes::transpose(tiles, square);
+                            for (to, line) in step[k * LINE..].iter_mut().zip(square) {
+                                *to = Line(*line);
+                            }
+                        }
+                    }
+                }
+            }
+        },
+    );
+    packed
+}
+
 /// The softmaxes of 32 queries over the scores seen so far.
 struct Softmax {
+    /// `log2(e) / sqrt(D)`: `e` to a score is two to so many times the product of query and key.
+    scale: f32,
+    /// Of the products.
     max: [f32; SIDE],
-    /// Of `e^(score - max)`.
+    /// Of `2^(scale (product - max))`.
     sum: [f32; SIDE],
 }
 
-impl Default for Softmax {
-    fn default() -> Self {
+impl Softmax {
+    fn new(size: usize) -> Self {
         Self {
+            scale: std::f32::consts::LOG2_E / (size as f32).sqrt(),
             max: [f32::NEG_INFINITY; SIDE],
             sum: [0.0; SIDE],
         }
     }
-}
 
-impl Softmax {
-    /// Takes in the scores by `count` keys and packs `e^(score - max)`; what was weighed before is to be multiplied by
-    /// the result.
+    /// Takes in the products with `count` keys and packs `2^(scale (product - max))`; what was weighed before is to be
+    /// multiplied by the result.
     #[inline(always)]
     fn weigh(
         &mut self,
         tiles: Tiles,
-        scores: &mut [Block],
+        products: &mut [Block],
         count: usize,
         weights: &mut [Line],
     ) -> [f32; SIDE] {
-        const LANES: usize = 16;
-        // Not `f32::max`, whose care for NaN costs two more instructions: a NaN shows in the sum.
-        let larger = |a: f32, b: f32| if a > b { a } else { b };
-        let inside = count - (scores.len() - 1) * SIDE;
+        let inside = count - (products.len() - 1) * SIDE;
         let mut shrinks = [0.0; SIDE];
         for (i, shrink) in shrinks.iter_mut().enumerate() {
-            if let Some(last) = scores.last_mut() {
-                last.0[i][inside..].fill(f32::NEG_INFINITY);
+            if let Some(last) = products.last_mut() {
+                let [even, odd] = [inside.div_ceil(2), inside / 2];
+                last.0[i][even..LINE].fill(f32::NEG_INFINITY);
+                last.0[i][LINE + odd..].fill(f32::NEG_INFINITY);
             }
-            let mut lanes = [self.max[i]; LANES];
-            for block in scores.iter() {
-                for chunk in block.0[i].as_chunks::<LANES>().0 {
-                    for (lane, score) in lanes.iter_mut().zip(chunk) {
-                        *lane = larger(*score, *lane);
-                    }
+            let mut max = lanes::splat(tiles, self.max[i]);
+            for block in products.iter() {
+                for half in block.0[i].as_chunks::<LINE>().0 {
+                    // A NaN, which this leaves out, shows in the sum.
+                    max = lanes::max(tiles, lanes::load(tiles, half), max);
                 }
             }
-            let max = lanes.into_iter().fold(self.max[i], larger);
-            let mut lanes = [0.0; LANES];
-            for (block, step) in scores
-                .iter_mut()
-                .zip(weights.chunks_exact_mut(tiles.step()))
-            {
-                for chunk in block.0[i].as_chunks_mut::<LANES>().0 {
-                    for (lane, score) in lanes.iter_mut().zip(chunk) {
-                        *score = exp_fused(*score - max);
-                        *lane += *score;
-                    }
+            let max = lanes::largest(tiles, max);
+            let offset = lanes::splat(tiles, -self.scale * max);
+            let mut sum = lanes::splat(tiles, 0.0);
+            let steps = weights.chunks_exact_mut(tiles.step());
+            for (block, step) in products.iter().zip(steps) {
+                let (first, second) = block.0[i].split_at(LINE);
+                let first = power(tiles, first, self.scale, offset);
+                let second = power(tiles, second, self.scale, offset);
+                sum = lanes::add(tiles, sum, lanes::add(tiles, first, second));
+                let split = lanes::split(tiles, first, second);
+                let lines = &mut step[i * tiles.parts()..][..tiles.parts()];
+                for (to, line) in lines.iter_mut().zip(split) {
+                    *to = Line(line);
                 }
-                pack_pairs(tiles, &block.0[i], i, step);
             }
-            *shrink = exp_fused(self.max[i] - max);
-            self.sum[i] = self.sum[i] * *shrink + lanes.iter().sum::<f32>();
+            let before = lanes::splat(tiles, self.max[i]);
+            let before = fma(tiles, before, self.scale, offset);
+            *shrink = f32::from_bits(lanes::bits(tiles, lanes::exp2(tiles, before))[0]);
+            self.sum[i] = self.sum[i] * *shrink + lanes::sum(tiles, sum);
             self.max[i] = max;
         }
         shrinks
     }
+}
+
+/// `2^(scale product + offset)`
+#[inline(always)]
+fn power(tiles: Tiles, products: &[f32], scale: f32, offset: Lanes) -> Lanes {
+    let products = lanes::load(tiles, products);
+    lanes::exp2(tiles, fma(tiles, products, scale, offset))
 }

@@ -1,24 +1,34 @@
-//! Sixteen pairs of numbers at a time: each f32 as the sum of two bf16 numbers, or as one.
+//! Sixteen numbers at a time, or sixteen pairs of them: each f32 as the sum of two bf16 numbers, or as one.
 //!
 //! By instructions, not left to the compiler: whether it finds them itself changes with what is around, and products take
 //! twice the time where it does not.
 
 #[cfg(target_arch = "x86_64")]
-pub(in super::super) use avx512::{load, load_bf16, load_bf16_of, load_pairs, split, transpose};
+pub(in super::super) use avx512::*;
 #[cfg(not(target_arch = "x86_64"))]
-pub(in super::super) use portable::{load, load_bf16, load_bf16_of, load_pairs, split, transpose};
+pub(in super::super) use portable::*;
 
 /// Pairs of a line: they follow each other along the inner dimension.
 pub(in super::super) const LINE: usize = 16;
 
+/// Of the polynomial nearest to `2^x` between 0 and 1, by Remez, the factors from that of `x^5` on: within 8e-8.
+const POWER: [f32; 6] = [
+    0.001_877_576,
+    0.008_989_342,
+    0.055_826_318,
+    0.240_153_61,
+    0.693_153_1,
+    0.999_999_94,
+];
+
 #[cfg(target_arch = "x86_64")]
 mod avx512 {
     use super::super::tiles::Tiles;
-    use super::LINE;
+    use super::{LINE, POWER};
     use half::bf16;
     use std::arch::x86_64::*;
 
-    type Lanes = __m512;
+    pub(in super::super::super) type Lanes = __m512;
 
     /// A bit for each of `count` numbers, of 32 at most.
     #[inline(always)]
@@ -32,6 +42,85 @@ mod avx512 {
         let mask = mask(values.len().min(LINE)) as __mmask16;
         // SAFETY: a CPU with tiles has AVX-512, and no value is read that is not there.
         unsafe { _mm512_maskz_loadu_ps(mask, values.as_ptr()) }
+    }
+
+    /// `a * factor + b`
+    #[inline(always)]
+    pub(in super::super::super) fn fma(_: Tiles, a: Lanes, factor: f32, b: Lanes) -> Lanes {
+        // SAFETY: a CPU with tiles has AVX-512.
+        unsafe { _mm512_fmadd_ps(a, _mm512_set1_ps(factor), b) }
+    }
+
+    #[inline(always)]
+    pub(in super::super::super) fn add(_: Tiles, a: Lanes, b: Lanes) -> Lanes {
+        // SAFETY: a CPU with tiles has AVX-512.
+        unsafe { _mm512_add_ps(a, b) }
+    }
+
+    #[inline(always)]
+    pub(in super::super::super) fn sub(_: Tiles, a: Lanes, b: Lanes) -> Lanes {
+        // SAFETY: a CPU with tiles has AVX-512.
+        unsafe { _mm512_sub_ps(a, b) }
+    }
+
+    #[inline(always)]
+    pub(in super::super::super) fn scale(_: Tiles, a: Lanes, factor: f32) -> Lanes {
+        // SAFETY: a CPU with tiles has AVX-512.
+        unsafe { _mm512_mul_ps(a, _mm512_set1_ps(factor)) }
+    }
+
+    #[inline(always)]
+    pub(in super::super::super) fn splat(_: Tiles, value: f32) -> Lanes {
+        // SAFETY: a CPU with tiles has AVX-512.
+        unsafe { _mm512_set1_ps(value) }
+    }
+
+    /// The larger of each two; of a NaN and a number in `b`, the number.
+    #[inline(always)]
+    pub(in super::super::super) fn max(_: Tiles, a: Lanes, b: Lanes) -> Lanes {
+        // SAFETY: a CPU with tiles has AVX-512.
+        unsafe { _mm512_max_ps(a, b) }
+    }
+
+    /// The largest of all.
+    #[inline(always)]
+    pub(in super::super::super) fn largest(_: Tiles, values: Lanes) -> f32 {
+        // SAFETY: a CPU with tiles has AVX-512.
+        unsafe { _mm512_reduce_max_ps(values) }
+    }
+
+    #[inline(always)]
+    pub(in super::super::super) fn sum(_: Tiles, values: Lanes) -> f32 {
+        // SAFETY: a CPU with tiles has AVX-512.
+        unsafe { _mm512_reduce_add_ps(values) }
+    }
+
+    /// `2^x` to about two units in the last place; zero where that is too small a number.
+    #[inline(always)]
+    pub(in super::super::super) fn exp2(_: Tiles, x: Lanes) -> Lanes {
+        const DOWN: i32 = 0x09;
+        // SAFETY: a CPU with tiles has AVX-512, with instructions for parts of a number.
+        unsafe {
+            let part = _mm512_reduce_ps::<DOWN>(x);
+            let [last, rest @ ..] = POWER;
+            let mut power = _mm512_set1_ps(last);
+            for factor in rest {
+                power = _mm512_fmadd_ps(power, part, _mm512_set1_ps(factor));
+            }
+            _mm512_scalef_ps(power, x)
+        }
+    }
+
+    #[inline(always)]
+    pub(in super::super::super) fn bits(_: Tiles, values: Lanes) -> [u32; LINE] {
+        // SAFETY: sixteen numbers of 32 bits are one of 512.
+        unsafe { std::mem::transmute(values) }
+    }
+
+    #[inline(always)]
+    pub(in super::super::super) fn from_bits(_: Tiles, bits: [u32; LINE]) -> Lanes {
+        // SAFETY: sixteen numbers of 32 bits are one of 512.
+        unsafe { std::mem::transmute(bits) }
     }
 
     /// The first of each pair, and the second, of 16 pairs; zeros where there are fewer.
@@ -56,9 +145,15 @@ mod avx512 {
     ) -> [[u32; LINE]; 2] {
         // SAFETY: a CPU with tiles has AVX-512, and sixteen numbers of 32 bits are one of 512.
         unsafe {
-            let round = |x: __m512| {
-                let half = _mm512_add_epi32(_mm512_castps_si512(x), _mm512_set1_epi32(0x8000));
-                _mm512_and_si512(half, _mm512_set1_epi32(0xffff_0000_u32 as i32))
+            /// For [`_mm512_fixupimm_ps`]: a NaN stays one, made quiet; what is none is as it was.
+            const QUIET_NAN: i32 = 0x22;
+            let up = |x| _mm512_add_epi32(_mm512_castps_si512(x), _mm512_set1_epi32(0x8000));
+            let cut = |x| _mm512_and_si512(x, _mm512_set1_epi32(0xffff_0000_u32 as i32));
+            // A NaN of all bits would become zero.
+            let round = |x| {
+                let table = _mm512_set1_epi32(QUIET_NAN);
+                let up = _mm512_fixupimm_ps::<0>(_mm512_castsi512_ps(up(x)), x, table);
+                cut(_mm512_castps_si512(up))
             };
             let pair = |first, second| {
                 std::mem::transmute(_mm512_or_si512(_mm512_srli_epi32::<16>(first), second))
@@ -67,7 +162,7 @@ mod avx512 {
             if tiles.parts() == 1 {
                 return [pair(high[0], high[1]), [0; LINE]];
             }
-            let low = |x, high| round(_mm512_sub_ps(x, _mm512_castsi512_ps(high)));
+            let low = |x, high| cut(up(_mm512_sub_ps(x, _mm512_castsi512_ps(high))));
             let low = [low(first, high[0]), low(second, high[1])];
             [pair(high[0], high[1]), pair(low[0], low[1])]
         }
@@ -142,15 +237,76 @@ mod avx512 {
 #[cfg(any(test, not(target_arch = "x86_64")))]
 mod portable {
     use super::super::tiles::Tiles;
-    use super::LINE;
+    use super::{LINE, POWER};
     use half::bf16;
     use std::array::from_fn;
 
-    type Lanes = [f32; LINE];
+    pub(in super::super::super) type Lanes = [f32; LINE];
 
     #[inline(always)]
     pub(in super::super::super) fn load(_: Tiles, values: &[f32]) -> Lanes {
         from_fn(|i| values.get(i).copied().unwrap_or_default())
+    }
+
+    #[inline(always)]
+    pub(in super::super::super) fn fma(_: Tiles, a: Lanes, factor: f32, b: Lanes) -> Lanes {
+        from_fn(|i| a[i].mul_add(factor, b[i]))
+    }
+
+    #[inline(always)]
+    pub(in super::super::super) fn add(_: Tiles, a: Lanes, b: Lanes) -> Lanes {
+        from_fn(|i| a[i] + b[i])
+    }
+
+    #[inline(always)]
+    pub(in super::super::super) fn sub(_: Tiles, a: Lanes, b: Lanes) -> Lanes {
+        from_fn(|i| a[i] - b[i])
+    }
+
+    #[inline(always)]
+    pub(in super::super::super) fn scale(_: Tiles, a: Lanes, factor: f32) -> Lanes {
+        a.map(|a| a * factor)
+    }
+
+    #[inline(always)]
+    pub(in super::super::super) fn splat(_: Tiles, value: f32) -> Lanes {
+        [value; LINE]
+    }
+
+    #[inline(always)]
+    pub(in super::super::super) fn max(_: Tiles, a: Lanes, b: Lanes) -> Lanes {
+        from_fn(|i| if a[i] > b[i] { a[i] } else { b[i] })
+    }
+
+    #[inline(always)]
+    pub(in super::super::super) fn largest(_: Tiles, values: Lanes) -> f32 {
+        values.into_iter().fold(f32::NEG_INFINITY, f32::max)
+    }
+
+    #[inline(always)]
+    pub(in super::super::super) fn sum(_: Tiles, values: Lanes) -> f32 {
+        values.into_iter().sum()
+    }
+
+    #[inline(always)]
+    pub(in super::super::super) fn exp2(_: Tiles, x: Lanes) -> Lanes {
+        x.map(|x| {
+            let part = if x.is_infinite() { 0.0 } else { x - x.floor() };
+            let power = POWER
+                .into_iter()
+                .fold(0.0, |power: f32, factor| power.mul_add(part, factor));
+            power * x.floor().exp2()
+        })
+    }
+
+    #[inline(always)]
+    pub(in super::super::super) fn bits(_: Tiles, values: Lanes) -> [u32; LINE] {
+        values.map(f32::to_bits)
+    }
+
+    #[inline(always)]
+    pub(in super::super::super) fn from_bits(_: Tiles, bits: [u32; LINE]) -> Lanes {
+        bits.map(f32::from_bits)
     }
 
     #[inline(always)]
@@ -199,14 +355,17 @@ mod portable {
 
     /// `x = high + low` to 17 bits, each a bf16 number in the upper half.
     pub(super) fn parts(x: f32) -> [u32; 2] {
-        let high = round(x);
-        let low = round(x - f32::from_bits(high));
-        [high, low]
+        let high = if x.is_nan() {
+            x.to_bits() | 0x40_0000
+        } else {
+            up(x)
+        };
+        let high = high & 0xffff_0000;
+        [high, up(x - f32::from_bits(high)) & 0xffff_0000]
     }
 
-    /// Rounded to bf16, its bits in the upper half.
-    fn round(x: f32) -> u32 {
-        x.to_bits().wrapping_add(0x8000) & 0xffff_0000
+    fn up(x: f32) -> u32 {
+        x.to_bits().wrapping_add(0x8000)
     }
 }
 
@@ -226,13 +385,76 @@ mod tests {
                 assert!(error.abs() <= 2f64.powi(-17), "{x:e}: off by {error:e}");
             }
         }
-        let nan = portable::parts(f32::NAN).map(f32::from_bits);
-        assert!(nan.iter().any(|part| part.is_nan()));
+        for bits in [
+            0x7fc0_0000,
+            0x7fff_ffff,
+            0xffff_ffff,
+            0x7f80_0001,
+            0x7fff_8000,
+        ] {
+            let [high, _] = portable::parts(f32::from_bits(bits));
+            assert!(f32::from_bits(high).is_nan(), "{bits:x}");
+        }
+    }
+
+    #[test]
+    fn exp2_is_right_to_its_last_places() {
+        let Some(tiles) = Tiles::new::<bf16>() else {
+            return eprintln!("skipped: no unit for bf16");
+        };
+        let of = |x: f32| f32::from_bits(bits(tiles, exp2(tiles, splat(tiles, x)))[0]);
+        for i in 0..1_000_000 {
+            let x = 127.0 - i as f32 * 253.0 / 1e6;
+            let expected = f64::from(x).exp2();
+            for found in [of(x), portable::exp2(tiles, portable::splat(tiles, x))[0]] {
+                let error = (f64::from(found) / expected - 1.0).abs();
+                assert!(error < 3e-7, "2^{x}: off by {error:e}");
+            }
+        }
+        for (x, expected) in [
+            (f32::NEG_INFINITY, 0.0),
+            (-1e30, 0.0),
+            (-200.0, 0.0),
+            (0.0, 1.0),
+        ] {
+            for found in [of(x), portable::exp2(tiles, portable::splat(tiles, x))[0]] {
+                assert!((found - expected).abs() < 2e-7, "2^{x}: {found}");
+            }
+        }
+        assert!(of(f32::NAN).is_nan());
+    }
+
+    #[test]
+    fn arithmetic_is_as_written() {
+        let Some(tiles) = Tiles::new::<bf16>() else {
+            return eprintln!("skipped: no unit for bf16");
+        };
+        let values: Vec<f32> = (0..2 * LINE).map(|i| ((i * i) as f32).sin()).collect();
+        let (first, second) = values.split_at(LINE);
+        let [a, b] = [first, second].map(|values| load(tiles, values));
+        let [c, d] = [first, second].map(|values| portable::load(tiles, values));
+        for (found, expected) in [
+            (a, c),
+            (fma(tiles, a, 0.3, b), portable::fma(tiles, c, 0.3, d)),
+            (add(tiles, a, b), portable::add(tiles, c, d)),
+            (sub(tiles, a, b), portable::sub(tiles, c, d)),
+            (scale(tiles, a, 0.3), portable::scale(tiles, c, 0.3)),
+            (max(tiles, a, b), portable::max(tiles, c, d)),
+        ] {
+            let found = bits(tiles, found);
+            assert_eq!(found, portable::bits(tiles, expected));
+            assert_eq!(bits(tiles, from_bits(tiles, found)), found);
+            assert_eq!(portable::from_bits(tiles, found), expected);
+        }
+        assert_eq!(largest(tiles, a), portable::largest(tiles, c));
+        let error = sum(tiles, a) - portable::sum(tiles, c);
+        assert!(error.abs() < 1e-5, "off by {error:e}");
     }
 
     #[test]
     fn instructions_do_as_written() {
-        let values: Vec<f32> = (0..100).map(|i| ((i * i) as f32).sin() * 1e3).collect();
+        let mut values: Vec<f32> = (0..100).map(|i| ((i * i) as f32).sin() * 1e3).collect();
+        values[3] = f32::from_bits(0x7fff_ffff);
         let narrow: Vec<bf16> = values.iter().copied().map(bf16::from_f32).collect();
         for tiles in [Tiles::new::<f32>(), Tiles::new::<bf16>()] {
             let Some(tiles) = tiles else {
