@@ -62,8 +62,8 @@
 //! short types; f16 overflows with some weights. Where that happens the result is an error ([`Error::NonFiniteOutput`],
 //! [`Error::ConstantOutput`]), not a black picture.
 //!
-//! On CPUs with a matrix unit (Intel AMX, on Linux) `flex` computes large products as sums of bf16 pairs: within 5e-6 of the
-//! largest number of a product.
+//! On CPUs with a matrix unit (Intel AMX, on Linux) `flex` computes large products as sums of bf16 pairs: within about 5e-6 of
+//! the largest number of a product, 1e-5 of that of a convolution.
 //!
 //! # Quality
 //!

@@ -1,8 +1,8 @@
 //! Convolution as matrix products over tiles of pixels: each pixel's neighbourhood is gathered into a column, and
 //! the weight matrix is multiplied with the columns (im2col, a cache-sized part at a time). The matrix unit needs no columns
-//! where there are many pixels: see [`Sliding`].
+//! where there are many pixels: see [`Sliding`] and [`Winograd`].
 
-use super::amx::{Bias, Columns, Product, Sliding, Tiles};
+use super::amx::{Bias, Columns, Product, Sliding, Tiles, Winograd};
 use super::element::Element;
 use super::matrix::{Matrix, multiply};
 use super::memory::written;
@@ -15,7 +15,23 @@ const GATHERED: usize = 1 << 18;
 /// Bounds on the pixels of a tile: enough that the product pays, no more than keeps the cores evenly busy.
 const TILE: Range<usize> = 128..512;
 /// Pixels for which the matrix unit's weights may as well be sorted by the kernel's places.
-const SLIDES: usize = 1024;
+const SLIDING_PIXELS: usize = 1024;
+/// Pixels that repay what is made of the weights for fewer products, output channels that repay what is made of the pixels, and
+/// input channels that fill a step of the unit.
+const WINOGRAD_PIXELS: usize = 256;
+const WINOGRAD_OUTPUTS: usize = 96;
+const WINOGRAD_INPUTS: usize = 32;
+
+/// How the matrix unit has a pixel's neighbourhood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// Gathered into a column.
+    Columns,
+    /// Where it is.
+    Sliding,
+    /// Where it is, but made into fewer products.
+    Winograd,
+}
 
 /// A convolution with a stride, padded by half its odd kernel.
 #[derive(Clone, Copy, Debug)]
@@ -29,8 +45,7 @@ pub(super) struct Convolution {
     stride: usize,
     /// The CPU's matrix unit, where it is to be used.
     tiles: Option<Tiles>,
-    /// Whether it reads pixels where they are, not gathered into columns.
-    slides: bool,
+    way: Way,
 }
 
 /// Neighbouring pixels of one line of the output, part of a tile.
@@ -53,7 +68,7 @@ impl Convolution {
         assert_eq!((weight_in, kernel), (c_in, kernel_w), "shapes disagree");
         assert!(kernel % 2 == 1, "a kernel of {kernel} has no centre");
         let pixels = h.div_ceil(stride) * w.div_ceil(stride);
-        Self {
+        let of = Self {
             n,
             c_in,
             c_out,
@@ -62,7 +77,27 @@ impl Convolution {
             kernel,
             stride,
             tiles: Tiles::repaid::<E>(c_out, pixels),
-            slides: kernel > 1 && stride == 1 && pixels >= SLIDES,
+            way: Way::Columns,
+        };
+        // What is kept in bf16 would be rounded once more.
+        let repays_fewer_products = E::PARTS > 1
+            && pixels >= WINOGRAD_PIXELS
+            && c_out >= WINOGRAD_OUTPUTS
+            && c_in >= WINOGRAD_INPUTS;
+        let way = match kernel {
+            1 => Way::Columns,
+            _ if repays_fewer_products && of.can(Way::Winograd) => Way::Winograd,
+            _ if pixels >= SLIDING_PIXELS && of.can(Way::Sliding) => Way::Sliding,
+            _ => Way::Columns,
+        };
+        Self { way, ..of }
+    }
+
+    fn can(&self, way: Way) -> bool {
+        match way {
+            Way::Columns => true,
+            Way::Sliding => self.stride == 1,
+            Way::Winograd => self.stride == 1 && self.kernel == 3,
         }
     }
 
@@ -71,11 +106,10 @@ impl Convolution {
         Self { tiles, ..self }
     }
 
-    /// Otherwise than it is for these shapes, if it can be: by strides of one only.
+    /// In another way, if there is that for these shapes.
     #[cfg(test)]
-    pub(super) fn sliding(self, slides: bool) -> Self {
-        let slides = slides && self.stride == 1;
-        Self { slides, ..self }
+    pub(super) fn by(self, way: Way) -> Option<Self> {
+        self.can(way).then_some(Self { way, ..self })
     }
 
     pub(super) fn output_shape(&self) -> [usize; 4] {
@@ -180,24 +214,39 @@ impl Convolution {
                 // SAFETY: all of the output is written.
                 return unsafe { E::write_in_f32(output, write) };
             };
-            if self.slides {
-                let sliding = Sliding {
-                    tiles,
-                    x,
-                    shape: [self.n, self.c_in, self.h, self.w],
-                    weight,
-                    kernel: self.kernel,
-                    bias,
-                };
-                return sliding.write(output);
+            let shape = [self.n, self.c_in, self.h, self.w];
+            match self.way {
+                Way::Columns => {
+                    let product = Product {
+                        tiles,
+                        rows: Matrix::rows(weight, self.c_out, self.column()),
+                        columns: &Gathered { of: self, x },
+                        bias: Bias::Rows(bias),
+                    };
+                    product.write(output);
+                }
+                Way::Sliding => {
+                    let sliding = Sliding {
+                        tiles,
+                        x,
+                        shape,
+                        weight,
+                        kernel: self.kernel,
+                        bias,
+                    };
+                    sliding.write(output);
+                }
+                Way::Winograd => {
+                    let winograd = Winograd {
+                        tiles,
+                        x,
+                        shape,
+                        weight,
+                        bias,
+                    };
+                    winograd.write(output);
+                }
             }
-            let product = Product {
-                tiles,
-                rows: Matrix::rows(weight, self.c_out, self.column()),
-                columns: &Gathered { of: self, x },
-                bias: Bias::Rows(bias),
-            };
-            product.write(output);
         };
         // SAFETY: all of the output is written.
         unsafe { written(self.n * self.c_out * self.plane(), write) }

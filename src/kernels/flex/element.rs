@@ -48,6 +48,9 @@ pub(super) trait Element: burn::tensor::Element {
     /// The same of pairs of a value of `first` and one of `second`.
     fn pairs_of(tiles: Tiles, first: &[Self], second: &[Self]) -> [[u32; LINE]; 2];
 
+    /// The bits in f32 of the first 16 of `values`, zeros where there are fewer.
+    fn bits(tiles: Tiles, values: &[Self]) -> [u32; LINE];
+
     /// What was freed on this thread to be used again.
     fn freed() -> &'static LocalKey<RefCell<Freed<Self>>>;
 
@@ -101,6 +104,11 @@ impl Element for f32 {
     fn pairs_of(tiles: Tiles, first: &[Self], second: &[Self]) -> [[u32; LINE]; 2] {
         let [first, second] = [first, second].map(|values| lanes::load(tiles, values));
         lanes::split(tiles, first, second)
+    }
+
+    #[inline(always)]
+    fn bits(tiles: Tiles, values: &[Self]) -> [u32; LINE] {
+        lanes::bits(tiles, lanes::load(tiles, values))
     }
 
     fn freed() -> &'static LocalKey<RefCell<Freed<Self>>> {
@@ -175,6 +183,11 @@ impl Element for bf16 {
     #[inline(always)]
     fn pairs_of(tiles: Tiles, first: &[Self], second: &[Self]) -> [[u32; LINE]; 2] {
         [lanes::load_bf16_of(tiles, first, second), [0; LINE]]
+    }
+
+    #[inline(always)]
+    fn bits(tiles: Tiles, values: &[Self]) -> [u32; LINE] {
+        lanes::load_bf16_of(tiles, &[], values)
     }
 
     fn freed() -> &'static LocalKey<RefCell<Freed<Self>>> {

@@ -1,9 +1,10 @@
 //! Matrix products on the CPU's matrix unit, on all cores; of bf16 on the vector unit, where that has instructions for them
 //! and there is no matrix unit.
 //!
-//! The unit multiplies bf16 numbers and adds up in f32: what is kept in bf16 is taken as it is. Of f32, two bf16 numbers hold 17 bits of an f32; of the four products of
-//! two such sums all but that of the low parts are taken. The error is about ten times that of f32 arithmetic: 5e-6 of
-//! the largest number of a product. (PyTorch calls this the precision "high" of f32 products.)
+//! The unit multiplies bf16 numbers and adds up in f32: what is kept in bf16 is taken as it is. Two bf16 numbers hold 17
+//! bits of an f32; of the four products of two such sums all but that of the low parts are taken. The error is about ten times
+//! that of f32 arithmetic: 5e-6 of the largest number of a product. (PyTorch calls this the precision "high" of f32
+//! products.) Convolutions that take half the products, [`Winograd`], are off by about twice that.
 //!
 //! Source: Henry, Tang and Heinecke, "Leveraging the bfloat16 Artificial Intelligence Datatype For Higher-Precision
 //! Computations", arXiv 1904.06376.
@@ -15,12 +16,15 @@ mod output;
 mod panel;
 mod sliding;
 mod tiles;
+mod weights;
+mod winograd;
 
 pub(super) use attention::Head;
 pub(super) use lanes::LINE;
 pub(super) use output::Bias;
 pub(super) use sliding::Sliding;
 pub(super) use tiles::Tiles;
+pub(super) use winograd::Winograd;
 
 use super::element::Element;
 use super::matrix::Matrix;
@@ -39,6 +43,8 @@ const DEPTH: usize = 768;
 const STEPS: usize = 8;
 /// Bytes of the operand that all threads share, in panels, at a time.
 const SHARED: usize = 16 << 20;
+/// Bytes of a convolution's pixels that are packed at a time.
+const STRIP: usize = 8 << 20;
 /// Most panels that a thread packs for itself: they stay in its core's own cache.
 const OWN: usize = 8;
 
@@ -287,6 +293,8 @@ type Kept<T> = LocalKey<Cell<T>>;
 thread_local! {
     /// The shared operand, in panels.
     static SHARED_LINES: Cell<Vec<Line>> = const { Cell::new(Vec::new()) };
+    /// Pixels of a convolution that are multiplied at a time.
+    static STRIP_LINES: Cell<Vec<Line>> = const { Cell::new(Vec::new()) };
     /// A group's panels, and its blocks of the output.
     static GROUP: Cell<(Vec<Line>, Vec<Block>)> = const { Cell::new((Vec::new(), Vec::new())) };
 }

@@ -10,22 +10,16 @@ use super::lanes::{self, LINE};
 use super::output::{Bias, Output, Place};
 use super::panel::{Line, STEP_DEPTH};
 use super::tiles::{Block, Panels, SIDE, Tiles};
-use super::{GROUP, SHARED, SHARED_LINES, at_least, share, with_kept};
+use super::weights::Weights;
+use super::{GROUP, STRIP, STRIP_LINES, at_least, share, with_kept};
 use rayon::prelude::*;
-use std::cell::Cell;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-/// Bytes of lines that are packed at a time.
-const STRIP: usize = 8 << 20;
 /// Lines of a channel block that a thread packs at a time.
 const SEGMENT: usize = 1024;
 /// Steps that are multiplied at a time, of all parts: those of a weight panel stay in a core's innermost cache.
 const STEPS: usize = 12;
-
-thread_local! {
-    static STRIP_LINES: Cell<Vec<Line>> = const { Cell::new(Vec::new()) };
-}
 
 /// A convolution, padded by half its odd kernel.
 pub(in super::super) struct Sliding<'a, E> {
@@ -52,32 +46,25 @@ struct Strip<'a> {
 impl<E: Element> Sliding<'_, E> {
     /// Writes all of `output`, `[N, C', H, W]`.
     pub(in super::super) fn write(&self, output: &mut [MaybeUninit<E>]) {
-        let [n, c_in, h, w] = self.shape;
+        let [n, channels, h, w] = self.shape;
         let shape = [n, self.bias.len(), h * w];
         let output = Output::new(output, shape, Bias::Rows(self.bias));
-        let panels = self.bias.len().div_ceil(SIDE);
-        let blocks = c_in.div_ceil(STEP_DEPTH);
-        let lines = self.kernel * self.kernel * self.tiles.step();
-        let range = match self.tiles.parts() {
-            // What is rounded is to be summed up before.
-            1 => blocks,
-            _ => (SHARED / size_of::<Line>() / (panels * lines)).clamp(1, blocks),
+        let weights = Weights {
+            values: self.weight,
+            channels_out: self.bias.len(),
+            channels,
+            places: self.kernel * self.kernel,
         };
-        with_kept(&SHARED_LINES, |packed| {
-            let packed = at_least(packed, panels * range * lines, Line::ZERO);
-            for start in (0..blocks).step_by(range) {
-                let range = start..blocks.min(start + range);
-                let packed = &mut packed[..panels * range.len() * lines];
-                let parts = packed.par_chunks_mut(lines).enumerate();
-                parts.for_each_init(Vec::new, |values, (i, lines)| {
-                    let (panel, block) = (i / range.len(), i % range.len());
-                    self.pack_weights(panel, start + block, values, lines);
-                });
+        weights.for_ranges(
+            self.tiles,
+            weights.places * self.tiles.step(),
+            |panel, range, lines| self.pack_weights(&weights, panel, range, lines),
+            |range, packed| {
                 for picture in 0..n {
                     self.write_picture(picture, range.clone(), packed, &output);
                 }
-            }
-        });
+            },
+        );
     }
 
     /// Lines from a row of pixels to the next.
@@ -136,45 +123,35 @@ impl<E: Element> Sliding<'_, E> {
         });
     }
 
-    /// A panel of 32 output channels over a channel block: a step for each place of the kernel.
+    /// A panel of 32 output channels over a range of channel blocks: of each, a step for each place of the kernel.
     fn pack_weights(
         &self,
+        weights: &Weights<E>,
         panel: usize,
-        block: usize,
-        values: &mut Vec<[f32; LINE]>,
+        range: Range<usize>,
         lines: &mut [Line],
     ) {
-        let places = self.kernel * self.kernel;
-        let column = self.shape[1] * places;
-        let start = block * STEP_DEPTH * places;
-        values.resize(STEP_DEPTH * places, [0.0; LINE]);
+        let places = weights.places;
+        let step = self.tiles.step();
+        let mut rows = vec![[0.0; LINE]; STEP_DEPTH * places];
         vectorised(
             #[inline(always)]
             || {
-                for half in 0..2 {
-                    let first = panel * SIDE + half * LINE;
-                    // Output channels side by side: of each input channel a row for each place.
-                    for (i, rows) in values.as_chunks_mut::<LINE>().0.iter_mut().enumerate() {
-                        let mut square = [[0; LINE]; LINE];
-                        for (channel, square) in (first..self.bias.len()).zip(&mut square) {
-                            let weights = &self.weight[channel * column..][..column];
-                            let weights = weights.get(start + i * LINE..).unwrap_or_default();
-                            for (to, weight) in square.iter_mut().zip(weights) {
-                                *to = weight.wide().to_bits();
-                            }
-                        }
-                        lanes::transpose(self.tiles, &mut square);
-                        *rows = square.map(|row| row.map(f32::from_bits));
-                    }
-                    for (place, step) in lines.chunks_exact_mut(self.tiles.step()).enumerate() {
-                        for pair in 0..LINE {
-                            let [first, second] = [0, 1].map(|k| {
-                                lanes::load(self.tiles, &values[(2 * pair + k) * places + place])
-                            });
-                            let split = lanes::split(self.tiles, first, second);
-                            let parts = split.into_iter().enumerate();
-                            for (part, line) in parts.take(self.tiles.parts()) {
-                                step[part * SIDE + half * LINE + pair] = Line(line);
+                for (block, lines) in range.zip(lines.chunks_exact_mut(places * step)) {
+                    for half in 0..2 {
+                        let first = panel * SIDE + half * LINE;
+                        weights.sort(self.tiles, first, block, &mut rows);
+                        for (place, step) in lines.chunks_exact_mut(step).enumerate() {
+                            for pair in 0..LINE {
+                                let [first, second] = [0, 1].map(|k| {
+                                    let row = (2 * pair + k) * places + place;
+                                    lanes::load(self.tiles, &rows[row])
+                                });
+                                let split = lanes::split(self.tiles, first, second);
+                                let parts = split.into_iter().enumerate();
+                                for (part, line) in parts.take(self.tiles.parts()) {
+                                    step[part * SIDE + half * LINE + pair] = Line(line);
+                                }
                             }
                         }
                     }

@@ -2,6 +2,7 @@
 
 mod narrow;
 
+use super::convolution::Way;
 use super::*;
 use crate::backend::Backend;
 use burn::tensor::{Distribution, Tolerance};
@@ -29,7 +30,7 @@ fn assert_product<const D: usize>(found: T<D>, expected: T<D>, absolute: T<D>) {
 }
 
 /// Shapes of input and weight, and the stride: odd sizes, tiles over several pictures, one pixel, both kernels.
-const CONVOLUTIONS: [([usize; 4], [usize; 4], usize); 12] = [
+const CONVOLUTIONS: [([usize; 4], [usize; 4], usize); 14] = [
     ([1, 3, 5, 7], [4, 3, 3, 3], 1),
     ([2, 3, 5, 7], [4, 3, 3, 3], 2),
     ([2, 5, 6, 8], [3, 5, 3, 3], 2),
@@ -41,7 +42,9 @@ const CONVOLUTIONS: [([usize; 4], [usize; 4], usize); 12] = [
     ([2, 40, 17, 23], [16, 40, 3, 3], 1),
     ([2, 130, 21, 19], [97, 130, 3, 3], 2),
     ([1, 900, 13, 12], [100, 900, 1, 1], 1),
-    ([1, 70, 45, 50], [40, 70, 3, 3], 1),
+    ([2, 33, 3, 4], [35, 33, 3, 3], 1),
+    ([1, 70, 12, 16], [70, 70, 3, 3], 1),
+    ([1, 70, 45, 52], [40, 70, 3, 3], 1),
 ];
 
 #[test]
@@ -59,8 +62,11 @@ fn convolution_is_the_plain_one() {
         let [x, weight] = [values::<f32, _>(x), values(weight)];
         let bias = values(bias);
         let matrix = Tiles::new::<f32>();
-        for (tiles, slides) in [(None, false), (matrix, false), (matrix, true)] {
-            let of = of.with_tiles(tiles).sliding(slides);
+        let by_matrix = [Way::Columns, Way::Sliding, Way::Winograd].map(|way| (matrix, way));
+        for (tiles, way) in [(None, Way::Columns)].into_iter().chain(by_matrix) {
+            let Some(of) = of.with_tiles(tiles).by(way) else {
+                continue;
+            };
             let found = of.forward(&x, &weight, &bias);
             let found = tensor(found, of.output_shape());
             match tiles {
@@ -73,12 +79,12 @@ fn convolution_is_the_plain_one() {
 
 /// More pixels, and more weights, than are packed at a time.
 #[test]
-fn sliding_goes_on_from_strip_to_strip_and_range_to_range() {
+fn convolution_goes_on_from_strip_to_strip_and_range_to_range() {
     let Some(tiles) = Tiles::new::<f32>() else {
         return eprintln!("skipped: no matrix unit");
     };
     for (x, weight) in [
-        ([1, 8, 300, 310], [4, 8, 3, 3]),
+        ([1, 8, 301, 310], [4, 8, 3, 3]),
         ([2, 1500, 12, 10], [320, 1500, 3, 3]),
     ] {
         let of = Convolution::new::<f32>(x, weight, 1).with_tiles(Some(tiles));
@@ -86,8 +92,13 @@ fn sliding_goes_on_from_strip_to_strip_and_range_to_range() {
         let [expected, absolute] = [(&x, &weight), (&x.clone().abs(), &weight.clone().abs())]
             .map(|(x, weight)| plain::convolution(x.clone(), weight.clone(), bias.clone(), 1));
         let [x, weight] = [values::<f32, _>(x), values(weight)];
-        let found = of.sliding(true).forward(&x, &weight, &values(bias));
-        assert_product(tensor(found, of.output_shape()), expected, absolute);
+        let bias = values(bias);
+        for way in [Way::Sliding, Way::Winograd] {
+            let of = of.by(way).expect("a way for these shapes");
+            let found = of.forward(&x, &weight, &bias);
+            let found = tensor(found, of.output_shape());
+            assert_product(found, expected.clone(), absolute.clone());
+        }
     }
 }
 
@@ -370,6 +381,14 @@ fn pixels_become_tokens_and_are_added_as_the_plain_ones() {
     }
 }
 
+/// The largest error, of the largest number.
+fn error(found: &[f32], exact: &[f64]) -> f64 {
+    let largest = |of: &mut dyn Iterator<Item = f64>| of.fold(0f64, |a, b| a.max(b.abs()));
+    let pairs = found.iter().zip(exact);
+    let error = largest(&mut pairs.map(|(found, exact)| f64::from(*found) - exact));
+    error / largest(&mut exact.iter().copied())
+}
+
 /// What the documentation of the matrix unit's products says of their error, and that of the others'.
 #[test]
 fn products_are_as_exact_as_said() {
@@ -381,20 +400,56 @@ fn products_are_as_exact_as_said() {
         let column = weight[i % channels..].iter().step_by(channels);
         row.zip(column)
             .map(|(a, b)| f64::from(*a) * f64::from(*b))
-            .sum::<f64>()
+            .sum()
     });
     let exact: Vec<f64> = exact.collect();
-    let largest = exact.iter().fold(0f64, |largest, x| largest.max(x.abs()));
-    for (tiles, bound) in [(None, 2e-6), (Tiles::new::<f32>(), 1e-5)] {
+    for (tiles, bound) in [(None, 2e-6), (Tiles::new::<f32>(), 7e-6)] {
         let layer = Linear {
             weight: Matrix::rows(weight, input, channels),
             bias: None,
         };
         let found = layer.forward(Matrix::rows(x, tokens, input), tiles);
-        let errors = found.iter().zip(&exact);
-        let error = errors.fold(0f64, |worst, (found, exact)| {
-            worst.max((f64::from(*found) - exact).abs())
+        let error = error(&found, &exact);
+        assert!(error <= bound, "{error:e}");
+    }
+}
+
+/// What is said of a convolution's error, by all products and by half of them.
+#[test]
+fn convolutions_are_as_exact_as_said() {
+    let Some(tiles) = Tiles::new::<f32>() else {
+        return eprintln!("skipped: no matrix unit");
+    };
+    let (channels, h, w, outputs) = (320, 12, 16, 33);
+    let (x, weight) = (
+        random([1, channels, h, w]),
+        random([outputs, channels, 3, 3]),
+    );
+    let padded = x.clone().pad((1, 1, 1, 1), 0.0);
+    let [x, padded] = [x, padded].map(values::<f32, _>);
+    let weight = values::<f32, _>(weight);
+    let exact = (0..outputs * h * w).map(|i| {
+        let (output, first) = (i / (h * w), i / w % h * (w + 2) + i % w);
+        let weights = weight[output * channels * 9..][..channels * 9].iter();
+        let terms = weights.enumerate().map(|(i, weight)| {
+            let place = i / 9 * (h + 2) * (w + 2) + i / 3 % 3 * (w + 2) + i % 3;
+            f64::from(*weight) * f64::from(padded[first + place])
         });
-        assert!(error <= bound * largest, "{error:e} of {largest:e}");
+        terms.sum()
+    });
+    let exact: Vec<f64> = exact.collect();
+    let of = Convolution::new::<f32>([1, channels, h, w], [outputs, channels, 3, 3], 1);
+    let bias = vec![0.0; outputs];
+    for (way, bound) in [
+        (Way::Columns, 7e-6),
+        (Way::Sliding, 7e-6),
+        (Way::Winograd, 1.5e-5),
+    ] {
+        let of = of
+            .with_tiles(Some(tiles))
+            .by(way)
+            .expect("a way for these shapes");
+        let error = error(&of.forward(&x, &weight, &bias), &exact);
+        assert!(error <= bound, "{way:?}: {error:e}");
     }
 }

@@ -30,11 +30,13 @@ fn convolution_is_the_plain_one() {
         let (x, weight, bias) = (narrow(&x), narrow(&weight), narrow(&bias));
         let (x, weight, bias) = (values::<bf16, _>(x), values(weight), values(bias));
         let [matrix, vectors] = [Tiles::new::<bf16>(), Tiles::by_vectors()];
-        for (tiles, slides) in [None, matrix, vectors]
+        for (tiles, way) in [None, matrix, vectors]
             .into_iter()
-            .flat_map(|tiles| [(tiles, false), (tiles, true)])
+            .flat_map(|tiles| [(tiles, Way::Columns), (tiles, Way::Sliding)])
         {
-            let of = of.with_tiles(tiles).sliding(slides);
+            let Some(of) = of.with_tiles(tiles).by(way) else {
+                continue;
+            };
             let found = of.forward::<bf16>(&x, &weight, &bias);
             let found = tensor(found, of.output_shape());
             assert_near(found, expected.clone(), 1e-5);
