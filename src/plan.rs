@@ -32,8 +32,9 @@ pub struct Plan {
     pub peak_bytes: u64,
 }
 
-/// What kernels keep for themselves: on `flex` the packed operands of a product, of 16 MB at most and mostly less.
-const SCRATCH: u64 = 8 << 20;
+/// What kernels keep for themselves: on `flex` the packed operands of a product, of 16 MB, and a convolution's packed pixels,
+/// of 8 MB, both at most.
+const SCRATCH: u64 = 24 << 20;
 /// What an allocator holds beyond what is alive, per cent: glibc returns memory to the system at once only above 32 MB,
 /// and what is smaller leaves holes. Found with `--example measure` and the bundled model's numbers: 14 to 36 at outputs of
 /// 512x512 to 4096x4096.

@@ -449,7 +449,7 @@ impl Backend for Flex {
                 None if tokens < output => n * tokens as u64 * output as u64,
                 _ => 0,
             },
-            // Keys turned, keys and values packed, blocks before they are put together.
+            // Keys and values packed, or keys turned; blocks before they are put together.
             Operation::Attention {
                 queries,
                 keys,
@@ -459,7 +459,7 @@ impl Backend for Flex {
                 let tiles = Tiles::repaid::<f32>(queries, keys);
                 let [queries, keys, channels] = [queries, keys, channels].map(|x| x as u64);
                 match tiles {
-                    Some(_) => n * (3 * keys + queries) * channels,
+                    Some(_) => n * (2 * keys + queries) * channels,
                     None => n * (keys + queries) * channels,
                 }
             }
