@@ -1,13 +1,11 @@
 //! The numbers of a whole model: what a bundle's header holds beside the weights.
 
 use crate::error::{Error, Result};
-use crate::guidance::Padding;
-use crate::onestep::{OneStep, Prediction};
+use crate::options::padding::Padding;
+use crate::restore::onestep::{OneStep, Prediction};
+use crate::restore::shuffle::cell_channels;
 use crate::unet::UNetConfig;
 use serde::{Deserialize, Serialize};
-
-/// Picture planes: red, green and blue.
-pub(crate) const PICTURE_CHANNELS: usize = 3;
 
 /// Config of a [`GenDrPix`](crate::GenDrPix) model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -77,11 +75,6 @@ impl GenDrPixConfig {
         validate_channels(&self.unet, [channels; 2], &why)?;
         validate_run(self.timestep, self.guidance, &self.ensemble, self.factor)
     }
-}
-
-/// Channels that a cell of `factor` x `factor` pixels is folded into.
-pub(crate) fn cell_channels(factor: usize) -> usize {
-    PICTURE_CHANNELS.saturating_mul(factor.saturating_mul(factor))
 }
 
 /// Checks what every model's config says of its passes.

@@ -1,7 +1,7 @@
 //! Everything that can go wrong, by who can fix it: the picture, an option, the config, the weights, the machine.
 
-use crate::self_test::Deviation;
 use burn::tensor::backend::ExecutionError;
+use std::fmt;
 use std::path::PathBuf;
 
 /// The crate's result type.
@@ -229,4 +229,30 @@ fn list_mismatch(missing: &[String], unused: &[String], misshapen: &[String]) ->
 fn list_deviations(off: &[Deviation]) -> String {
     let off: Vec<String> = off.iter().map(Deviation::to_string).collect();
     off.join("; ")
+}
+
+/// How far an operation on a device is from the reference. Made by [`GenDrPix::self_test`].
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Deviation {
+    /// The operation and its shape, as `convolution 3x3 of 96 to 112 channels, 9x13`.
+    pub operation: String,
+    /// Largest error of an output over the largest output; infinite where the device's is not finite.
+    pub error: f64,
+    /// What is allowed in the device's precision.
+    pub tolerance: f64,
+}
+
+impl fmt::Display for Deviation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            operation,
+            error,
+            tolerance,
+        } = self;
+        write!(
+            f,
+            "{operation}: off by {error:.1e}, allowed {tolerance:.1e}"
+        )
+    }
 }

@@ -109,4 +109,6 @@
 //! - It knows pictures as sRGB has them. **HDR** is enlarged as the values are, and what is beyond white without the model.
 
 #[cfg(doc)]
-use crate::{Backend, ColorFix, Edge, Error, GenDrPix, GenDrPixConfig, Upscale, picture::Picture};
+use crate::picture::Picture;
+#[cfg(doc)]
+use crate::{Backend, ColorFix, Edge, Error, GenDrPix, GenDrPixConfig, Upscale};

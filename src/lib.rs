@@ -59,62 +59,40 @@
 // On docs.rs, whose compiler can, items tell their feature.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod activations;
 pub mod backend;
 mod config;
-mod correct;
-mod device;
-mod enlarge;
 mod error;
-mod extremes;
-#[cfg(all(test, feature = "ndarray", feature = "train"))]
-mod finite_difference;
-#[cfg(all(test, feature = "flex"))]
-mod golden;
-mod guidance;
+mod file;
 pub mod guide;
-mod kernels;
 #[cfg(feature = "latent")]
 pub mod latent;
-mod on_device;
-mod onestep;
+mod model;
 mod options;
-mod padding;
 pub mod picture;
-mod pipeline;
 mod pixels;
-mod plan;
-mod planes;
-mod precision;
-mod progress;
-mod prompted;
-mod resize;
-mod self_test;
-pub mod shuffle;
+mod restore;
 mod simd;
-mod taps;
-mod target;
-mod tiling;
+#[cfg(test)]
+mod testing;
 #[cfg(feature = "train")]
 pub mod train;
 pub mod unet;
+mod upscale;
 mod weights;
-mod whole_file;
 
+pub use backend::precision::Precision;
 pub use backend::{Backend, GroupNormOptions};
 pub use config::GenDrPixConfig;
-pub use correct::ColorFix;
-pub use error::{Error, Result};
-pub use guidance::Padding;
-pub use onestep::{OneStep, Prediction};
+pub use error::{Deviation, Error, Result};
+pub use model::GenDrPix;
+pub use model::plan::Plan;
 pub use options::Upscale;
-pub use padding::Edge;
-pub use pipeline::GenDrPix;
-pub use plan::Plan;
-pub use precision::Precision;
-pub use progress::{Cancel, Progress, Stage};
-pub use self_test::Deviation;
-pub use target::Target;
-pub use tiling::Tiling;
-pub use unet::Attention;
+pub use options::attention::Attention;
+pub use options::color_fix::ColorFix;
+pub use options::padding::{Edge, Padding};
+pub use options::progress::{Cancel, Progress, Stage};
+pub use options::target::Target;
+pub use options::tiling::Tiling;
+pub use restore::onestep::{OneStep, Prediction};
+pub use restore::shuffle;
 pub use weights::{Storage, Weights};

@@ -3,15 +3,16 @@
 use super::model::{LatentConfig, LatentModel};
 use super::vae::VaeDecoder;
 use crate::backend::Backend;
-use crate::enlarge::enlarge;
 #[cfg(doc)]
 use crate::error::Error;
 use crate::error::Result;
+use crate::model::prompted::random_weights;
 use crate::options::Upscale;
-use crate::progress::{Stage, Watch};
-use crate::prompted::random_weights;
-use crate::shuffle::pixel_unshuffle;
-use crate::tiling::{Bands, Tiling};
+use crate::options::progress::{Stage, Watch};
+use crate::options::tiling::Tiling;
+use crate::restore::shuffle::pixel_unshuffle;
+use crate::upscale::enlarge;
+use crate::upscale::strip::Bands;
 use crate::weights::{Weights, load_diffusers};
 use burn::tensor::{Tensor, read_sync};
 use image::DynamicImage;

@@ -4,7 +4,7 @@ use super::NORM_EPSILON;
 use super::attention::SpatialAttention;
 use super::config::VaeConfig;
 use crate::backend::Backend;
-use crate::progress::{Parts, Watch, Watched};
+use crate::options::progress::{Parts, Watch, Watched};
 use crate::unet::conv::{Convolution, conv3x3};
 use crate::unet::resnet::ResnetBlock;
 use crate::unet::sample::Upsample;

@@ -2,8 +2,9 @@
 //! norms' parameters are checked with the UNet's, which has the same.
 
 use super::Vae;
-use crate::finite_difference::{self as fd, Tracked, random};
-use crate::golden::fixtures;
+use crate::testing::finite_difference as fd;
+use crate::testing::finite_difference::{Tracked, random};
+use crate::testing::golden::fixtures;
 use burn::tensor::Tensor;
 
 /// The output's product with random numbers, summed.

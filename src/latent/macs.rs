@@ -1,7 +1,7 @@
 //! Multiply-accumulates of a VAE, counted from the config alone: see [`Macs`].
 
 use super::config::VaeConfig;
-use crate::config::PICTURE_CHANNELS;
+use crate::restore::shuffle::PICTURE_CHANNELS;
 use crate::unet::Macs;
 
 impl Macs {

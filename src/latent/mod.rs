@@ -14,6 +14,7 @@ mod gaussian;
 mod gendr;
 #[cfg(all(test, feature = "flex", feature = "ndarray", feature = "train"))]
 mod gradients;
+mod load;
 mod macs;
 mod model;
 #[cfg(all(test, feature = "flex"))]

@@ -1,9 +1,10 @@
 //! Golden tensors of single layers, and tiles against the whole.
 
 use super::{Vae, VaeConfig};
-use crate::golden::{B, Golden, fixtures};
-use crate::progress::unwatched;
-use crate::tiling::{Tiling, Units, tiled};
+use crate::options::progress::unwatched;
+use crate::options::tiling::Tiling;
+use crate::restore::tiles::{Units, tiled};
+use crate::testing::golden::{B, Golden, fixtures};
 use crate::unet::conv::{Convolution, conv3x3};
 use burn::tensor::module::interpolate;
 use burn::tensor::ops::{InterpolateMode, InterpolateOptions};

@@ -59,7 +59,7 @@ mod xmp;
 pub use ahead::ReadAhead;
 
 use crate::error::{Error, Result};
-use crate::whole_file::write_whole;
+use crate::file::write_whole;
 use image::{DynamicImage, ImageFormat, Limits};
 use profile::{Conversion, Profile};
 use std::borrow::Cow;

@@ -1,8 +1,8 @@
 //! ICC profiles: to sRGB for the model, and back.
 
 use crate::error::Result;
+use crate::pixels::planes::Planes;
 use crate::pixels::{from_planes, to_planes};
-use crate::planes::Planes;
 use image::{ColorType, DynamicImage};
 use moxcms::{
     ColorProfile, DataColorSpace, Layout, ToneReprCurve, TransferCharacteristics, TransformOptions,

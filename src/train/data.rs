@@ -3,8 +3,8 @@
 use super::degrade::Degrade;
 use super::pictures::{PictureSource, Pictures, stream};
 use crate::error::{Error, Result};
-use crate::planes::Planes;
-use crate::resize;
+use crate::pixels::planes::Planes;
+use crate::pixels::resize;
 use rand::Rng;
 use rand::rngs::SmallRng;
 use rayon::prelude::*;

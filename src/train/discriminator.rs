@@ -4,9 +4,11 @@
 //! which reads pixel-unshuffled pictures.
 
 use crate::backend::Backend;
+use crate::backend::pad::pad;
 use crate::error::{Error, Result};
-use crate::guidance::Padding;
-use crate::padding::{Edge, one_cell_more, pad};
+use crate::options::padding::Edge;
+use crate::options::padding::Padding;
+use crate::options::padding::padded_side;
 use crate::unet::conv::{Convolution, conv1x1, conv3x3};
 use crate::unet::norm::GroupNorm;
 use crate::unet::{Conditioning, Feature, UNet, UNetConfig};
@@ -165,7 +167,7 @@ impl RandPad {
     /// - output: `[N, C, H + factor, W + factor]` where the sides are whole cells
     pub fn apply<B: Backend>(self, picture: Tensor<B, 4>) -> Tensor<B, 4> {
         let [_, _, h, w] = picture.dims();
-        let padded = [h, w].map(|n| one_cell_more(n, self.factor));
+        let padded = [h, w].map(|n| padded_side(n, self.factor));
         pad(picture, self.padding, Edge::Reflect, padded)
     }
 }

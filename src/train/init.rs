@@ -1,8 +1,8 @@
 //! Where training starts: a first layer that sees detail, a last layer that predicts nothing.
 
 use crate::backend::Backend;
-use crate::planes::Planes;
-use crate::shuffle::pixel_unshuffle;
+use crate::pixels::planes::Planes;
+use crate::restore::shuffle::pixel_unshuffle;
 use crate::unet::UNet;
 use burn::tensor::{Tensor, TensorData};
 use std::f64::consts::PI;

@@ -17,8 +17,8 @@ mod replica;
 mod schedule;
 mod student;
 
-pub use crate::planes::Planes;
-pub use crate::precision::Precision;
+pub use crate::backend::precision::Precision;
+pub use crate::pixels::planes::Planes;
 pub use data::DataConfig;
 pub use discriminator::{DiscriminatorConfig, Eyes, Head, Heads, RandPad};
 pub use learner::LearnerConfig;

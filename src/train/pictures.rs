@@ -3,7 +3,7 @@
 use super::procedural;
 use crate::error::{Error, Result};
 use crate::pixels::Pixels;
-use crate::planes::Planes;
+use crate::pixels::planes::Planes;
 use image::{ImageFormat, ImageReader};
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;

@@ -3,9 +3,9 @@
 use crate::backend::Backend;
 use crate::config::GenDrPixConfig;
 use crate::error::Result;
-use crate::guidance::Prompt;
-use crate::onestep::OneStep;
-use crate::shuffle::{pixel_shuffle, pixel_unshuffle};
+use crate::restore::guidance::Prompt;
+use crate::restore::onestep::OneStep;
+use crate::restore::shuffle::{pixel_shuffle, pixel_unshuffle};
 use crate::unet::{UNet, UNetConfig};
 use crate::weights::Weights;
 use burn::module::{Module, Param};

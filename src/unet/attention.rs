@@ -2,9 +2,9 @@
 
 use super::linear::linear;
 use super::window::Reach;
-use crate::activations::seen;
 use crate::backend::Backend;
-use crate::precision::Precision;
+use crate::backend::activations::seen;
+use crate::backend::precision::Precision;
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::Tensor;

@@ -5,10 +5,11 @@ use super::config::UNetConfig;
 use super::resnet::ResnetBlock;
 use super::sample::{Downsample, Upsample};
 use super::transformer::Transformer;
-use super::window::{Attention, Reach};
+use super::window::Reach;
 use crate::backend::Backend;
-use crate::precision::Precision;
-use crate::progress::{Parts, Watch, Watched};
+use crate::backend::precision::Precision;
+use crate::options::attention::Attention;
+use crate::options::progress::{Parts, Watch, Watched};
 use burn::module::Module;
 use burn::tensor::Tensor;
 

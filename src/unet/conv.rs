@@ -1,8 +1,8 @@
 //! The convolutions that the UNet is made of.
 
-use crate::activations::seen;
 use crate::backend::Backend;
-use crate::precision::{narrow, widen};
+use crate::backend::activations::seen;
+use crate::backend::precision::{narrow, widen};
 use burn::module::{Module, Param};
 use burn::nn::PaddingConfig2d;
 use burn::nn::conv::Conv2dConfig;

@@ -1,7 +1,7 @@
 //! The time embedding: a sinusoid of the timestep through two linear layers.
 
 use crate::backend::Backend;
-use crate::weights::float_type;
+use crate::backend::precision::float_type;
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Tensor, TensorData, activation::silu};

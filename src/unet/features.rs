@@ -2,7 +2,7 @@
 
 use super::{Attention, Conditioning, UNet};
 use crate::backend::Backend;
-use crate::progress::unwatched;
+use crate::options::progress::unwatched;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 

@@ -2,8 +2,9 @@
 
 use super::UNet;
 use crate::backend::{Backend, Flex};
-use crate::finite_difference::{self as fd, Plain, STEP, Tracked, random, values};
-use crate::golden::fixtures;
+use crate::testing::finite_difference as fd;
+use crate::testing::finite_difference::{Plain, STEP, Tracked, random, values};
+use crate::testing::golden::fixtures;
 use burn::backend::Autodiff;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::backend::AutodiffBackend;

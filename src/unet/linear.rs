@@ -1,8 +1,8 @@
 //! Linear maps of tokens.
 
-use crate::activations::seen;
 use crate::backend::Backend;
-use crate::precision::narrow;
+use crate::backend::activations::seen;
+use crate::backend::precision::narrow;
 use burn::module::Param;
 use burn::nn::Linear;
 use burn::tensor::Tensor;

@@ -1,8 +1,9 @@
 //! Multiply-accumulate operations of a pass, counted from the config alone.
 
 use super::config::UNetConfig;
-use super::operations::{Operation, Walk};
-use super::window::Attention;
+use super::walk::Walk;
+use crate::backend::operation::Operation;
+use crate::options::attention::Attention;
 
 /// Multiply-accumulates of one pass over one picture; norms, activations and additions are left out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

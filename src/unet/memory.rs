@@ -2,9 +2,10 @@
 
 use super::blocks::MIDDLE;
 use super::config::UNetConfig;
-use super::operations::Operation;
 use super::transformer::FEED_FORWARD_RATIO;
-use super::window::{Attention, Reach};
+use super::window::Reach;
+use crate::backend::operation::Operation;
+use crate::options::attention::Attention;
 
 /// Bytes that are alive, and the most that were.
 #[derive(Clone, Copy, Debug, Default)]

@@ -13,31 +13,33 @@ mod ends;
 mod features;
 #[cfg(all(test, feature = "flex", feature = "ndarray", feature = "train"))]
 mod gradients;
+pub(crate) mod keys;
 pub(crate) mod linear;
 mod macs;
 mod memory;
 pub(crate) mod norm;
-mod operations;
+pub(crate) mod parameters;
 #[cfg(all(test, feature = "flex"))]
 mod parity;
 pub(crate) mod resnet;
 pub(crate) mod sample;
 mod transformer;
+mod walk;
 mod window;
 
+pub use crate::backend::operation::Operation;
+pub use crate::options::attention::Attention;
 pub use config::UNetConfig;
 #[cfg(feature = "train")]
 pub use features::Feature;
 pub use macs::Macs;
 pub(crate) use memory::{Ledger, PassMemory};
-pub use operations::Operation;
-pub use window::Attention;
 
 use crate::backend::Backend;
+use crate::backend::precision::{Precision, narrow};
 use crate::error::Result;
-use crate::precision::{Precision, narrow};
-use crate::progress::{Parts, Watch, Watched, unwatched};
-use crate::weights::parameter_count;
+use crate::options::progress::{Parts, Watch, Watched, unwatched};
+use crate::unet::parameters::count as parameter_count;
 use blocks::{BlockConditioning, DownBlock, MidBlock, UpBlock};
 use burn::module::Module;
 use burn::tensor::Tensor;

@@ -1,6 +1,6 @@
 //! Group norm and layer norm, with statistics in f32 whatever the precision of the activations.
 
-use crate::activations::seen;
+use crate::backend::activations::seen;
 use crate::backend::{Backend, GroupNormOptions};
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;

@@ -2,9 +2,9 @@
 
 use super::conv::{Convolution, conv1x1, conv3x3};
 use super::norm::GroupNorm;
-use crate::activations::seen;
 use crate::backend::Backend;
-use crate::progress::{Watch, Watched, unwatched};
+use crate::backend::activations::seen;
+use crate::options::progress::{Watch, Watched, unwatched};
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Tensor, activation::silu};

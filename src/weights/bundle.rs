@@ -17,7 +17,7 @@ use super::{empty_unet, prompts_wanted, read_module, read_prompts, wanted};
 use crate::backend::Backend;
 use crate::config::GenDrPixConfig;
 use crate::error::{Error, Result};
-use crate::whole_file::write_whole;
+use crate::file::write_whole;
 use burn::module::ParamId;
 use burn_store::TensorSnapshot;
 use safetensors::tensor::TensorInfo;

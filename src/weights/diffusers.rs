@@ -26,7 +26,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// The file of the config.
-pub(super) const CONFIG: &str = "config.json";
+pub(crate) const CONFIG: &str = "config.json";
 /// The file of the prompt embeddings.
 const PROMPTS_FILE: &str = "prompts.safetensors";
 /// The weights in one file or the index of their shards, best first; the last is how diffusers called the variant's
@@ -95,7 +95,7 @@ fn open<B: Backend>(
 }
 
 /// The folder itself, or the folder `name` in it when only that has a config.
-pub(super) fn model_folder(folder: &Path, name: &str) -> PathBuf {
+pub(crate) fn model_folder(folder: &Path, name: &str) -> PathBuf {
     let inner = folder.join(name);
     if !folder.join(CONFIG).exists() && inner.join(CONFIG).exists() {
         inner
@@ -104,7 +104,7 @@ pub(super) fn model_folder(folder: &Path, name: &str) -> PathBuf {
     }
 }
 
-pub(super) fn open_weights(folder: &Path) -> Result<Checkpoint> {
+pub(crate) fn open_weights(folder: &Path) -> Result<Checkpoint> {
     for name in WEIGHTS {
         let path = folder.join(name);
         // Any other trouble than absence is told when the file is opened.

@@ -5,19 +5,19 @@ use crate::error::{Error, Result};
 use serde_json::Value;
 use std::path::Path;
 
-pub(super) type Fields = serde_json::Map<String, Value>;
+pub(crate) type Fields = serde_json::Map<String, Value>;
 
 /// The fields of a model's config. Those absent from a file have diffusers' defaults.
-pub(super) struct Schema {
+pub(crate) struct Schema {
     /// Fields that must have one of these values (in JSON), or a list of such. All accept what diffusers takes for an
     /// absent field, but [`required`](Self::required).
-    pub(super) fixed: &'static [(&'static str, &'static [&'static str])],
+    pub(crate) fixed: &'static [(&'static str, &'static [&'static str])],
     /// The fixed field whose default in diffusers is another value: `false`, where `true` is implemented.
-    pub(super) required: Option<&'static str>,
+    pub(crate) required: Option<&'static str>,
     /// Fields that change nothing here.
-    pub(super) ignored: &'static [&'static str],
+    pub(crate) ignored: &'static [&'static str],
     /// Fields that are read.
-    pub(super) read: &'static [&'static str],
+    pub(crate) read: &'static [&'static str],
 }
 
 /// Reads a file of text.
@@ -37,7 +37,7 @@ pub(crate) fn read_text(path: &Path) -> Result<String> {
 ///
 /// - [`Error::Io`] when the file cannot be read.
 /// - [`Error::Format`] when it is not a JSON object.
-pub(super) fn parse(path: &Path) -> Result<Fields> {
+pub(crate) fn parse(path: &Path) -> Result<Fields> {
     serde_json::from_str(&read_text(path)?)
         .map_err(|error| invalid(path, format!("is not a JSON object: {error}")))
 }
@@ -48,7 +48,7 @@ impl Schema {
     /// # Errors
     ///
     /// [`Error::Config`] when a field has a value that is not implemented, or is not known.
-    pub(super) fn check<'a>(&self, fields: &'a Fields, path: &'a Path) -> Result<Reader<'a>> {
+    pub(crate) fn check<'a>(&self, fields: &'a Fields, path: &'a Path) -> Result<Reader<'a>> {
         let reader = Reader { fields, path };
         self.check_fixed(&reader)?;
         self.check_unknown(&reader)?;
@@ -98,14 +98,14 @@ impl Schema {
 }
 
 /// Reads fields, each with its default.
-pub(super) struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     fields: &'a Fields,
     /// For errors.
     path: &'a Path,
 }
 
 impl Reader<'_> {
-    pub(super) fn unsupported(&self, field: &'static str, value: &Value, supported: &str) -> Error {
+    pub(crate) fn unsupported(&self, field: &'static str, value: &Value, supported: &str) -> Error {
         let path = self.path.display();
         let reason = format!("{value} in {path} is not supported, only {supported}");
         Error::Config { field, reason }
@@ -118,12 +118,12 @@ impl Reader<'_> {
             .ok_or_else(|| self.unsupported(field, value, "a whole number"))
     }
 
-    pub(super) fn number(&self, field: &'static str, default: usize) -> Result<usize> {
+    pub(crate) fn number(&self, field: &'static str, default: usize) -> Result<usize> {
         let value = self.fields.get(field);
         value.map_or(Ok(default), |value| self.to_number(field, value))
     }
 
-    pub(super) fn real(&self, field: &'static str, default: f64) -> Result<f64> {
+    pub(crate) fn real(&self, field: &'static str, default: f64) -> Result<f64> {
         self.fields.get(field).map_or(Ok(default), |value| {
             let not_a_number = || self.unsupported(field, value, "a number");
             value.as_f64().ok_or_else(not_a_number)
@@ -131,14 +131,14 @@ impl Reader<'_> {
     }
 
     #[cfg(feature = "latent")]
-    pub(super) fn flag(&self, field: &'static str, default: bool) -> Result<bool> {
+    pub(crate) fn flag(&self, field: &'static str, default: bool) -> Result<bool> {
         self.fields.get(field).map_or(Ok(default), |value| {
             let not_a_flag = || self.unsupported(field, value, "true or false");
             value.as_bool().ok_or_else(not_a_flag)
         })
     }
 
-    pub(super) fn list(&self, field: &'static str, default: &[usize]) -> Result<Vec<usize>> {
+    pub(crate) fn list(&self, field: &'static str, default: &[usize]) -> Result<Vec<usize>> {
         match self.fields.get(field) {
             None => Ok(default.to_vec()),
             Some(Value::Array(values)) => {
@@ -150,7 +150,7 @@ impl Reader<'_> {
     }
 
     /// A number for all stages, or a list.
-    pub(super) fn per_stage(
+    pub(crate) fn per_stage(
         &self,
         field: &'static str,
         default: usize,
@@ -163,7 +163,7 @@ impl Reader<'_> {
     }
 
     /// Whether each block has attention, by the names of the block `without` and of that with it.
-    pub(super) fn attention(
+    pub(crate) fn attention(
         &self,
         field: &'static str,
         [without, with]: [&str; 2],

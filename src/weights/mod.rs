@@ -7,26 +7,23 @@
 
 mod bundle;
 pub(crate) mod checkpoint;
-mod diffusers;
+pub(crate) mod diffusers;
 mod diffusers_config;
-mod fields;
+pub(crate) mod fields;
 mod file;
-mod keys;
 #[cfg(any(feature = "flex", feature = "ndarray"))]
 mod on_backend;
-pub(crate) mod parameters;
 #[cfg(all(test, feature = "flex"))]
 mod tests;
-#[cfg(feature = "latent")]
-mod vae;
 
 pub(crate) use bundle::{load as load_bundle, save as save_bundle};
 pub(crate) use diffusers::load as load_diffusers;
-pub(crate) use parameters::{count as parameter_count, float_type};
 
 use crate::backend::Backend;
-use crate::device::check_precision;
+use crate::backend::precision::check_precision;
+use crate::backend::precision::float_type;
 use crate::error::{Error, Result};
+use crate::unet::parameters;
 use crate::unet::{UNet, UNetConfig};
 use burn::module::Module;
 use burn::tensor::{DType, Tensor};
@@ -38,7 +35,7 @@ use std::sync::Arc;
 /// Largest channel count taken from a file: far over any model's, and far below where products overflow.
 const MAX_CHANNELS: usize = 1 << 24;
 /// Keys of the prompt embeddings.
-const PROMPTS: [&str; 2] = ["prompt.positive", "prompt.negative"];
+pub(crate) const PROMPTS: [&str; 2] = ["prompt.positive", "prompt.negative"];
 
 /// The type that weights are stored in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -128,7 +125,7 @@ fn empty_unet<B: Backend>(
 /// # Errors
 ///
 /// [`Error::Config`] when building it would fail or not end.
-fn check_sizes(
+pub(crate) fn check_sizes(
     channels: &[(&'static str, usize)],
     layers: usize,
     checkpoint: &Checkpoint,
@@ -150,7 +147,7 @@ fn check_sizes(
 }
 
 /// The tensors that a module needs, with `prefix` before each key.
-fn wanted<B: Backend>(module: &impl Module<B>, prefix: &str) -> Vec<Wanted> {
+pub(crate) fn wanted<B: Backend>(module: &impl Module<B>, prefix: &str) -> Vec<Wanted> {
     let parameters = parameters::shapes(module).into_iter();
     parameters
         .map(|parameter| Wanted {
@@ -169,7 +166,7 @@ fn prompts_wanted(config: &UNetConfig) -> [Wanted; 2] {
 }
 
 /// The module with its weights, which have `prefix` before each key.
-fn read_module<B: Backend, M: Module<B>>(
+pub(crate) fn read_module<B: Backend, M: Module<B>>(
     empty: M,
     prefix: &'static str,
     checkpoint: &Arc<Checkpoint>,
@@ -177,7 +174,7 @@ fn read_module<B: Backend, M: Module<B>>(
 ) -> Result<M> {
     let checkpoint = checkpoint.clone();
     parameters::fill(empty, device, move |key| {
-        checkpoint.read(&format!("{prefix}{key}"), parameters::float_type::<B>())
+        checkpoint.read(&format!("{prefix}{key}"), float_type::<B>())
     })
 }
 
@@ -186,7 +183,7 @@ fn read_prompts<B: Backend>(
     checkpoint: &Checkpoint,
     device: &B::Device,
 ) -> Result<[Tensor<B, 2>; 2]> {
-    let dtype = parameters::float_type::<B>();
+    let dtype = float_type::<B>();
     let read = |key| -> Result<_> {
         let data = checkpoint.read(key, dtype)?;
         Ok(Tensor::from_data(data, (device, dtype)))

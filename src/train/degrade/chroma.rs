@@ -1,6 +1,6 @@
 //! Chroma at half the size (4:2:0): how files keep colour.
 
-use crate::planes::Planes;
+use crate::pixels::planes::Planes;
 
 /// The luma of JFIF files (BT.601, full range).
 pub(super) fn brightness([r, g, b]: [f32; 3]) -> f32 {

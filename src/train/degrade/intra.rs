@@ -10,7 +10,7 @@
 
 use super::chroma::{doubled, halved};
 use super::jpeg::quantised;
-use crate::planes::Planes;
+use crate::pixels::planes::Planes;
 use std::f32::consts::PI;
 
 /// Side of a block.

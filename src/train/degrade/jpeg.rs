@@ -1,7 +1,7 @@
 //! Files: values in 8 bits, and real JPEG.
 
 use super::chroma::{brightness, doubled, halved};
-use crate::planes::Planes;
+use crate::pixels::planes::Planes;
 use image::codecs::jpeg::{JpegDecoder, JpegEncoder};
 use image::{DynamicImage, RgbImage};
 use std::io::Cursor;

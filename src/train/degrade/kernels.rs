@@ -1,6 +1,6 @@
 //! Convolution kernels of lenses, sharpeners and reductions.
 
-use crate::planes::Planes;
+use crate::pixels::planes::Planes;
 use std::f64::consts::TAU;
 
 /// One weight of a convolution kernel and where it reads.

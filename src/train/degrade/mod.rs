@@ -23,7 +23,7 @@ pub use two_order::{
 };
 
 use crate::error::Result;
-use crate::planes::Planes;
+use crate::pixels::planes::Planes;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
@@ -90,7 +90,7 @@ fn reduced_size(high: &Planes, scale: f64) -> (usize, usize) {
 /// A picture for the tests of this folder.
 #[cfg(test)]
 mod test_picture {
-    use crate::planes::Planes;
+    use crate::pixels::planes::Planes;
 
     /// Smooth colour waves with some fine detail.
     pub(super) fn waves(width: usize, height: usize) -> Planes {

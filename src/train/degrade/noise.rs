@@ -1,7 +1,7 @@
 //! Noise: random numbers, and how they are added to a picture.
 
 use super::chroma::brightness;
-use crate::planes::Planes;
+use crate::pixels::planes::Planes;
 use rand::Rng;
 use std::f32::consts::TAU;
 

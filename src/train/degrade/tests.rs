@@ -3,7 +3,7 @@
 use super::jpeg::quantised;
 use super::test_picture::waves;
 use super::*;
-use crate::resize;
+use crate::pixels::resize;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 

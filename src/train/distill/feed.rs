@@ -2,7 +2,7 @@
 
 use super::stage::Pair;
 use crate::backend::Backend;
-use crate::config::PICTURE_CHANNELS;
+use crate::restore::shuffle::PICTURE_CHANNELS;
 use crate::train::data::{Batch, DataConfig, batches};
 use crate::train::pictures::PictureSource;
 use burn::tensor::{Tensor, TensorData};

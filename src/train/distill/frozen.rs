@@ -2,12 +2,12 @@
 
 use crate::backend::Backend;
 use crate::error::Result;
-use crate::guidance::Prompt;
 use crate::latent::LatentConfig;
-use crate::progress::unwatched;
-use crate::prompted::PromptedUNet;
+use crate::model::prompted::PromptedUNet;
+use crate::options::attention::Attention;
+use crate::options::progress::unwatched;
+use crate::restore::guidance::Prompt;
 use crate::train::student::Student;
-use crate::unet::Attention;
 use burn::tensor::Tensor;
 
 /// What one stage made, as the next one's teacher.

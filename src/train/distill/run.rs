@@ -10,7 +10,7 @@ use super::vae::VaeStage;
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::latent::{Vae, VaeEncoder};
-use crate::pipeline::GenDrPix;
+use crate::model::GenDrPix;
 use crate::train::checkpoint::Checkpoints;
 use crate::train::discriminator::Eyes;
 use crate::train::learner::load_average;

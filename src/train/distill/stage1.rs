@@ -7,9 +7,9 @@ use crate::backend::Backend;
 #[cfg(doc)]
 use crate::error::Error;
 use crate::error::Result;
-use crate::guidance::Prompt;
 use crate::latent::{LatentConfig, Vae};
-use crate::shuffle::pixel_unshuffle;
+use crate::restore::guidance::Prompt;
+use crate::restore::shuffle::pixel_unshuffle;
 use crate::train::losses::l1;
 use crate::train::student::Student;
 use burn::tensor::Tensor;

@@ -3,9 +3,10 @@
 use super::stage::Pair;
 use crate::backend::Backend;
 use crate::error::{Error, Result};
+use crate::options::attention::Attention;
 use crate::train::least_squares::{LeastSquares, Linear};
 use crate::train::student::Student;
-use crate::unet::{Attention, UNet, UNetConfig};
+use crate::unet::{UNet, UNetConfig};
 use crate::weights::Weights;
 use burn::module::{AutodiffModule, Module, ModuleMapper, Param};
 use burn::tensor::backend::AutodiffBackend;

@@ -3,8 +3,8 @@
 use super::stage::{Examined, Negative, Pair, Pupil, Stage, Term};
 use crate::backend::Backend;
 use crate::error::Result;
-use crate::guidance::Prompt;
 use crate::latent::{LatentConfig, Vae};
+use crate::restore::guidance::Prompt;
 use crate::train::losses::l1;
 use crate::train::student::Student;
 use burn::tensor::Tensor;

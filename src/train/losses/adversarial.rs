@@ -38,7 +38,7 @@ fn softplus<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
 #[cfg(all(test, feature = "flex"))]
 mod golden_tests {
     use super::*;
-    use crate::golden::{B, Golden};
+    use crate::testing::golden::{B, Golden};
     use burn::backend::Autodiff;
 
     #[test]
@@ -86,7 +86,8 @@ mod golden_tests {
 #[cfg(all(test, feature = "ndarray"))]
 mod gradient_tests {
     use super::*;
-    use crate::finite_difference::{self as fd, random};
+    use crate::testing::finite_difference as fd;
+    use crate::testing::finite_difference::random;
 
     #[test]
     fn gradients_agree_with_finite_differences() {

@@ -198,7 +198,7 @@ impl<B: Backend> MaskedFourierLoss<B> {
 #[cfg(all(test, feature = "flex"))]
 mod golden_tests {
     use super::*;
-    use crate::golden::{B, Golden};
+    use crate::testing::golden::{B, Golden};
     use burn::backend::Autodiff;
 
     const WINDOWS: [(&str, Window); 2] = [("disc", Window::Disc), ("square", Window::Square)];
@@ -318,7 +318,8 @@ mod golden_tests {
 #[cfg(all(test, feature = "ndarray"))]
 mod gradient_tests {
     use super::*;
-    use crate::finite_difference::{self as fd, random};
+    use crate::testing::finite_difference as fd;
+    use crate::testing::finite_difference::random;
 
     #[test]
     fn gradient_agrees_with_finite_differences() {

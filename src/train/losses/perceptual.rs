@@ -93,7 +93,8 @@ fn unit<B: Backend>(features: Tensor<B, 4>) -> Tensor<B, 4> {
 mod tests {
     use super::*;
     use crate::error::Error;
-    use crate::finite_difference::{self as fd, Plain, Tracked, random, values};
+    use crate::testing::finite_difference as fd;
+    use crate::testing::finite_difference::{Plain, Tracked, random, values};
     use safetensors::Dtype;
     use safetensors::tensor::{TensorView, serialize};
     use std::path::PathBuf;

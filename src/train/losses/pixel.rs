@@ -16,7 +16,7 @@ pub fn l1<B: Backend, const D: usize>(student: Tensor<B, D>, target: Tensor<B, D
 #[cfg(all(test, feature = "flex"))]
 mod golden_tests {
     use super::*;
-    use crate::golden::Golden;
+    use crate::testing::golden::Golden;
 
     #[test]
     fn agrees_with_pytorch() {
@@ -32,7 +32,8 @@ mod golden_tests {
 #[cfg(all(test, feature = "ndarray"))]
 mod gradient_tests {
     use super::*;
-    use crate::finite_difference::{self as fd, random};
+    use crate::testing::finite_difference as fd;
+    use crate::testing::finite_difference::random;
 
     #[test]
     fn gradient_agrees_with_finite_differences() {

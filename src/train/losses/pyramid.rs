@@ -129,7 +129,8 @@ fn blur<B: Backend>(picture: Tensor<B, 4>) -> Tensor<B, 4> {
 #[cfg(all(test, feature = "ndarray"))]
 mod tests {
     use super::*;
-    use crate::finite_difference::{self as fd, Plain, random, values};
+    use crate::testing::finite_difference as fd;
+    use crate::testing::finite_difference::{Plain, random, values};
 
     /// A plane: rows of values.
     type Plane = Vec<Vec<f64>>;

@@ -1,10 +1,10 @@
 //! The convolutional layers of VGG (Simonyan and Zisserman 2015), frozen: the eye of the perceptual loss.
 
 use crate::backend::Backend;
+use crate::backend::precision::float_type;
 use crate::error::{Error, Result};
 use crate::weights::Source;
 use crate::weights::checkpoint::{Checkpoint, Wanted};
-use crate::weights::parameters::float_type;
 use burn::tensor::activation::relu;
 use burn::tensor::module::max_pool2d;
 use burn::tensor::{Tensor, TensorData};

@@ -1,6 +1,6 @@
 //! What the camera makes of painted layers: depth of field, shadows, exposure, the lens's softness and the sRGB curve.
 
-use crate::planes::Planes;
+use crate::pixels::planes::Planes;
 
 /// One layer at the size of the picture: red, green, blue times coverage in linear light, and coverage.
 #[derive(Clone)]

@@ -27,7 +27,7 @@ use self::palette::Palette;
 use self::strokes::{hair, twigs, wires};
 use self::texture::{Drift, Texture};
 use super::degrade::normal;
-use crate::planes::Planes;
+use crate::pixels::planes::Planes;
 
 /// The generator of one layer.
 #[derive(Clone, Copy)]

@@ -2,25 +2,6 @@
 
 use super::*;
 
-/// A folder as diffusers leaves it, for mini, with prompts.
-pub(super) fn folder(model: &Weights<Flex>) -> (TempDir, Parts) {
-    let folder = TempDir::new().unwrap();
-    let mut weights = Parts::of(&saved(model, Storage::F32));
-    let mut prompts = weights.clone();
-    prompts
-        .tensors
-        .retain(|key, _| PROMPTS.contains(&key.as_str()));
-    weights.tensors = weights
-        .tensors
-        .into_iter()
-        .filter_map(|(key, tensor)| Some((key.strip_prefix("unet.")?.to_owned(), tensor)))
-        .collect();
-    write(&folder, "config.json", mini_json().to_string());
-    write(&folder, MODEL, weights.bytes());
-    write(&folder, "prompts.safetensors", prompts.bytes());
-    (folder, weights)
-}
-
 #[test]
 fn every_layout_of_a_folder_is_read() {
     let model = random_model();
@@ -40,7 +21,7 @@ fn every_layout_of_a_folder_is_read() {
     ];
     for (file, index) in layouts {
         for sub in ["", "unet/"] {
-            let (folder, weights) = folder(&model);
+            let (folder, weights) = diffusers_folder(&model);
             remove(&folder, "config.json");
             remove(&folder, MODEL);
             write(
@@ -87,7 +68,7 @@ fn write_shards(folder: &TempDir, weights: &Parts, sub: &str, index: &str) {
 
 #[test]
 fn shards_are_checked() {
-    let (folder, weights) = folder(&random_model());
+    let (folder, weights) = diffusers_folder(&random_model());
     let index = "diffusion_pytorch_model.safetensors.index.json";
     remove(&folder, MODEL);
     write_shards(&folder, &weights, "", index);
@@ -112,7 +93,7 @@ fn shards_are_checked() {
 
 #[test]
 fn an_index_reaches_no_file_outside_of_its_folder() {
-    let (folder, weights) = folder(&random_model());
+    let (folder, weights) = diffusers_folder(&random_model());
     let index = "diffusion_pytorch_model.safetensors.index.json";
     remove(&folder, MODEL);
     write(&folder, "inner/weights.safetensors", weights.bytes());
@@ -142,19 +123,19 @@ fn an_index_reaches_no_file_outside_of_its_folder() {
 #[test]
 fn incomplete_folders_are_refused() {
     let model = random_model();
-    let (no_prompts, _) = folder(&model);
+    let (no_prompts, _) = diffusers_folder(&model);
     remove(&no_prompts, "prompts.safetensors");
     let error = load_folder(&no_prompts).unwrap_err();
     assert!(matches!(error, Error::Io { path, .. } if path.ends_with("prompts.safetensors")));
     // The UNet alone does without.
     UNet::<Flex>::load_diffusers(no_prompts.path(), &Default::default()).unwrap();
 
-    let (no_weights, _) = folder(&model);
+    let (no_weights, _) = diffusers_folder(&model);
     remove(&no_weights, MODEL);
     let reason = format_reason(load_folder(&no_weights).unwrap_err(), "");
     assert!(reason.contains(MODEL), "{reason}");
 
-    let (bad_config, _) = folder(&model);
+    let (bad_config, _) = diffusers_folder(&model);
     for text in [&b"{"[..], b"[]", b"", b"\xff\xfe"] {
         write(&bad_config, "config.json", text);
         format_reason(load_folder(&bad_config).unwrap_err(), "config.json");
@@ -171,12 +152,12 @@ fn incomplete_folders_are_refused() {
         }
     ));
 
-    let (bad_prompts, mut weights) = folder(&model);
+    let (bad_prompts, mut weights) = diffusers_folder(&model);
     write(&bad_prompts, "prompts.safetensors", weights.bytes());
     let error = load_folder(&bad_prompts).unwrap_err();
     assert!(matches!(error, Error::Keys { path, .. } if path.ends_with("prompts.safetensors")));
 
-    let (bad_weights, _) = folder(&model);
+    let (bad_weights, _) = diffusers_folder(&model);
     weights.tensors.pop_first();
     write(&bad_weights, MODEL, weights.bytes());
     let error = load_folder(&bad_weights).unwrap_err();

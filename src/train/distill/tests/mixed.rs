@@ -1,7 +1,7 @@
 //! Training in bf16.
 
 use super::*;
-use crate::guidance::Prompt;
+use crate::restore::guidance::Prompt;
 use burn::module::{ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 
@@ -97,7 +97,7 @@ fn a_vae_learns_in_bf16() {
 #[cfg(feature = "ndarray")]
 #[test]
 fn a_device_without_bf16_is_refused() {
-    use crate::finite_difference::{Plain, Tracked};
+    use crate::testing::finite_difference::{Plain, Tracked};
     Precision::Full
         .validate::<Plain>(&Default::default())
         .unwrap();

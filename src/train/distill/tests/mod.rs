@@ -11,8 +11,8 @@ use crate::backend::Flex;
 use crate::config::GenDrPixConfig;
 use crate::error::Error;
 use crate::latent::{LatentConfig, Vae, VaeConfig};
-use crate::onestep::{OneStep, Prediction};
-use crate::pipeline::GenDrPix;
+use crate::model::GenDrPix;
+use crate::restore::onestep::{OneStep, Prediction};
 use crate::train::degrade::Degradation;
 use crate::train::losses::{MaskedFourierConfig, PyramidConfig};
 use crate::train::{

@@ -28,7 +28,7 @@ fn several_devices_want_the_feature() {
 #[cfg(feature = "collective")]
 mod together {
     use super::*;
-    use crate::guidance::Prompt;
+    use crate::restore::guidance::Prompt;
     use crate::train::learner::load_average;
     use crate::train::pictures::stream;
     use crate::train::replica::{Replica, on_each};

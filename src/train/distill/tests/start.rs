@@ -1,7 +1,7 @@
 //! Where a student starts.
 
 use super::*;
-use crate::shuffle::pixel_unshuffle;
+use crate::restore::shuffle::pixel_unshuffle;
 use burn::module::ModuleVisitor;
 use burn::tensor::module::conv2d;
 use burn::tensor::ops::ConvOptions;

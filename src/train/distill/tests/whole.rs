@@ -1,7 +1,7 @@
 //! One stage after the other, and their config.
 
 use super::*;
-use crate::shuffle::pixel_unshuffle;
+use crate::restore::shuffle::pixel_unshuffle;
 use burn::optim::GradientsParams;
 
 /// A distillation of two steps a stage.

@@ -1,0 +1,122 @@
+//! Least and largest values, and whether all are finite: of parts of each channel, so that all of a GPU has a share.
+
+use super::layout::{addresses, empty};
+use burn_cubecl::tensor::CubeTensor;
+use burn_cubecl::{CubeRuntime, cubecl};
+use cubecl::prelude::*;
+
+const UNITS: usize = 256;
+/// Values of a part, what a cube takes.
+const PART: usize = 16 << 10;
+
+/// # Shapes
+///
+/// - x: `[1, C, H, W]` in f32
+/// - output: `[C, parts, 3]`
+pub(super) fn extremes<R: CubeRuntime>(x: CubeTensor<R>) -> CubeTensor<R> {
+    let shape = x.meta.shape();
+    let (c, values) = (shape[1], shape[2] * shape[3]);
+    let parts = values.div_ceil(PART);
+    let output = empty(&x, [c, parts, 3], x.dtype);
+    let client = x.client.clone();
+    let addresses = addresses(&[&x]);
+    of_parts::launch(
+        &client,
+        CubeCount::Static(parts as u32, c as u32, 1),
+        CubeDim::new_1d(UNITS as u32),
+        addresses,
+        x.into_array_arg(),
+        output.clone().into_array_arg(),
+        values,
+    );
+    output
+}
+
+/// Of part x of channel y, of `values` each.
+#[cube(launch, address_type = "dynamic")]
+fn of_parts(x: &Array<f32>, output: &mut Array<f32>, values: usize) {
+    let unit = UNIT_POS as usize;
+    let (part, channel) = (CUBE_POS_X as usize, CUBE_POS_Y as usize);
+    let start = channel * values + part * PART;
+    let end = min(start + PART, (channel + 1) * values);
+    // Units that have no value of their own take one of another's.
+    let first = min(start + unit, end - 1);
+    let mut least = x[first];
+    let mut most = x[first];
+    let mut broken = 0.0_f32;
+    let mut i = first;
+    while i < end {
+        let value = x[i];
+        least = min(least, value);
+        most = max(most, value);
+        // By its bits: shaders may take it that no value is NaN or infinite.
+        if u32::reinterpret(value) & 0x7f80_0000 == 0x7f80_0000 {
+            broken = 1.0_f32;
+        }
+        i += UNITS;
+    }
+    let mut all_least = SharedMemory::<f32>::new(UNITS);
+    let mut all_most = SharedMemory::<f32>::new(UNITS);
+    let mut all_broken = SharedMemory::<f32>::new(UNITS);
+    all_least[unit] = least;
+    all_most[unit] = most;
+    all_broken[unit] = broken;
+    #[unroll]
+    for halving in 0..comptime!(UNITS.ilog2()) {
+        let step = comptime!(UNITS >> (halving as usize + 1));
+        sync_cube();
+        if unit < step {
+            all_least[unit] = min(all_least[unit], all_least[unit + step]);
+            all_most[unit] = max(all_most[unit], all_most[unit + step]);
+            all_broken[unit] = max(all_broken[unit], all_broken[unit + step]);
+        }
+    }
+    if unit == 0 {
+        let at = 3 * (channel * CUBE_COUNT_X as usize + part);
+        output[at] = all_least[0];
+        output[at + 1] = all_most[0];
+        output[at + 2] = all_broken[0];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::check::{Gpu, random};
+    use crate::backend::Backend;
+    use crate::backend::plain_picture;
+    use crate::upscale::extremes::Extremes;
+    use burn::tensor::Tensor;
+
+    /// Of all parts.
+    fn joined(parts: Tensor<Gpu, 3>) -> Vec<f32> {
+        let least = parts.clone().slice([0..3, 0..parts.dims()[1], 0..1]);
+        let others = parts.clone().slice([0..3, 0..parts.dims()[1], 1..3]);
+        let all = Tensor::cat(vec![least.min_dim(1), others.max_dim(1)], 2);
+        all.into_data().into_vec().unwrap()
+    }
+
+    #[test]
+    fn agrees_with_the_plain_body() {
+        for [h, w] in [[1, 1], [3, 70], [128, 128], [301, 257]] {
+            let x = random::<4>([1, 3, h, w], 1) * 2.0;
+            let found = joined(Gpu::extremes(x.clone()));
+            assert_eq!(found, joined(picture::extremes(x)), "{w}x{h}");
+        }
+    }
+
+    #[test]
+    fn a_value_that_is_not_finite_is_told() {
+        let (h, w) = (130, 127);
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for place in [0, 2 * h * w, 3 * h * w - 1] {
+                let mut data = random::<4>([1, 3, h, w], 2).into_data();
+                data.as_mut_slice::<f32>().unwrap()[place] = bad;
+                let x = Tensor::<Gpu, 4>::from_data(data, &Default::default());
+                for parts in [Gpu::extremes(x.clone()), picture::extremes(x)] {
+                    let parts: Vec<f32> = parts.into_data().into_vec().unwrap();
+                    assert!(Extremes::of_parts(&parts, 3).is_err(), "{bad} at {place}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,336 @@
+//! Folders of VAEs.
+
+use super::*;
+use crate::backend::Flex;
+use crate::error::Error;
+use crate::latent::{GenDr, GenDrAdc, LatentConfig};
+use crate::options::Upscale;
+use crate::testing::checkpoint::*;
+use crate::unet::parameters;
+use burn::tensor::{Distribution, Tensor};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, HashMap};
+use tempfile::TempDir;
+
+/// The fixture's fields.
+fn fields() -> Fields {
+    let text = std::fs::read_to_string(fixture("vae_tiny/config.json")).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+fn read(fields: &Fields) -> Result<VaeConfig> {
+    from_fields(fields, Path::new("config.json"))
+}
+
+fn with(field: &str, value: Value) -> Result<VaeConfig> {
+    let mut fields = fields();
+    fields.insert(field.to_owned(), value);
+    read(&fields)
+}
+
+fn field_at_fault<T: std::fmt::Debug>(result: Result<T>) -> &'static str {
+    match result {
+        Err(Error::Config { field, .. }) => field,
+        other => panic!("expected a config error, found {other:?}"),
+    }
+}
+
+/// A folder with the fixture's VAE in `sub`, its tensors renamed.
+fn folder(sub: &str, rename: impl Fn(&str) -> String) -> (TempDir, Parts) {
+    let folder = TempDir::new().unwrap();
+    let mut parts = Parts::of(&std::fs::read(fixture("vae_tiny").join(MODEL)).unwrap());
+    parts.tensors = parts
+        .tensors
+        .into_iter()
+        .map(|(key, tensor)| (rename(&key), tensor))
+        .collect();
+    let config = Value::Object(fields()).to_string();
+    write(&folder, &format!("{sub}config.json"), config);
+    write(&folder, &format!("{sub}{MODEL}"), parts.bytes());
+    (folder, parts)
+}
+
+fn load_vae(folder: &TempDir) -> Result<(VaeConfig, Vae<Flex>)> {
+    Vae::load_diffusers(folder.path(), &Default::default())
+}
+
+/// Values of all parameters, by key.
+fn values(vae: &Vae<Flex>) -> BTreeMap<String, Vec<f32>> {
+    let halves = parameters::values(&vae.encoder).into_iter();
+    halves
+        .chain(parameters::values(&vae.decoder))
+        .map(|parameter| {
+            let data = parameter.to_data().unwrap();
+            (parameters::key(&parameter), data.to_vec().unwrap())
+        })
+        .collect()
+}
+
+#[test]
+fn a_diffusers_checkpoint_is_read_as_it_is() {
+    let (folder, theirs) = folder("", str::to_owned);
+    let ours = values(&load_vae(&folder).unwrap().1);
+    let keys = |ours: &BTreeMap<String, Vec<f32>>| ours.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(
+        keys(&ours),
+        theirs.tensors.keys().cloned().collect::<Vec<_>>()
+    );
+    for (key, values) in ours {
+        assert_eq!(values, theirs.values(&key), "{key}");
+    }
+}
+
+#[test]
+fn a_pipeline_s_folder_and_old_names_are_taken() {
+    let expected = values(&load_vae(&folder("", str::to_owned).0).unwrap().1);
+    let old_names = |key: &str| {
+        let names = [
+            (".to_q.", ".query."),
+            (".to_k.", ".key."),
+            (".to_v.", ".value."),
+            (".to_out.0.", ".proj_attn."),
+        ];
+        let key = key.to_owned();
+        names
+            .iter()
+            .fold(key, |key, (new, old)| key.replace(new, old))
+    };
+    let (folder, parts) = folder("vae/", old_names);
+    assert!(
+        parts
+            .tensors
+            .contains_key("encoder.mid_block.attentions.0.query.weight")
+    );
+    assert_eq!(values(&load_vae(&folder).unwrap().1), expected);
+    // Under both names at once, it is not known which is meant.
+    let mut twice = parts.clone();
+    let key = "decoder.mid_block.attentions.0.key.bias";
+    let tensor = twice.tensors[key].clone();
+    twice.tensors.insert(key.replace("key", "to_k"), tensor);
+    write(&folder, &format!("vae/{MODEL}"), twice.bytes());
+    let reason = format_reason(load_vae(&folder).unwrap_err(), MODEL);
+    assert!(reason.contains("are one"), "{reason}");
+}
+
+#[test]
+fn keys_are_checked_for_half_a_vae_too() {
+    let (folder, mut parts) = folder("", str::to_owned);
+    let device = Default::default();
+    let (_, decoder) = VaeDecoder::<Flex>::load_diffusers(folder.path(), &device).unwrap();
+    assert!(parameters::count(&decoder) > 0);
+    let gone = "encoder.conv_in.weight";
+    parts.tensors.remove(gone);
+    parts.insert("decoder.conv_in.bias", &[3], &[0.0; 3]);
+    parts.insert("new", &[1], &[0.0]);
+    write(&folder, MODEL, parts.bytes());
+    for error in [
+        load_vae(&folder).unwrap_err(),
+        VaeDecoder::<Flex>::load_diffusers(folder.path(), &device).unwrap_err(),
+    ] {
+        let Error::Keys {
+            missing,
+            unused,
+            misshapen,
+            ..
+        } = error
+        else {
+            panic!("{error}");
+        };
+        assert_eq!(missing, [gone]);
+        assert_eq!(unused, ["new"]);
+        assert!(
+            misshapen[0].starts_with("decoder.conv_in.bias"),
+            "{misshapen:?}"
+        );
+    }
+}
+
+#[test]
+fn every_field_read_has_an_effect() {
+    let config = read(&fields()).unwrap();
+    let expected = VaeConfig {
+        scaling_factor: 0.18215,
+        ..VaeConfig::nano()
+    };
+    assert_eq!(config, expected);
+    for (field, value) in [
+        ("block_out_channels", json!([16, 16, 32, 32])),
+        ("latent_channels", json!(4)),
+        ("layers_per_block", json!(3)),
+        ("norm_num_groups", json!(8)),
+        ("scaling_factor", json!(0.2614)),
+        ("shift_factor", json!(0.5)),
+        ("use_post_quant_conv", json!(false)),
+        ("use_quant_conv", json!(false)),
+    ] {
+        assert!(READ.contains(&field));
+        let changed = with(field, value).unwrap();
+        assert_ne!(changed, config, "{field}");
+        // ... on the VAE too, but for the numbers that it multiplies with and adds.
+        let count = |config: &VaeConfig| {
+            config
+                .init::<Flex>(&Default::default())
+                .unwrap()
+                .parameters()
+        };
+        let same = ["norm_num_groups", "scaling_factor", "shift_factor"].contains(&field);
+        assert_eq!(count(&changed) == count(&config), same, "{field}");
+    }
+}
+
+#[test]
+fn defaults_are_those_of_diffusers() {
+    let config = read(&Fields::new()).unwrap();
+    let expected = VaeConfig {
+        latent_channels: 4,
+        block_out_channels: vec![64],
+        layers_per_block: 1,
+        norm_num_groups: 32,
+        scaling_factor: 0.18215,
+        ..VaeConfig::vae16()
+    };
+    assert_eq!(config, expected);
+}
+
+#[test]
+fn what_is_not_implemented_is_named() {
+    for (field, _) in FIXED {
+        assert_eq!(field_at_fault(with(field, json!("other"))), field);
+    }
+    for (field, value) in [
+        ("down_block_types", json!(["DownEncoderBlock2D"])),
+        ("up_block_types", json!("UpDecoderBlock2D")),
+        ("latent_channels", json!(null)),
+        ("use_quant_conv", json!(1)),
+        ("shift_factor", json!("none")),
+        ("block_out_channels", json!(128)),
+    ] {
+        assert_eq!(field_at_fault(with(field, value)), field);
+    }
+    assert_eq!(field_at_fault(with("new_trick", json!(1))), "config.json");
+}
+
+#[test]
+fn configs_out_of_all_proportion_are_refused() {
+    for (field, value) in [
+        ("layers_per_block", json!(1_000_000_000_000_u64)),
+        ("latent_channels", json!(1_000_000_000_000_u64)),
+        ("norm_num_groups", json!(3)),
+        ("scaling_factor", json!(0)),
+    ] {
+        let (folder, _) = folder("", str::to_owned);
+        let mut fields = fields();
+        fields.insert(field.to_owned(), value);
+        write(&folder, "config.json", Value::Object(fields).to_string());
+        let found = field_at_fault(load_vae(&folder));
+        let groups = field == "norm_num_groups";
+        assert_eq!(found, if groups { "block_out_channels" } else { field });
+    }
+    let mut many = fields();
+    many.insert("block_out_channels".into(), json!(vec![16; 64]));
+    many.insert(
+        "down_block_types".into(),
+        json!(vec!["DownEncoderBlock2D"; 64]),
+    );
+    many.insert("up_block_types".into(), json!(vec!["UpDecoderBlock2D"; 64]));
+    let found = field_at_fault(read(&many).unwrap().validate());
+    assert_eq!(found, "block_out_channels");
+}
+
+#[test]
+fn a_folder_without_a_vae_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let error = load_vae(&folder).unwrap_err();
+    assert!(matches!(error, Error::Io { path, .. } if path.ends_with("config.json")));
+}
+
+/// `vae` as diffusers saves it.
+fn vae_parts(vae: &Vae<Flex>) -> Parts {
+    let mut parts = Parts {
+        metadata: HashMap::new(),
+        tensors: BTreeMap::new(),
+    };
+    let halves = parameters::values(&vae.encoder).into_iter();
+    for parameter in halves.chain(parameters::values(&vae.decoder)) {
+        let values: Vec<f32> = parameter.to_data().unwrap().to_vec().unwrap();
+        parts.insert(&parameters::key(&parameter), &parameter.shape, &values);
+    }
+    parts
+}
+
+#[test]
+fn a_pipeline_s_folder_is_a_gendr() {
+    let device = Default::default();
+    let model = random_model();
+    let config = LatentConfig {
+        unet: mini(),
+        vae: VaeConfig {
+            latent_channels: 4,
+            block_out_channels: vec![4, 8],
+            layers_per_block: 1,
+            norm_num_groups: 2,
+            shift_factor: 0.25,
+            use_quant_conv: false,
+            ..VaeConfig::vae16()
+        },
+        ..LatentConfig::gendr_sd21()
+    };
+    let vae = config.vae.init::<Flex>(&device).unwrap();
+    let (folder, unet) = diffusers_folder(&model);
+    remove(&folder, "config.json");
+    remove(&folder, MODEL);
+    write(&folder, "unet/config.json", mini_json().to_string());
+    write(&folder, &format!("unet/{MODEL}"), unet.bytes());
+    let json = json!({
+        "block_out_channels": [4, 8],
+        "down_block_types": ["DownEncoderBlock2D", "DownEncoderBlock2D"],
+        "latent_channels": 4,
+        "norm_num_groups": 2,
+        "scaling_factor": 0.2614,
+        "shift_factor": 0.25,
+        "up_block_types": ["UpDecoderBlock2D", "UpDecoderBlock2D"],
+        "use_quant_conv": false,
+    });
+    write(&folder, "vae/config.json", json.to_string());
+    write(&folder, &format!("vae/{MODEL}"), vae_parts(&vae).bytes());
+
+    let loaded = GenDr::<Flex>::load(folder.path(), &device).unwrap();
+    assert_eq!(loaded.config(), &config);
+    let model = GenDr::from_parts(config, model, vae, &device).unwrap();
+    let x = Tensor::<Flex, 4>::random([1, 3, 9, 6], Distribution::Default, &device);
+    let restore = |model: &GenDr<Flex>| {
+        let options = Upscale::new().guidance(2.0);
+        model.restore(x.clone(), &options).unwrap().into_data()
+    };
+    assert_eq!(restore(&loaded), restore(&model));
+
+    // Its UNet reads a latent, not cells of pixels.
+    let error = GenDrAdc::<Flex>::load(folder.path(), &device).unwrap_err();
+    assert!(matches!(
+        error,
+        Error::Config {
+            field: "in_channels",
+            ..
+        }
+    ));
+    remove(&folder, "prompts.safetensors");
+    let error = GenDr::<Flex>::load(folder.path(), &device).unwrap_err();
+    assert!(matches!(error, Error::Io { path, .. } if path.ends_with("prompts.safetensors")));
+}
+
+#[test]
+fn old_names_of_a_vae_are_renamed() {
+    let block = "decoder.mid_block.attentions.0";
+    for (old, new) in [
+        ("query", "to_q"),
+        ("key", "to_k"),
+        ("value", "to_v"),
+        ("proj_attn", "to_out.0"),
+        ("group_norm", "group_norm"),
+        ("to_out.0", "to_out.0"),
+    ] {
+        let key = of_old_vae(&format!("{block}.{old}.bias"));
+        assert_eq!(key, format!("{block}.{new}.bias"));
+    }
+    assert_eq!(of_old_vae("x.query.weight"), "x.query.weight");
+}

@@ -1,0 +1,117 @@
+//! A UNet with its fixed timestep and its two prompts.
+
+use crate::backend::Backend;
+use crate::backend::precision::Precision;
+use crate::backend::precision::check_precision;
+use crate::backend::precision::float_type;
+use crate::error::{Error, Result};
+use crate::options::attention::Attention;
+use crate::options::progress::{Watch, Watched};
+use crate::restore::guidance::Prompt;
+use crate::unet::{Conditioning, UNetConfig};
+use crate::weights::Weights;
+use burn::tensor::{Distribution, Tensor};
+
+/// A UNet, its prompts, and what the fixed timestep and each prompt leave to compute.
+#[derive(Debug)]
+pub(crate) struct PromptedUNet<B: Backend> {
+    pub(crate) weights: Weights<B>,
+    positive: Conditioning<B>,
+    negative: Conditioning<B>,
+}
+
+impl<B: Backend> PromptedUNet<B> {
+    /// Folds the timestep and the prompts into the UNet's conditioning.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Shape`] when a prompt is not `[tokens, cross_attention_dim]`.
+    pub(crate) fn new(config: &UNetConfig, timestep: f64, weights: Weights<B>) -> Result<Self> {
+        let width = config.cross_attention_dim;
+        for (what, prompt) in [
+            ("positive prompt", &weights.positive),
+            ("negative prompt", &weights.negative),
+        ] {
+            let [tokens, found] = prompt.dims();
+            if tokens == 0 || found != width {
+                return Err(Error::Shape {
+                    what,
+                    expected: format!("[tokens, {width}]"),
+                    found: vec![tokens, found],
+                });
+            }
+        }
+        let fold = |prompt: &Tensor<B, 2>| {
+            let prompt = prompt.clone().unsqueeze();
+            weights.unet.condition(timestep, prompt)
+        };
+        Ok(Self {
+            positive: fold(&weights.positive),
+            negative: fold(&weights.negative),
+            weights,
+        })
+    }
+
+    /// In another precision. What the timestep and the prompts leave was folded before it is rounded.
+    pub(crate) fn in_precision(self, precision: Precision) -> Self {
+        let weights = self.weights;
+        Self {
+            weights: Weights {
+                unet: precision.of(weights.unet),
+                positive: precision.of_tensor(weights.positive),
+                negative: precision.of_tensor(weights.negative),
+            },
+            positive: self.positive.in_precision(precision),
+            negative: self.negative.in_precision(precision),
+        }
+    }
+
+    /// The UNet's prediction.
+    ///
+    /// # Shapes
+    ///
+    /// - z: `[N, in_channels, H, W]`
+    /// - output: `[N, out_channels, H, W]`
+    pub(crate) fn predict(
+        &self,
+        z: Tensor<B, 4>,
+        prompt: Prompt,
+        attention: Attention,
+        watch: Watch,
+    ) -> Watched<Tensor<B, 4>> {
+        let conditioning = match prompt {
+            Prompt::Positive => &self.positive,
+            Prompt::Negative => &self.negative,
+        };
+        let unet = &self.weights.unet;
+        unet.forward_watched(z, conditioning, attention, watch)
+    }
+}
+
+/// Random weights and prompts of `tokens` tokens, to measure or to train.
+///
+/// # Errors
+///
+/// [`Error::Config`] when the config contradicts itself or `tokens` is zero, [`Error::Precision`] when the device lacks the
+/// backend's.
+pub(crate) fn random_weights<B: Backend>(
+    config: &UNetConfig,
+    tokens: usize,
+    device: &B::Device,
+) -> Result<Weights<B>> {
+    if tokens == 0 {
+        return Err(Error::Config {
+            field: "tokens",
+            reason: "is zero".into(),
+        });
+    }
+    check_precision::<B>(device, float_type::<B>())?;
+    let width = config.cross_attention_dim;
+    let normal = Distribution::Normal(0.0, 1.0);
+    let prompt = || Tensor::random([tokens, width], normal, (device, float_type::<B>()));
+    Ok(Weights {
+        unet: Precision::Full.of(config.init(device)?),
+        positive: prompt(),
+        negative: prompt(),
+    })
+}

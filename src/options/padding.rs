@@ -1,0 +1,99 @@
+//! Where a picture is cut into cells, and what is beyond its edges.
+
+use serde::{Deserialize, Serialize};
+
+/// Pixels added above and to the left of a picture before it is cut into cells; below and to the right it gets what
+/// fills up the cell. The paddings of an axis add up to the cell's side where the picture is whole cells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Padding {
+    /// Pixels above.
+    pub top: usize,
+    /// Pixels to the left.
+    pub left: usize,
+}
+
+impl Padding {
+    /// Half a cell on all sides: the positive pass of PadCFG.
+    pub const CENTRED: Self = Self { top: 4, left: 4 };
+
+    /// No padding but what fills up the last cells.
+    pub(crate) const NONE: Self = Self { top: 0, left: 0 };
+
+    /// A padding of `top` and `left` pixels.
+    pub const fn new(top: usize, left: usize) -> Self {
+        Self { top, left }
+    }
+
+    /// Whether the padding is no wider than a cell of `factor` pixels.
+    pub(crate) fn fits(self, factor: usize) -> bool {
+        self.top <= factor && self.left <= factor
+    }
+
+    /// The negative pass's padding beside this one: one pixel less, so that the two cut the picture differently.
+    /// `[4,4,4,4]` gives `[3,5,3,5]`.
+    pub(crate) fn shifted(self, factor: usize) -> Self {
+        let back = |p: usize| (p + factor - 1) % factor;
+        Self {
+            top: back(self.top),
+            left: back(self.left),
+        }
+    }
+}
+
+/// What is beyond the edges of a picture.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Edge {
+    /// The picture mirrored, its border pixels not repeated.
+    #[default]
+    Reflect,
+    /// The border pixels, over and over.
+    Replicate,
+    /// The other side of the picture: for textures that are laid side by side, which stay seamless.
+    Wrap,
+}
+
+impl Edge {
+    /// The pixel of a side of `n` that stands at position `i`, which may lie outside.
+    pub(crate) fn source(self, i: isize, n: usize) -> usize {
+        let last = n as isize - 1;
+        match self {
+            Self::Replicate => i.clamp(0, last) as usize,
+            Self::Wrap => i.rem_euclid(n as isize) as usize,
+            // Back and forth, as often as it takes: a picture may be smaller than its padding.
+            Self::Reflect if last > 0 => {
+                let folded = i.rem_euclid(2 * last);
+                folded.min(2 * last - folded) as usize
+            }
+            Self::Reflect => 0,
+        }
+    }
+
+    /// [`source`](Self::source) of a side of `n` with `before` positions before it, `padded` in all.
+    pub(crate) fn sources(self, before: usize, n: usize, padded: usize) -> Vec<i32> {
+        let position = |i: usize| i as isize - before as isize;
+        (0..padded)
+            .map(|i| self.source(position(i), n) as i32)
+            .collect()
+    }
+}
+
+/// Side of a picture's side `n` in cells of `factor` pixels with one cell more, for a padding that moves the cells.
+pub(crate) fn padded_side(n: usize, factor: usize) -> usize {
+    n.next_multiple_of(factor) + factor
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn edges_as_pytorch_has_them() {
+        let at = |edge: Edge| -> Vec<usize> { (-3..6).map(|i| edge.source(i, 4)).collect() };
+        assert_eq!(at(Edge::Reflect), [3, 2, 1, 0, 1, 2, 3, 2, 1]);
+        assert_eq!(at(Edge::Replicate), [0, 0, 0, 0, 1, 2, 3, 3, 3]);
+        assert_eq!(at(Edge::Wrap), [1, 2, 3, 0, 1, 2, 3, 0, 1]);
+        assert_eq!(Edge::Reflect.source(-5, 1), 0);
+        assert_eq!(Edge::Reflect.source(-7, 2), 1);
+    }
+}

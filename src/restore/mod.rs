@@ -1,0 +1,29 @@
+//! Around the UNet, on tensors: which passes to run, in which tiles, folded into cells and unfolded, stepped and blended.
+
+pub(crate) mod guidance;
+pub(crate) mod onestep;
+pub mod shuffle;
+pub(crate) mod tiles;
+pub(crate) mod wrap;
+
+use crate::backend::Backend;
+use crate::error::{Error, Result};
+use burn::tensor::Tensor;
+use shuffle::PICTURE_CHANNELS;
+
+/// Checks the shape of pictures that have their output size already.
+///
+/// # Errors
+///
+/// [`Error::Shape`] when it is not `[N, 3, H, W]`, or a side is zero.
+pub(crate) fn check_shape<B: Backend>(x: &Tensor<B, 4>) -> Result<()> {
+    let dims = x.dims();
+    if dims[1] != PICTURE_CHANNELS || dims.contains(&0) {
+        return Err(Error::Shape {
+            what: "picture",
+            expected: "[N, 3, H, W] without a zero".into(),
+            found: dims.to_vec(),
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,64 @@
+//! From the path of a field to the key of its tensor in a diffusers checkpoint.
+//!
+//! The UNet's fields bear diffusers' names, so a path is its key, but for this table:
+//!
+//! | module path ends with | key's module ends with |
+//! |-----------------------|------------------------|
+//! | `ff.proj`             | `ff.net.0.proj`        |
+//! | `ff.out`              | `ff.net.2`             |
+//!
+//! A rule holds for whole names only, just before the parameter's own name (`weight`, `bias`).
+
+/// Pairs of the end of a module path and what takes its place.
+pub(crate) type Rules<'a> = &'a [(&'a str, &'a str)];
+
+const RULES: Rules = &[("ff.proj", "ff.net.0.proj"), ("ff.out", "ff.net.2")];
+
+/// Key of the parameter at `path`, for example `mid_block.resnets.0.conv1.weight`.
+pub(crate) fn of_path(path: &str) -> String {
+    rename(path, RULES)
+}
+
+/// The path with the end of its module renamed by the first rule that fits.
+pub(crate) fn rename(path: &str, rules: Rules) -> String {
+    let Some((module, parameter)) = path.rsplit_once('.') else {
+        return path.to_owned();
+    };
+    for (from, to) in rules {
+        if let Some(stem) = module.strip_suffix(from)
+            && (stem.is_empty() || stem.ends_with('.'))
+        {
+            return format!("{stem}{to}.{parameter}");
+        }
+    }
+    path.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::of_path;
+
+    #[test]
+    fn rules_rename_the_feed_forward_only() {
+        let block = "down_blocks.0.attentions.1.transformer_blocks.0";
+        for (ours, theirs) in [
+            ("ff.proj.weight", "ff.net.0.proj.weight"),
+            ("ff.proj.bias", "ff.net.0.proj.bias"),
+            ("ff.out.weight", "ff.net.2.weight"),
+            ("attn1.to_out.0.bias", "attn1.to_out.0.bias"),
+        ] {
+            assert_eq!(
+                of_path(&format!("{block}.{ours}")),
+                format!("{block}.{theirs}")
+            );
+        }
+    }
+
+    #[test]
+    fn rules_are_anchored() {
+        for path in ["off.proj.weight", "x.ff.proj.y.weight", "ff.proj", "weight"] {
+            assert_eq!(of_path(path), path);
+        }
+        assert_eq!(of_path("ff.proj.weight"), "ff.net.0.proj.weight");
+    }
+}

@@ -1,0 +1,279 @@
+//! [`enlarge`](crate::upscale::enlarge) where the device is not the host: bytes go there and come back, and all between is
+//! computed there, in f32 whatever the precision of the model.
+
+use crate::backend::Backend;
+use crate::backend::precision::float_type;
+use crate::error::{Error, Result};
+use crate::options::Upscale;
+use crate::options::color_fix::ColorFix;
+use crate::options::padding::Edge;
+use crate::options::progress::{Stage, Watch};
+use crate::options::target::Enlargement;
+use crate::pixels::Pixels;
+use crate::upscale::correct::{LEVELS, weights};
+use crate::upscale::extremes::{Extremes, varies};
+use crate::upscale::taps::cubic_taps;
+use burn::tensor::{DType, FloatDType, Int, Tensor, TensorData, Transaction};
+use image::{DynamicImage, RgbImage};
+
+/// Whether the backend has this way for a picture that is restored as a whole. Statistics of all of it are taken on the host.
+pub(crate) fn has_way<B: Backend>(options: &Upscale) -> bool {
+    B::PICTURES && options.fidelity != 0.0 && options.color_fix != ColorFix::MeanStd
+}
+
+/// The picture's pixels if it goes this way: without alpha, which is resized on the host.
+pub(crate) fn takes<'a, B: Backend>(
+    picture: &'a DynamicImage,
+    options: &Upscale,
+) -> Option<&'a RgbImage> {
+    picture.as_rgb8().filter(|_| has_way::<B>(options))
+}
+
+/// Enlarges `picture` and has it restored by `restore`, from and to `[1, 3, H, W]` in -1..1.
+///
+/// # Errors
+///
+/// [`Error::Device`], [`Error::NonFiniteOutput`], [`Error::ConstantOutput`], [`Error::Cancelled`], and those of `restore`.
+pub(crate) async fn enlarge<B: Backend>(
+    picture: &RgbImage,
+    to: Enlargement,
+    options: &Upscale,
+    device: &B::Device,
+    restore: impl Fn(Tensor<B, 4>, Watch) -> Result<Tensor<B, 4>>,
+) -> Result<DynamicImage> {
+    let plain = to_tensor::<B>(picture, to, options.edge, device);
+    options.watch(Stage::Resize).done()?;
+    let x = B::cast(plain.clone(), float_type::<B>().into());
+    let restored = restore(x, options.watch(Stage::Restore))?;
+    let correcting = options.watch(Stage::Correct);
+    correcting.check()?;
+    let restored = B::cast(restored, FloatDType::F32);
+    let channels = restored.dims()[1];
+    let extremes = B::extremes(restored.clone());
+    let corrected = corrected(plain, restored, options);
+    let (extremes, bytes) = read(extremes, B::to_bytes(corrected)).await?;
+    if Extremes::of_parts(&extremes, channels)?.are_one() {
+        let picture = Pixels::read(&picture.clone().into())?;
+        if varies(&picture.rgb) {
+            return Err(Error::ConstantOutput);
+        }
+    }
+    correcting.done()?;
+    let mut large = to_picture(bytes, to);
+    large
+        .set_color_space(picture.color_space())
+        .expect("the colour space of a picture fits a picture of the same kind");
+    options.watch(Stage::Finish).tell();
+    Ok(large.into())
+}
+
+/// The plain resize, `[1, 3, H, W]` in -1..1.
+fn to_tensor<B: Backend>(
+    picture: &RgbImage,
+    to: Enlargement,
+    edge: Edge,
+    device: &B::Device,
+) -> Tensor<B, 4> {
+    let [w, h] = [picture.width(), picture.height()].map(|side| side as usize);
+    // Not the whole `Vec`: it may be longer than the picture.
+    let words = picture.as_raw()[..3 * w * h].chunks(4).map(|bytes| {
+        let mut word = [0; 4];
+        word[..bytes.len()].copy_from_slice(bytes);
+        i32::from_le_bytes(word)
+    });
+    let words: Vec<i32> = words.collect();
+    let shape = [words.len()];
+    let bytes = Tensor::<B, 1, Int>::from_data(TensorData::new(words, shape), (device, DType::I32));
+    let (rows, of_rows) = cubic_taps(h, to.height, to.steps.1, edge, device);
+    let (columns, of_columns) = cubic_taps(w, to.width, to.steps.0, edge, device);
+    B::from_bytes(bytes, [h, w], [rows, columns], [of_rows, of_columns])
+}
+
+/// What [`Correction`](crate::upscale::correct::Correction) makes of the restored picture, of tensors in -1..1.
+fn corrected<B: Backend>(
+    plain: Tensor<B, 4>,
+    restored: Tensor<B, 4>,
+    options: &Upscale,
+) -> Tensor<B, 4> {
+    let weights = weights(options.color_fix, options.fidelity).map(f64::from);
+    let finest = [1.0 - weights[0], weights[0]];
+    let mut sum = B::mix(plain.clone(), restored.clone(), finest);
+    // A band is the difference of two smoothings, so each smoothing counts by the step of the weights.
+    for level in 1..=LEVELS {
+        let step = weights[level] - weights[level - 1];
+        if step != 0.0 {
+            let change = [restored.clone(), plain.clone()];
+            sum = B::add_smoothed(sum, change, level, step, options.edge);
+        }
+    }
+    sum
+}
+
+/// Awaits the device, once for both.
+async fn read<B: Backend>(
+    extremes: Tensor<B, 3>,
+    bytes: Tensor<B, 1, Int>,
+) -> Result<(Vec<f32>, TensorData)> {
+    let both = Transaction::default().register(extremes).register(bytes);
+    let both = both.execute_async().await.map_err(Error::of_device)?;
+    let [extremes, bytes] = both.try_into().expect("both that were asked for");
+    Ok((extremes.into_vec().expect("extremes are in f32"), bytes))
+}
+
+/// Bytes as [`Backend::to_bytes`] has them -> picture.
+fn to_picture(words: TensorData, to: Enlargement) -> RgbImage {
+    let [width, height] = [to.width, to.height].map(|side| side as u32);
+    // Hosts have the lowest byte of an integer first, as all that Rust's GPU crates run on do.
+    let bytes = words.as_bytes()[..3 * to.width * to.height].to_vec();
+    RgbImage::from_raw(width, height, bytes).expect("bytes of all pixels")
+}
+
+/// The largest difference, and how many of the bytes differ.
+#[cfg(test)]
+pub(crate) fn levels_apart(a: &[u8], b: &[u8]) -> (u8, usize) {
+    assert_eq!(a.len(), b.len());
+    let apart = a.iter().zip(b).map(|(a, b)| a.abs_diff(*b));
+    let (worst, differ) = (apart.clone().max(), apart.filter(|&it| it > 0));
+    (worst.unwrap_or(0), differ.count())
+}
+
+#[cfg(all(test, feature = "flex"))]
+pub(crate) mod tests {
+    use super::*;
+    use crate::backend::Flex;
+    use crate::options::progress::Cancel;
+    use crate::options::target::Target;
+    use crate::pixels::resize::Enlarger;
+    use crate::upscale::strip::Bands;
+    use burn::tensor::read_sync;
+    use image::Rgb;
+
+    const EDGES: [Edge; 3] = [Edge::Reflect, Edge::Replicate, Edge::Wrap];
+
+    fn picture(width: u32, height: u32) -> RgbImage {
+        RgbImage::from_fn(width, height, |x, y| {
+            let level = |by: u32| (128 + 3 * x + (x * x * by + y * y * 7 + x * y * by) % 120) as u8;
+            Rgb([level(3), level(5), level(11)])
+        })
+    }
+
+    fn targets(width: u32, height: u32) -> [Target; 5] {
+        [
+            Target::Scale(4.0),
+            Target::Scale(3.0),
+            Target::Scale(2.7),
+            Target::Scale(1.0),
+            Target::Size(2 * width + 1, 3 * height + 2),
+        ]
+    }
+
+    pub(crate) fn enlarges_as_the_host_does<B: Backend>() {
+        let mut worst = 0.0_f32;
+        for (w, h) in [(1, 1), (3, 2), (31, 18), (20, 43)] {
+            let picture = picture(w, h);
+            let planes = Pixels::read(&picture.clone().into()).unwrap().rgb;
+            for (target, edge) in targets(w, h)
+                .into_iter()
+                .flat_map(|t| EDGES.map(|e| (t, e)))
+            {
+                let to = target.enlarge(w, h, u64::MAX).unwrap();
+                let found = to_tensor::<B>(&picture, to, edge, &Default::default());
+                assert_eq!(found.dims(), [1, 3, to.height, to.width]);
+                let found: Vec<f32> = found.into_data().into_vec().unwrap();
+                let host = Enlarger::cubic(&planes, to, edge);
+                let host = host.mapped(0..to.height, |value| value * 2.0 - 1.0);
+                let pairs = found.iter().zip(&host.data);
+                let error = pairs.fold(0.0, |worst, (a, b)| f32::max(worst, (a - b).abs()));
+                assert!(error < 1e-5, "{w}x{h}, {target:?}, {edge:?}: {error:e}");
+                worst = worst.max(error);
+            }
+        }
+        println!("enlarged: off by {worst:e}");
+    }
+
+    /// With a model that sees each pixel alone, in the backend's precision.
+    pub(crate) fn restores_as_the_host_does<B: Backend>() {
+        for (w, h) in [(1, 1), (5, 2), (31, 18)] {
+            let picture = picture(w, h);
+            let whole = DynamicImage::from(picture.clone());
+            for (target, edge) in targets(w, h)
+                .into_iter()
+                .flat_map(|t| EDGES.map(|e| (t, e)))
+            {
+                for (fix, fidelity) in [
+                    (ColorFix::Wavelet, 1.0),
+                    (ColorFix::Wavelet, 0.6),
+                    (ColorFix::None, 1.0),
+                    (ColorFix::None, 0.6),
+                ] {
+                    let options = Upscale::new().target(target).edge(edge);
+                    let options = options.color_fix(fix).fidelity(fidelity);
+                    let to = target.enlarge(w, h, u64::MAX).unwrap();
+                    let device = Default::default();
+                    let found = enlarge::<B>(&picture, to, &options, &device, |x, _| {
+                        Ok(x.clone() * 0.8 + x.abs() * 0.3 - 0.1)
+                    });
+                    let found = read_sync(found).unwrap();
+                    let bands = Bands {
+                        tiling: None,
+                        factor: 8,
+                    };
+                    let device = Default::default();
+                    let host = crate::upscale::enlarge::<Flex>(
+                        &whole,
+                        &options,
+                        bands,
+                        &device,
+                        |x, _| Ok(x.clone() * 0.8 + x.abs() * 0.3 - 0.1),
+                    );
+                    let host = read_sync(host).unwrap();
+                    assert_eq!(found.color(), host.color());
+                    let (worst, differ) = levels_apart(found.as_bytes(), host.as_bytes());
+                    let all = host.as_bytes().len();
+                    let what = format!("{w}x{h}, {target:?}, {edge:?}, {fix:?}, {fidelity}");
+                    if differ > 0 {
+                        println!("{what}: {differ} of {all} differ, by {worst}");
+                    }
+                    let share = match float_type::<B>() {
+                        DType::F32 => 1000,
+                        _ => 5,
+                    };
+                    assert!(worst <= 1 && differ <= 1 + all / share, "{what}");
+                }
+            }
+        }
+    }
+
+    pub(crate) fn fails_where_the_host_does<B: Backend>() {
+        let enlarged = |picture: &RgbImage, options: &Upscale, value: f32| {
+            let to = Target::Scale(2.0).enlarge(picture.width(), picture.height(), u64::MAX);
+            let device = Default::default();
+            read_sync(enlarge::<B>(picture, to?, options, &device, |x, _| {
+                Ok(x.zeros_like() + value)
+            }))
+        };
+        let (picture, options) = (picture(20, 10), Upscale::new());
+        for value in [-1.0, 0.1, 1e4, -30.0] {
+            let error = enlarged(&picture, &options, value).unwrap_err();
+            assert!(matches!(error, Error::ConstantOutput), "{error}");
+        }
+        for value in [f32::NAN, f32::INFINITY] {
+            let error = enlarged(&picture, &options, value).unwrap_err();
+            assert!(matches!(error, Error::NonFiniteOutput), "{error}");
+        }
+        let flat = RgbImage::from_pixel(9, 5, Rgb([100; 3]));
+        assert!(enlarged(&flat, &options, 0.1).is_ok());
+        let cancel = Cancel::new();
+        cancel.cancel();
+        let error = enlarged(&picture, &options.cancel(cancel), 0.1).unwrap_err();
+        assert!(matches!(error, Error::Cancelled), "{error}");
+    }
+
+    /// The plain bodies.
+    #[test]
+    fn agrees_with_the_host() {
+        enlarges_as_the_host_does::<Flex>();
+        restores_as_the_host_does::<Flex>();
+        fails_where_the_host_does::<Flex>();
+    }
+}

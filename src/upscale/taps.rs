@@ -1,0 +1,37 @@
+//! What each row or column of an enlarged picture is made of, as tables for a device: positions in f32 would be too coarse.
+
+use crate::backend::Backend;
+use crate::options::padding::Edge;
+use crate::pixels::resize::{cubic, surroundings};
+use burn::tensor::{DType, Int, Tensor, TensorData};
+
+/// Source pixels that the cubic kernel takes in.
+const TAPS: usize = 4;
+
+/// The taps of a side of `n` pixels that is enlarged to `to`, as [`Enlarger::cubic`](crate::pixels::resize::Enlarger::cubic) has
+/// them: sources and weights, `[to, 4]` each.
+pub(crate) fn cubic_taps<B: Backend>(
+    n: usize,
+    to: usize,
+    step: f64,
+    edge: Edge,
+    device: &B::Device,
+) -> (Tensor<B, 2, Int>, Tensor<B, 2>) {
+    let (edge, step) = surroundings(n, to, step, edge);
+    let mut sources = Vec::with_capacity(TAPS * to);
+    let mut weights = Vec::with_capacity(TAPS * to);
+    for i in 0..to {
+        let centre = (i as f64 + 0.5) * step - 0.5;
+        let first = centre.floor() - 1.0;
+        for tap in 0..TAPS {
+            let position = first + tap as f64;
+            sources.push(edge.source(position as isize, n) as i32);
+            weights.push(cubic(position - centre) as f32);
+        }
+    }
+    let shape = [to, TAPS];
+    (
+        Tensor::from_data(TensorData::new(sources, shape), (device, DType::I32)),
+        Tensor::from_data(TensorData::new(weights, shape), (device, DType::F32)),
+    )
+}
