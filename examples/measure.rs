@@ -107,7 +107,7 @@ fn measure<B: Measured>(args: &Args) -> Result<(), Box<dyn Error>> {
             let options = options.clone().on_progress(move |progress| {
                 let now = start.elapsed().as_secs_f64();
                 let (stages, last) = &mut *told.lock().expect("no panic");
-                *stages.entry(progress.stage).or_insert(0.0) += now - *last;
+                *stages.entry(progress.phase).or_insert(0.0) += now - *last;
                 *last = now;
             });
             model.upscale_with(&picture, &options)?;

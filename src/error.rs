@@ -2,6 +2,7 @@
 
 use burn::tensor::backend::ExecutionError;
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
 
 /// The crate's result type.
@@ -206,6 +207,22 @@ pub enum Error {
 }
 
 impl Error {
+    /// The operating system's error of the file at `path`.
+    pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        |source| Self::Io {
+            path: path.into(),
+            source,
+        }
+    }
+
+    /// The file at `path` cannot be understood.
+    pub(crate) fn format(path: impl Into<PathBuf>, reason: impl Into<String>) -> Self {
+        Self::Format {
+            path: path.into(),
+            reason: reason.into(),
+        }
+    }
+
     /// What a device says when its results are read.
     pub(crate) fn of_device(error: ExecutionError) -> Self {
         let (ExecutionError::WithContext { reason } | ExecutionError::Generic { reason, .. }) =

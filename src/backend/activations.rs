@@ -12,16 +12,16 @@ use tracing::{Level, enabled, trace};
 pub(crate) const TARGET: &str = "gendr_pix::activations";
 
 /// Whether somebody listens.
-pub(crate) fn told() -> bool {
+pub(crate) fn is_traced() -> bool {
     enabled!(target: TARGET, Level::TRACE)
 }
 
 /// `output`, once its largest value is told.
-pub(crate) fn seen<B: Backend, const D: usize>(
+pub(crate) fn traced<B: Backend, const D: usize>(
     layer: &'static str,
     output: Tensor<B, D>,
 ) -> Tensor<B, D> {
-    if told() {
+    if is_traced() {
         // On the host: a device's own largest value may pass over what is not a number.
         let data = output.clone().into_data();
         let largest = data.iter::<f64>().fold(0.0, |largest: f64, value| {

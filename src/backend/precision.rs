@@ -8,7 +8,7 @@ use crate::backend::Backend;
 #[cfg(feature = "train")]
 use crate::error::{Error, Result};
 #[cfg(feature = "latent")]
-use crate::options::progress::Watched;
+use crate::options::progress::Cancellable;
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::backend::BackendTypes;
 use burn::tensor::{DType, Element, FloatDType, Tensor};
@@ -85,8 +85,8 @@ pub(crate) fn widen<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Tensor<
 pub(crate) fn computed_in<B: Backend, const D: usize>(
     dtype: DType,
     x: Tensor<B, D>,
-    compute: impl FnOnce(Tensor<B, D>) -> Watched<Tensor<B, D>>,
-) -> Watched<Tensor<B, D>> {
+    compute: impl FnOnce(Tensor<B, D>) -> Cancellable<Tensor<B, D>>,
+) -> Cancellable<Tensor<B, D>> {
     let own = x.dtype();
     Ok(narrow(compute(narrow(x, dtype))?, own))
 }

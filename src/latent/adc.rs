@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::model::prompted::random_weights;
 use crate::options::Upscale;
-use crate::options::progress::{Stage, Watch};
+use crate::options::progress::{Phase, Watch};
 use crate::options::tiling::Tiling;
 use crate::restore::shuffle::pixel_unshuffle;
 use crate::upscale::enlarge;
@@ -122,7 +122,7 @@ impl<B: Backend> GenDrAdc<B> {
     ///
     /// [`Error::Option`] for an option out of range, [`Error::Shape`] for a tensor of another shape, [`Error::Cancelled`].
     pub fn restore(&self, x: Tensor<B, 4>, options: &Upscale) -> Result<Tensor<B, 4>> {
-        self.restore_watched(x, options, options.watch(Stage::Restore).alone())
+        self.restore_watched(x, options, options.watch(Phase::Restore).alone())
     }
 
     fn restore_watched(

@@ -4,7 +4,7 @@ use super::NORM_EPSILON;
 use super::attention::SpatialAttention;
 use super::config::VaeConfig;
 use crate::backend::Backend;
-use crate::options::progress::{Parts, Watch, Watched};
+use crate::options::progress::{Cancellable, Parts, Watch};
 use crate::unet::conv::{Convolution, conv3x3};
 use crate::unet::resnet::ResnetBlock;
 use crate::unet::sample::Upsample;
@@ -26,7 +26,7 @@ fn forward_all<B: Backend>(
     resnets: &[ResnetBlock<B>],
     mut x: Tensor<B, 4>,
     parts: &mut Parts,
-) -> Watched<Tensor<B, 4>> {
+) -> Cancellable<Tensor<B, 4>> {
     for resnet in resnets {
         x = resnet.forward_timeless(x);
         parts.done()?;
@@ -89,7 +89,7 @@ impl<B: Backend> EncoderBlock<B> {
     ///
     /// - input: `[N, C_in, H, W]`
     /// - output: `[N, C, floor(H / 2), floor(W / 2)]`, or `[N, C, H, W]` from the deepest stage
-    pub(super) fn forward(&self, x: Tensor<B, 4>, watch: Watch) -> Watched<Tensor<B, 4>> {
+    pub(super) fn forward(&self, x: Tensor<B, 4>, watch: Watch) -> Cancellable<Tensor<B, 4>> {
         let mut parts = watch.parts(self.resnets.len() + self.downsamplers.len());
         let mut x = forward_all(&self.resnets, x, &mut parts)?;
         for downsampler in &self.downsamplers {
@@ -119,7 +119,7 @@ impl<B: Backend> VaeMidBlock<B> {
     /// # Shapes
     ///
     /// - input and output: `[N, C, H, W]`
-    pub(super) fn forward(&self, x: Tensor<B, 4>, watch: Watch) -> Watched<Tensor<B, 4>> {
+    pub(super) fn forward(&self, x: Tensor<B, 4>, watch: Watch) -> Cancellable<Tensor<B, 4>> {
         let mut parts = watch.parts(3);
         let x = self.before_attention(x);
         parts.done()?;
@@ -157,7 +157,7 @@ impl<B: Backend> DecoderBlock<B> {
     ///
     /// - input: `[N, C_in, H, W]`
     /// - output: `[N, C, 2 * H, 2 * W]`, or `[N, C, H, W]` from the widest stage
-    pub(super) fn forward(&self, x: Tensor<B, 4>, watch: Watch) -> Watched<Tensor<B, 4>> {
+    pub(super) fn forward(&self, x: Tensor<B, 4>, watch: Watch) -> Cancellable<Tensor<B, 4>> {
         let mut parts = watch.parts(self.resnets.len() + self.upsamplers.len());
         let [_, _, h, w] = x.dims();
         let mut x = forward_all(&self.resnets, x, &mut parts)?;

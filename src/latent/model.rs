@@ -10,7 +10,7 @@ use crate::model::prompted::PromptedUNet;
 use crate::options::Upscale;
 use crate::options::padding::Edge;
 use crate::options::padding::Padding;
-use crate::options::progress::{Watch, Watched};
+use crate::options::progress::{Cancellable, Watch};
 use crate::options::tiling::Tiling;
 use crate::restore::check_shape;
 use crate::restore::guidance::blend;
@@ -178,7 +178,7 @@ impl<B: Backend> LatentModel<B> {
         x: Tensor<B, 4>,
         options: &Upscale,
         watch: Watch,
-        enter: impl Fn(Tensor<B, 4>, Watch) -> Watched<Tensor<B, 4>>,
+        enter: impl Fn(Tensor<B, 4>, Watch) -> Cancellable<Tensor<B, 4>>,
     ) -> Result<Tensor<B, 4>> {
         let factor = self.config.vae.factor();
         options.validate(factor)?;

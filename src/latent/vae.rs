@@ -10,7 +10,7 @@ use super::gaussian::Gaussian;
 use crate::backend::Backend;
 use crate::backend::precision::computed_in;
 use crate::error::Result;
-use crate::options::progress::{Watch, Watched, unwatched};
+use crate::options::progress::{Cancellable, Watch, unwatched};
 use crate::options::tiling::Tiling;
 use crate::restore::shuffle::PICTURE_CHANNELS;
 use crate::restore::tiles::{Units, tiled};
@@ -125,7 +125,7 @@ impl<B: Backend> VaeEncoder<B> {
         picture: Tensor<B, 4>,
         tiling: Option<Tiling>,
         watch: Watch,
-    ) -> Watched<Gaussian<B>> {
+    ) -> Cancellable<Gaussian<B>> {
         let units = Units {
             input: self.factor,
             output: 1,
@@ -151,13 +151,13 @@ impl<B: Backend> VaeEncoder<B> {
         picture: Tensor<B, 4>,
         tiling: Option<Tiling>,
         watch: Watch,
-    ) -> Watched<Tensor<B, 4>> {
+    ) -> Cancellable<Tensor<B, 4>> {
         let latent = self.encode_watched(picture, tiling, watch)?.mode();
         Ok((latent - self.shift_factor) * self.scaling_factor)
     }
 
     /// `[N, 3, H, W]` -> `[N, 2 * latent_channels, h, w]`
-    pub(super) fn moments(&self, picture: Tensor<B, 4>, watch: Watch) -> Watched<Tensor<B, 4>> {
+    pub(super) fn moments(&self, picture: Tensor<B, 4>, watch: Watch) -> Cancellable<Tensor<B, 4>> {
         computed_in(self.encoder.conv_in.dtype(), picture, |picture| {
             let x = self.encoder.forward(picture, watch)?;
             Ok(match &self.quant_conv {
@@ -189,7 +189,7 @@ impl<B: Backend> VaeDecoder<B> {
         latent: Tensor<B, 4>,
         tiling: Option<Tiling>,
         watch: Watch,
-    ) -> Watched<Tensor<B, 4>> {
+    ) -> Cancellable<Tensor<B, 4>> {
         let units = Units {
             input: 1,
             output: self.factor,
@@ -220,7 +220,7 @@ impl<B: Backend> VaeDecoder<B> {
         latent: Tensor<B, 4>,
         tiling: Option<Tiling>,
         watch: Watch,
-    ) -> Watched<Tensor<B, 4>> {
+    ) -> Cancellable<Tensor<B, 4>> {
         let latent = latent / self.scaling_factor + self.shift_factor;
         self.decode_watched(latent, tiling, watch)
     }
@@ -250,7 +250,7 @@ impl<B: Backend> Encoder<B> {
         }
     }
 
-    fn forward(&self, x: Tensor<B, 4>, watch: Watch) -> Watched<Tensor<B, 4>> {
+    fn forward(&self, x: Tensor<B, 4>, watch: Watch) -> Cancellable<Tensor<B, 4>> {
         let mut parts = watch.parts(self.down_blocks.len() + 3);
         let mut x = self.conv_in.forward_wide(x);
         parts.done()?;
@@ -289,7 +289,7 @@ impl<B: Backend> Decoder<B> {
         }
     }
 
-    fn forward(&self, z: Tensor<B, 4>, watch: Watch) -> Watched<Tensor<B, 4>> {
+    fn forward(&self, z: Tensor<B, 4>, watch: Watch) -> Cancellable<Tensor<B, 4>> {
         let mut parts = watch.parts(self.up_blocks.len() + 3);
         let x = self.conv_in.forward_wide(z);
         parts.done()?;

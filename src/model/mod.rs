@@ -19,7 +19,7 @@ use crate::options::Upscale;
 use crate::options::attention::Attention;
 use crate::options::padding::Edge;
 use crate::options::padding::padded_side;
-use crate::options::progress::{Stage, Watch, Watched};
+use crate::options::progress::{Cancellable, Phase, Watch};
 use crate::picture::{Picture, ReadAhead};
 use crate::restore::check_shape;
 use crate::restore::guidance::blend;
@@ -326,7 +326,7 @@ impl<B: Backend> GenDrPix<B> {
     /// [`Error::Option`] for an option out of range, [`Error::Shape`] for a tensor of another shape, [`Error::OverBudget`],
     /// [`Error::Cancelled`].
     pub fn restore(&self, x: Tensor<B, 4>, options: &Upscale) -> Result<Tensor<B, 4>> {
-        self.restore_watched(x, options, options.watch(Stage::Restore).alone())
+        self.restore_watched(x, options, options.watch(Phase::Restore).alone())
     }
 
     pub(crate) fn restore_watched(
@@ -363,7 +363,7 @@ impl<B: Backend> GenDrPix<B> {
         edge: Edge,
         attention: Attention,
         watch: Watch,
-    ) -> Watched<Tensor<B, 4>> {
+    ) -> Cancellable<Tensor<B, 4>> {
         watch.check()?;
         let factor = self.config.factor;
         let [_, _, h, w] = x.dims();

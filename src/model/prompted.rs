@@ -6,7 +6,7 @@ use crate::backend::precision::check_precision;
 use crate::backend::precision::float_type;
 use crate::error::{Error, Result};
 use crate::options::attention::Attention;
-use crate::options::progress::{Watch, Watched};
+use crate::options::progress::{Cancellable, Watch};
 use crate::restore::guidance::Prompt;
 use crate::unet::{Conditioning, UNetConfig};
 use crate::weights::Weights;
@@ -78,7 +78,7 @@ impl<B: Backend> PromptedUNet<B> {
         prompt: Prompt,
         attention: Attention,
         watch: Watch,
-    ) -> Watched<Tensor<B, 4>> {
+    ) -> Cancellable<Tensor<B, 4>> {
         let conditioning = match prompt {
             Prompt::Positive => &self.positive,
             Prompt::Negative => &self.negative,

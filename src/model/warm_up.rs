@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::model::GenDrPix;
 use crate::options::Upscale;
 use crate::options::padding::Edge;
-use crate::options::progress::Stage;
+use crate::options::progress::Phase;
 use crate::options::target::Target;
 use crate::restore::shuffle::PICTURE_CHANNELS;
 use crate::restore::wrap::with_margin;
@@ -30,7 +30,7 @@ impl<B: Backend> GenDrPix<B> {
     /// [`Error::Cancelled`].
     pub fn warm_up(&self, sizes: &[(u32, u32)], options: &Upscale) -> Result<()> {
         let factor = self.config().factor;
-        let watch = options.watch(Stage::Restore).alone();
+        let watch = options.watch(Phase::Restore).alone();
         let mut parts = watch.parts(sizes.len());
         for &(width, height) in sizes {
             let options = options.clone().fidelity(1.0);

@@ -12,7 +12,7 @@ use crate::options::attention::Attention;
 use crate::options::color_fix::ColorFix;
 use crate::options::padding::Edge;
 use crate::options::padding::Padding;
-use crate::options::progress::{Cancel, Observer, Progress, Stage, Watch};
+use crate::options::progress::{Cancel, Observer, Phase, Progress, Watch};
 use crate::options::target::{Enlargement, Target};
 use crate::options::tiling::Tiling;
 
@@ -160,7 +160,7 @@ impl Upscale {
     /// use gendr_pix::Upscale;
     ///
     /// let options = Upscale::new()
-    ///     .on_progress(|progress| eprintln!("{:?}: {:.0} %", progress.stage, 100.0 * progress.fraction));
+    ///     .on_progress(|progress| eprintln!("{:?}: {:.0} %", progress.phase, 100.0 * progress.fraction));
     /// ```
     pub fn on_progress(mut self, observer: impl Fn(Progress) + Send + Sync + 'static) -> Self {
         self.observer = Some(Observer::new(observer));
@@ -182,8 +182,8 @@ impl Upscale {
     }
 
     /// Watches a stage of an enlargement.
-    pub(crate) fn watch(&self, stage: Stage) -> Watch<'_> {
-        Watch::of_stage(stage, self.observer.as_ref(), self.cancel.as_ref())
+    pub(crate) fn watch(&self, phase: Phase) -> Watch<'_> {
+        Watch::of_phase(phase, self.observer.as_ref(), self.cancel.as_ref())
     }
 
     /// Checks every option for a model whose cells have sides of `factor` pixels.

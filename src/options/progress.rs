@@ -15,8 +15,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 #[non_exhaustive]
 pub struct Progress {
     /// What has just been worked on.
-    pub stage: Stage,
-    /// How much of the whole is done, from 0 to 1: never less than told before, and 1 at the end. Each stage has a fixed
+    pub phase: Phase,
+    /// How much of the whole is done, from 0 to 1: never less than told before, and 1 at the end. Each phase has a fixed
     /// share of it, and within it each pass, tile and layer an equal one, whatever time they take.
     pub fraction: f64,
 }
@@ -24,7 +24,7 @@ pub struct Progress {
 /// What is done to a picture, in this order; in tiles to one row of tiles after the other, but for the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
-pub enum Stage {
+pub enum Phase {
     /// The picture is resized to the output's size.
     Resize,
     /// The model runs.
@@ -35,8 +35,8 @@ pub enum Stage {
     Finish,
 }
 
-impl Stage {
-    /// Where the stage begins and ends in the whole. About the times of the bundled model, but for the share of the
+impl Phase {
+    /// Where the phase begins and ends in the whole. About the times of the bundled model, but for the share of the
     /// model, which a larger one or more passes would raise.
     fn span(self) -> [f64; 2] {
         match self {
@@ -106,14 +106,14 @@ impl From<Cancelled> for Error {
     }
 }
 
-pub(crate) type Watched<T> = Result<T, Cancelled>;
+pub(crate) type Cancellable<T> = Result<T, Cancelled>;
 
 /// A share of the work: who is told when it is done, and who may stop it.
 #[derive(Clone, Copy)]
 pub(crate) struct Watch<'a> {
     observer: Option<&'a Observer>,
     cancel: Option<&'a Cancel>,
-    stage: Stage,
+    phase: Phase,
     from: f64,
     to: f64,
 }
@@ -123,30 +123,30 @@ impl<'a> Watch<'a> {
     const NOBODY: Watch<'static> = Watch {
         observer: None,
         cancel: None,
-        stage: Stage::Restore,
+        phase: Phase::Restore,
         from: 0.0,
         to: 1.0,
     };
 
-    /// The share of `stage` in a whole enlargement.
-    pub(crate) fn of_stage(
-        stage: Stage,
+    /// The share of `phase` in a whole enlargement.
+    pub(crate) fn of_phase(
+        phase: Phase,
         observer: Option<&'a Observer>,
         cancel: Option<&'a Cancel>,
     ) -> Self {
-        let [from, to] = stage.span();
+        let [from, to] = phase.span();
         Self {
             observer,
             cancel,
-            stage,
+            phase,
             from,
             to,
         }
     }
 
-    /// The share in the `i`-th of `count` equal parts that go through all stages but the last.
+    /// The share in the `i`-th of `count` equal parts that go through all phases but the last.
     pub(crate) fn in_band(self, i: usize, count: usize) -> Self {
-        let [_, whole] = Stage::Correct.span();
+        let [_, whole] = Phase::Correct.span();
         let place = |share: f64| (i as f64 * whole + share) / count as f64;
         Self {
             from: place(self.from),
@@ -155,7 +155,7 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// The same stage where there is no other.
+    /// The same phase where there is no other.
     pub(crate) fn alone(self) -> Self {
         Self {
             from: 0.0,
@@ -165,7 +165,7 @@ impl<'a> Watch<'a> {
     }
 
     /// Tells that the share is done.
-    pub(crate) fn done(self) -> Watched<()> {
+    pub(crate) fn done(self) -> Cancellable<()> {
         self.tell();
         self.check()
     }
@@ -174,14 +174,14 @@ impl<'a> Watch<'a> {
     pub(crate) fn tell(self) {
         if let Some(Observer(tell)) = self.observer {
             tell(Progress {
-                stage: self.stage,
+                phase: self.phase,
                 fraction: self.to,
             });
         }
     }
 
     /// Goes on unless cancelled: for places between which nothing is worth telling.
-    pub(crate) fn check(self) -> Watched<()> {
+    pub(crate) fn check(self) -> Cancellable<()> {
         match self.cancel {
             Some(cancel) if cancel.is_cancelled() => Err(Cancelled),
             _ => Ok(()),
@@ -220,7 +220,7 @@ impl<'a> Parts<'a> {
     }
 
     /// The next part, which is done.
-    pub(crate) fn done(&mut self) -> Watched<()> {
+    pub(crate) fn done(&mut self) -> Cancellable<()> {
         self.part().done()
     }
 
@@ -234,7 +234,7 @@ impl<'a> Parts<'a> {
 }
 
 /// What `run` gives when nobody watches.
-pub(crate) fn unwatched<T>(run: impl FnOnce(Watch<'static>) -> Watched<T>) -> T {
+pub(crate) fn unwatched<T>(run: impl FnOnce(Watch<'static>) -> Cancellable<T>) -> T {
     run(Watch::NOBODY).expect("nobody cancels what nobody watches")
 }
 
@@ -249,7 +249,7 @@ mod tests {
         let fractions = Arc::new(Mutex::new(Vec::new()));
         let told = fractions.clone();
         let observer = Observer::new(move |p| told.lock().unwrap().push(p.fraction));
-        work(Watch::of_stage(Stage::Finish, Some(&observer), None));
+        work(Watch::of_phase(Phase::Finish, Some(&observer), None));
         fractions.lock().unwrap().clone()
     }
 
@@ -265,16 +265,16 @@ mod tests {
             });
             prop_assert_eq!(fractions.len(), counts.iter().sum::<usize>());
             prop_assert!(fractions.is_sorted(), "{fractions:?}");
-            prop_assert!(fractions[0] > Stage::Finish.span()[0]);
+            prop_assert!(fractions[0] > Phase::Finish.span()[0]);
             prop_assert_eq!(fractions.last(), Some(&1.0));
         }
     }
 
     #[test]
-    fn stages_follow_each_other() {
-        let stages = [Stage::Resize, Stage::Restore, Stage::Correct, Stage::Finish];
-        assert!(stages.is_sorted());
-        let spans = stages.map(Stage::span);
+    fn phases_follow_each_other() {
+        let phases = [Phase::Resize, Phase::Restore, Phase::Correct, Phase::Finish];
+        assert!(phases.is_sorted());
+        let spans = phases.map(Phase::span);
         assert!(spans.windows(2).all(|pair| pair[0][1] == pair[1][0]));
         assert_eq!((spans[0][0], spans[3][1]), (0.0, 1.0));
     }
@@ -282,7 +282,7 @@ mod tests {
     #[test]
     fn a_clone_cancels_too() {
         let cancel = Cancel::new();
-        let watch = Watch::of_stage(Stage::Resize, None, Some(&cancel));
+        let watch = Watch::of_phase(Phase::Resize, None, Some(&cancel));
         assert_eq!(watch.check(), Ok(()));
         cancel.clone().cancel();
         assert_eq!(watch.check(), Err(Cancelled));

@@ -9,7 +9,7 @@
 
 use crate::backend::Backend;
 use crate::options::padding::Padding;
-use crate::options::progress::{Watch, Watched};
+use crate::options::progress::{Cancellable, Watch};
 use burn::tensor::Tensor;
 
 /// Which prompt a pass is conditioned on.
@@ -58,8 +58,8 @@ pub(crate) fn passes(w: f64, ensemble: &[Padding], factor: usize) -> Vec<Pass> {
 pub(crate) fn blend<B: Backend, P>(
     passes: impl IntoIterator<Item = (P, f64), IntoIter: Clone>,
     watch: Watch,
-    run: impl Fn(P, Watch) -> Watched<Tensor<B, 4>>,
-) -> Watched<Tensor<B, 4>> {
+    run: impl Fn(P, Watch) -> Cancellable<Tensor<B, 4>>,
+) -> Cancellable<Tensor<B, 4>> {
     let passes = passes.into_iter();
     let mut parts = watch.parts(passes.clone().count());
     let mut sum: Option<(Tensor<B, 4>, f64)> = None;

@@ -10,7 +10,7 @@
 use crate::backend::Backend;
 use crate::backend::pad::{crop, pad};
 use crate::options::padding::{Edge, Padding};
-use crate::options::progress::{Watch, Watched};
+use crate::options::progress::{Cancellable, Watch};
 use crate::options::tiling::Tiling;
 use burn::tensor::{DType, Tensor, TensorData};
 use std::f64::consts::FRAC_PI_2;
@@ -35,8 +35,8 @@ pub(crate) fn in_tiles<B: Backend>(
     factor: usize,
     edge: Edge,
     watch: Watch,
-    run: impl Fn(Tensor<B, 4>, Watch) -> Watched<Tensor<B, 4>>,
-) -> Watched<Tensor<B, 4>> {
+    run: impl Fn(Tensor<B, 4>, Watch) -> Cancellable<Tensor<B, 4>>,
+) -> Cancellable<Tensor<B, 4>> {
     let [_, _, h, w] = x.dims();
     if tiling.is_none_or(|tiling| tiling.holds([h, w], factor)) {
         return run(x, watch);
@@ -67,8 +67,8 @@ pub(crate) fn tiled<B: Backend>(
     tiling: Option<Tiling>,
     units: Units,
     watch: Watch,
-    run: impl Fn(Tensor<B, 4>, Watch) -> Watched<Tensor<B, 4>>,
-) -> Watched<Tensor<B, 4>> {
+    run: impl Fn(Tensor<B, 4>, Watch) -> Cancellable<Tensor<B, 4>>,
+) -> Cancellable<Tensor<B, 4>> {
     let [n, _, h, w] = x.dims();
     let Some(tiling) = tiling else {
         return run(x, watch);

@@ -3,7 +3,7 @@
 use crate::backend::Backend;
 use crate::backend::pad::{crop, pad};
 use crate::options::padding::{Edge, Padding};
-use crate::options::progress::Watched;
+use crate::options::progress::Cancellable;
 use burn::tensor::Tensor;
 
 /// Cells of the other side that are seen beyond each edge with [`Edge::Wrap`].
@@ -27,8 +27,8 @@ pub(crate) fn wrapped<B: Backend>(
     x: Tensor<B, 4>,
     edge: Edge,
     factor: usize,
-    run: impl FnOnce(Tensor<B, 4>, Edge) -> Watched<Tensor<B, 4>>,
-) -> Watched<Tensor<B, 4>> {
+    run: impl FnOnce(Tensor<B, 4>, Edge) -> Cancellable<Tensor<B, 4>>,
+) -> Cancellable<Tensor<B, 4>> {
     if edge != Edge::Wrap {
         return run(x, edge);
     }

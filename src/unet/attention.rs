@@ -3,7 +3,7 @@
 use super::linear::linear;
 use super::window::Reach;
 use crate::backend::Backend;
-use crate::backend::activations::seen;
+use crate::backend::activations::traced;
 use crate::backend::precision::Precision;
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
@@ -77,7 +77,7 @@ impl<B: Backend> Attention<B> {
         let KeyValue { key, value } = self.key_value(x.clone());
         let query = linear(&self.to_q, x);
         let values = reach.attend([query, key, value], self.heads, size);
-        linear(&self.to_out[0], seen("attention", values))
+        linear(&self.to_out[0], traced("attention", values))
     }
 
     /// # Shapes
@@ -88,6 +88,6 @@ impl<B: Backend> Attention<B> {
         let query = linear(&self.to_q, x);
         let KeyValue { key, value } = context;
         let values = B::multi_head_attention(query, key, value, self.heads);
-        linear(&self.to_out[0], seen("attention", values))
+        linear(&self.to_out[0], traced("attention", values))
     }
 }

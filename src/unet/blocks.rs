@@ -9,7 +9,7 @@ use super::window::Reach;
 use crate::backend::Backend;
 use crate::backend::precision::Precision;
 use crate::options::attention::Attention;
-use crate::options::progress::{Parts, Watch, Watched};
+use crate::options::progress::{Cancellable, Parts, Watch};
 use burn::module::Module;
 use burn::tensor::Tensor;
 
@@ -64,7 +64,7 @@ impl<B: Backend> BlockConditioning<B> {
         x: Tensor<B, 4>,
         reach: Reach,
         parts: &mut Parts,
-    ) -> Watched<Tensor<B, 4>> {
+    ) -> Cancellable<Tensor<B, 4>> {
         let x = resnets[i].forward_watched(x, self.biases[i].clone(), parts.part())?;
         let Some(transformer) = attentions.get(i) else {
             return Ok(x);
@@ -148,7 +148,7 @@ impl<B: Backend> DownBlock<B> {
         attention: Attention,
         skips: &mut Vec<Tensor<B, 4>>,
         watch: Watch,
-    ) -> Watched<Tensor<B, 4>> {
+    ) -> Cancellable<Tensor<B, 4>> {
         let layers = self.resnets.len() + self.attentions.len() + self.downsamplers.len();
         let mut parts = watch.parts(layers);
         for i in 0..self.resnets.len() {
@@ -193,7 +193,7 @@ impl<B: Backend> MidBlock<B> {
         conditioning: &BlockConditioning<B>,
         attention: Attention,
         watch: Watch,
-    ) -> Watched<Tensor<B, 4>> {
+    ) -> Cancellable<Tensor<B, 4>> {
         let (resnets, attentions) = (&self.resnets, &self.attentions);
         let mut parts = watch.parts(resnets.len() + attentions.len());
         let layer = MIDDLE;
@@ -239,7 +239,7 @@ impl<B: Backend> UpBlock<B> {
         attention: Attention,
         skips: &mut Vec<Tensor<B, 4>>,
         watch: Watch,
-    ) -> Watched<Tensor<B, 4>> {
+    ) -> Cancellable<Tensor<B, 4>> {
         let (resnets, attentions) = (&self.resnets, &self.attentions);
         let mut parts = watch.parts(resnets.len() + attentions.len() + self.upsamplers.len());
         // The way down had one layer less.

@@ -1,7 +1,7 @@
 //! Linear maps of tokens.
 
 use crate::backend::Backend;
-use crate::backend::activations::seen;
+use crate::backend::activations::traced;
 use crate::backend::precision::narrow;
 use burn::module::Param;
 use burn::nn::Linear;
@@ -16,5 +16,5 @@ use burn::tensor::Tensor;
 pub(crate) fn linear<B: Backend>(layer: &Linear<B>, x: Tensor<B, 3>) -> Tensor<B, 3> {
     let x = narrow(x, layer.weight.dtype());
     let bias = layer.bias.as_ref().map(Param::val);
-    seen("linear map", B::token_linear(x, layer.weight.val(), bias))
+    traced("linear map", B::token_linear(x, layer.weight.val(), bias))
 }

@@ -38,7 +38,7 @@ pub(crate) use memory::{Ledger, PassMemory};
 use crate::backend::Backend;
 use crate::backend::precision::{Precision, narrow};
 use crate::error::Result;
-use crate::options::progress::{Parts, Watch, Watched, unwatched};
+use crate::options::progress::{Cancellable, Parts, Watch, unwatched};
 use crate::unet::parameters::count as parameter_count;
 use blocks::{BlockConditioning, DownBlock, MidBlock, UpBlock};
 use burn::module::Module;
@@ -174,7 +174,7 @@ impl<B: Backend> UNet<B> {
         conditioning: &Conditioning<B>,
         attention: Attention,
         watch: Watch,
-    ) -> Watched<Tensor<B, 4>> {
+    ) -> Cancellable<Tensor<B, 4>> {
         let mut parts = self.parts(watch);
         let dtype = sample.dtype();
         let x = self.hidden_watched(sample, conditioning, attention, &mut parts)?;
@@ -207,7 +207,7 @@ impl<B: Backend> UNet<B> {
         conditioning: &Conditioning<B>,
         attention: Attention,
         parts: &mut Parts,
-    ) -> Watched<Tensor<B, 4>> {
+    ) -> Cancellable<Tensor<B, 4>> {
         // 1. In.
         let mut x = self.conv_in.forward_wide(sample);
         parts.done()?;

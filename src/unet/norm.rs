@@ -1,6 +1,6 @@
 //! Group norm and layer norm, with statistics in f32 whatever the precision of the activations.
 
-use crate::backend::activations::seen;
+use crate::backend::activations::traced;
 use crate::backend::{Backend, GroupNormOptions};
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
@@ -46,7 +46,7 @@ impl<B: Backend> GroupNorm<B> {
             silu,
         };
         let y = B::group_norm(x, self.weight.val(), self.bias.val(), options);
-        seen("group norm", y)
+        traced("group norm", y)
     }
 }
 
@@ -75,7 +75,7 @@ impl<B: Backend> LayerNorm<B> {
     /// - input and output: `[N, T, C]`
     pub fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
         let y = B::token_norm(x, self.weight.val(), self.bias.val(), self.epsilon);
-        seen("layer norm", y)
+        traced("layer norm", y)
     }
 }
 

@@ -3,8 +3,8 @@
 use super::conv::{Convolution, conv1x1, conv3x3};
 use super::norm::GroupNorm;
 use crate::backend::Backend;
-use crate::backend::activations::seen;
-use crate::options::progress::{Watch, Watched, unwatched};
+use crate::backend::activations::traced;
+use crate::options::progress::{Cancellable, Watch, unwatched};
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Tensor, activation::silu};
@@ -83,7 +83,7 @@ impl<B: Backend> ResnetBlock<B> {
         x: Tensor<B, 4>,
         bias: Tensor<B, 1>,
         watch: Watch,
-    ) -> Watched<Tensor<B, 4>> {
+    ) -> Cancellable<Tensor<B, 4>> {
         let mut parts = watch.parts(2);
         let h = self.norm1.forward_silu(x.clone());
         watch.check()?;
@@ -97,7 +97,7 @@ impl<B: Backend> ResnetBlock<B> {
             Some(shortcut) => shortcut.forward_wide(x),
             None => x,
         };
-        let x = seen("sum", B::add(x, h));
+        let x = traced("sum", B::add(x, h));
         parts.done()?;
         Ok(x)
     }

@@ -6,9 +6,9 @@ use super::linear::linear;
 use super::norm::{GroupNorm, LayerNorm};
 use super::window::Reach;
 use crate::backend::Backend;
-use crate::backend::activations::{seen, told};
+use crate::backend::activations::{is_traced, traced};
 use crate::backend::precision::widen;
-use crate::options::progress::{Watch, Watched};
+use crate::options::progress::{Cancellable, Watch};
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::Tensor;
@@ -62,13 +62,13 @@ impl<B: Backend> Transformer<B> {
         prompt: KeyValue<B>,
         reach: Reach,
         watch: Watch,
-    ) -> Watched<Tensor<B, 4>> {
+    ) -> Cancellable<Tensor<B, 4>> {
         let [_, _, h, w] = x.dims();
         let tokens = B::to_tokens(self.norm.forward(x.clone()));
         let tokens = widen(linear(&self.proj_in, tokens));
         let tokens = self.transformer_blocks[0].forward(tokens, prompt, [h, w], reach, watch)?;
         let tokens = linear(&self.proj_out, tokens);
-        let x = seen("sum", B::add_tokens(x, tokens));
+        let x = traced("sum", B::add_tokens(x, tokens));
         watch.done()?;
         Ok(x)
     }
@@ -105,16 +105,16 @@ impl<B: Backend> TransformerBlock<B> {
         size: [usize; 2],
         reach: Reach,
         watch: Watch,
-    ) -> Watched<Tensor<B, 3>> {
+    ) -> Cancellable<Tensor<B, 3>> {
         let normed = self.norm1.forward(x.clone());
         let y = self.attn1.forward_self(normed, size, reach);
-        let x = seen("sum", B::add(x, y));
+        let x = traced("sum", B::add(x, y));
         watch.check()?;
         let y = self.attn2.forward(self.norm2.forward(x.clone()), prompt);
-        let x = seen("sum", B::add(x, y));
+        let x = traced("sum", B::add(x, y));
         watch.check()?;
         let y = self.ff.forward(self.norm3.forward(x.clone()));
-        Ok(seen("sum", B::add(x, y)))
+        Ok(traced("sum", B::add(x, y)))
     }
 }
 
@@ -137,12 +137,12 @@ impl<B: Backend> FeedForward<B> {
     fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
         let layers = [&self.proj, &self.out];
         let biases = layers.map(|layer| layer.bias.as_ref().expect("made with a bias").val());
-        if told() {
+        if is_traced() {
             // Within, which backends may never hold whole.
             let hidden = linear(&self.proj, x.clone());
-            seen("GEGLU", B::geglu(hidden));
+            traced("GEGLU", B::geglu(hidden));
         }
         let y = B::feed_forward(x, layers.map(|layer| layer.weight.val()), biases);
-        seen("feed-forward", y)
+        traced("feed-forward", y)
     }
 }

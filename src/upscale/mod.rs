@@ -13,7 +13,7 @@ use crate::backend::precision::float_type;
 use crate::error::{Error, Result};
 use crate::options::Upscale;
 use crate::options::color_fix::ColorFix;
-use crate::options::progress::{Stage, Watch};
+use crate::options::progress::{Phase, Watch};
 use crate::pixels::planes::Planes;
 use crate::pixels::resize::Enlarger;
 use crate::pixels::{Pixels, Rows};
@@ -47,12 +47,12 @@ pub(crate) async fn enlarge<B: Backend>(
     let to = options.enlargement(picture.width(), picture.height())?;
     let bands = bands.of(to.height);
     let watch = |stage, i| options.watch(stage).in_band(i, bands.len());
-    watch(Stage::Resize, 0).check()?;
+    watch(Phase::Resize, 0).check()?;
     if let ([_], Some(picture)) = (&bands[..], on_device::takes::<B>(picture, options)) {
         return on_device::enlarge(picture, to, options, device, restore).await;
     }
     let pixels = Pixels::read(picture)?;
-    watch(Stage::Resize, 0).check()?;
+    watch(Phase::Resize, 0).check()?;
     let &Upscale {
         fidelity,
         color_fix,
@@ -74,14 +74,14 @@ pub(crate) async fn enlarge<B: Backend>(
     for (i, band) in bands.iter().enumerate() {
         if fidelity != 0.0 {
             let x = to_tensor(&plain, band.rows.clone(), device);
-            watch(Stage::Resize, i).done()?;
-            let mut planes = to_planes(restore(x, watch(Stage::Restore, i))?).await?;
+            watch(Phase::Resize, i).done()?;
+            let mut planes = to_planes(restore(x, watch(Phase::Restore, i))?).await?;
             extremes.see(&mut planes)?;
             restored.add(planes, band, written.saturating_sub(REACH));
         } else {
-            watch(Stage::Resize, i).done()?;
+            watch(Phase::Resize, i).done()?;
         }
-        let correcting = watch(Stage::Correct, i);
+        let correcting = watch(Phase::Correct, i);
         correcting.check()?;
         let end = bands.get(i + 1).map_or(to.height, |next| next.rows.start);
         let last = end == to.height;
@@ -112,7 +112,7 @@ pub(crate) async fn enlarge<B: Backend>(
         }
         written = ready;
     }
-    options.watch(Stage::Finish).tell();
+    options.watch(Phase::Finish).tell();
     Ok(canvas.finish())
 }
 

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::options::Upscale;
 use crate::options::color_fix::ColorFix;
 use crate::options::padding::Edge;
-use crate::options::progress::{Stage, Watch};
+use crate::options::progress::{Phase, Watch};
 use crate::options::target::Enlargement;
 use crate::pixels::Pixels;
 use crate::upscale::correct::{LEVELS, weights};
@@ -42,10 +42,10 @@ pub(crate) async fn enlarge<B: Backend>(
     restore: impl Fn(Tensor<B, 4>, Watch) -> Result<Tensor<B, 4>>,
 ) -> Result<DynamicImage> {
     let plain = to_tensor::<B>(picture, to, options.edge, device);
-    options.watch(Stage::Resize).done()?;
+    options.watch(Phase::Resize).done()?;
     let x = B::cast(plain.clone(), float_type::<B>().into());
-    let restored = restore(x, options.watch(Stage::Restore))?;
-    let correcting = options.watch(Stage::Correct);
+    let restored = restore(x, options.watch(Phase::Restore))?;
+    let correcting = options.watch(Phase::Correct);
     correcting.check()?;
     let restored = B::cast(restored, FloatDType::F32);
     let channels = restored.dims()[1];
@@ -63,7 +63,7 @@ pub(crate) async fn enlarge<B: Backend>(
     large
         .set_color_space(picture.color_space())
         .expect("the colour space of a picture fits a picture of the same kind");
-    options.watch(Stage::Finish).tell();
+    options.watch(Phase::Finish).tell();
     Ok(large.into())
 }
 

@@ -4,7 +4,7 @@ use crate::pictures::gradient;
 use crate::program::example;
 use gendr_pix::backend::Flex;
 use gendr_pix::unet::UNetConfig;
-use gendr_pix::{Cancel, Edge, Error, GenDrPix, GenDrPixConfig, Stage, Tiling, Upscale};
+use gendr_pix::{Cancel, Edge, Error, GenDrPix, GenDrPixConfig, Phase, Tiling, Upscale};
 use std::sync::{Arc, LazyLock, Mutex};
 
 static MODEL: LazyLock<GenDrPix<Flex>> = LazyLock::new(|| {
@@ -25,7 +25,7 @@ fn told(sizes: &[(u32, u32)], options: Upscale) -> Vec<f64> {
     let fractions = Arc::new(Mutex::new(Vec::new()));
     let told = fractions.clone();
     let options = options.on_progress(move |progress| {
-        assert_eq!(progress.stage, Stage::Restore);
+        assert_eq!(progress.phase, Phase::Restore);
         told.lock().unwrap().push(progress.fraction);
     });
     MODEL.warm_up(sizes, &options).unwrap();

@@ -4,7 +4,7 @@ use crate::pictures::{gradient, picture};
 use gendr_pix::backend::Flex;
 use gendr_pix::unet::UNetConfig;
 use gendr_pix::{
-    Cancel, Error, GenDrPix, GenDrPixConfig, Padding, Progress, Result, Stage, Tiling, Upscale,
+    Cancel, Error, GenDrPix, GenDrPixConfig, Padding, Phase, Progress, Result, Tiling, Upscale,
 };
 use image::DynamicImage;
 use std::sync::{Arc, LazyLock, Mutex};
@@ -110,10 +110,10 @@ fn fractions_rise_to_one_stage_by_stage() {
         for options in [all_kinds_of_parts(), Upscale::new()] {
             let events = told(options, |options| enlarge(&small, options).map(drop));
             assert_rises_to_one(&events, name);
-            let mut stages: Vec<Stage> = events.iter().map(|event| event.stage).collect();
+            let mut stages: Vec<Phase> = events.iter().map(|event| event.phase).collect();
             assert!(stages.is_sorted(), "{name}");
             stages.dedup();
-            let all = [Stage::Resize, Stage::Restore, Stage::Correct, Stage::Finish];
+            let all = [Phase::Resize, Phase::Restore, Phase::Correct, Phase::Finish];
             assert_eq!(stages, all, "{name}");
         }
     }
@@ -127,7 +127,7 @@ fn each_pass_and_tile_is_told() {
         let events = told(options, |options| {
             MODEL.upscale_with(&small, options).map(drop)
         });
-        let restoring = events.iter().filter(|event| event.stage == Stage::Restore);
+        let restoring = events.iter().filter(|event| event.phase == Phase::Restore);
         restoring.count()
     };
     let padding = || vec![Padding::CENTRED];
@@ -152,7 +152,7 @@ fn tensors_are_told_of_from_nought_to_one() {
         MODEL.restore(picture(16, 40), options).map(drop)
     });
     assert_rises_to_one(&events, "restore");
-    assert!(events.iter().all(|event| event.stage == Stage::Restore));
+    assert!(events.iter().all(|event| event.phase == Phase::Restore));
 }
 
 /// Whenever it is cancelled, there is no result, and nothing more is told; but what is told last is of a picture that is
@@ -231,7 +231,7 @@ fn cancelling_takes_a_fifth_of_a_second_at_most() {
     let last = Mutex::new(start);
     let steps = one_pass().on_progress(move |progress| {
         let step = std::mem::replace(&mut *last.lock().unwrap(), Instant::now()).elapsed();
-        println!("{:?} {:.3}: {step:?}", progress.stage, progress.fraction);
+        println!("{:?} {:.3}: {step:?}", progress.phase, progress.fraction);
     });
     model.upscale_with(&small, &steps).unwrap();
     let whole = start.elapsed();
