@@ -7,7 +7,7 @@ use burn::tensor::{Distribution, Tensor};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use gendr_pix::backend::Default as B;
 use gendr_pix::shuffle::{pixel_shuffle, pixel_unshuffle};
-use gendr_pix::{Backend, GenDrPix, GenDrPixConfig, Padding, Upscale};
+use gendr_pix::{Backend, GenDrPix, GenDrPixConfig, Padding, Restore};
 use image::DynamicImage;
 use std::hint::black_box;
 use std::time::Duration;
@@ -68,7 +68,7 @@ fn passes(c: &mut Criterion) {
     }
     let mut group = c.benchmark_group("pass 512x512");
     group.sample_size(10);
-    let once = Upscale::new()
+    let once = Restore::new()
         .guidance(1.0)
         .ensemble(vec![Padding::new(0, 0)]);
     for (name, config, tokens) in models {

@@ -69,8 +69,8 @@ fn measure<B: Measured>(args: &Args) -> Result<(), Box<dyn Error>> {
     let mut options = Upscale::new()
         .guidance(args.guidance)
         .ensemble(vec![Padding::CENTRED]);
-    if let Some(cells) = args.tile.map(|pixels| pixels / 8) {
-        options = options.tiling(Tiling::new(cells, cells / 4)?);
+    if let Some(side) = args.tile {
+        options = options.tiling(Tiling::with_side(side)?);
     }
     if let Some(bytes) = args.budget {
         options = options.memory_budget(bytes);

@@ -16,7 +16,7 @@ use clap::Parser;
 use common::backend::BackendArgs;
 use common::{Model, median_seconds, size};
 use gendr_pix::unet::Operation;
-use gendr_pix::{Backend, GenDrPix, GroupNormOptions, Padding, Upscale};
+use gendr_pix::{Backend, GenDrPix, GroupNormOptions, Padding, Restore};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 
@@ -82,7 +82,7 @@ fn profile<B: Backend>(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
         share.macs += operation.macs();
     }
 
-    let options = Upscale::new()
+    let options = Restore::new()
         .guidance(1.0)
         .ensemble(vec![Padding::new(0, 0)]);
     let picture = random::<B, 4>([1, 3, 8 * h, 8 * w], DType::F32);

@@ -91,6 +91,7 @@ pub use options::attention::Attention;
 pub use options::color_fix::ColorFix;
 pub use options::padding::{Edge, Padding};
 pub use options::progress::{Cancel, Phase, Progress};
+pub use options::restore::Restore;
 pub use options::target::Target;
 pub use options::tiling::Tiling;
 pub use restore::onestep::{OneStep, Prediction};

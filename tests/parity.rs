@@ -10,7 +10,8 @@ use common::{Golden, Tolerance, assert_close, fixtures};
 use gendr_pix::shuffle::{pixel_shuffle, pixel_unshuffle};
 use gendr_pix::unet::UNet;
 use gendr_pix::{
-    Backend, Edge, GenDrPix, GenDrPixConfig, OneStep, Padding, Prediction, Upscale, Weights,
+    Backend, Edge, GenDrPix, GenDrPixConfig, OneStep, Padding, Prediction, Restore, Upscale,
+    Weights,
 };
 
 fn unet_outputs<B: Backend>(tolerance: Tolerance) {
@@ -61,7 +62,7 @@ fn padcfg_blends<B: Backend>(tolerance: Tolerance) {
     };
     let model = GenDrPix::from_parts(config, weights, &device).unwrap();
     for (name, edge) in [("replicate", Edge::Replicate), ("reflect", Edge::Reflect)] {
-        let restore = |options: Upscale| {
+        let restore = |options: Restore| {
             let x = golden.tensor("x", &device);
             model.restore(x, &options.edge(edge)).unwrap()
         };
@@ -77,7 +78,7 @@ fn padcfg_blends<B: Backend>(tolerance: Tolerance) {
             ));
         }
         for (key, w) in cases {
-            let options = Upscale::new().guidance(w).ensemble(vec![Padding::CENTRED]);
+            let options = Restore::new().guidance(w).ensemble(vec![Padding::CENTRED]);
             assert_close(&key, restore(options), golden.data(&key), tolerance);
         }
     }

@@ -163,8 +163,7 @@ fn main() -> ExitCode {
 /// Tiles of `side` pixels, a quarter of which is shared with each neighbour, as in [`Tiling::default`].
 fn tiling(side: &str) -> Result<Tiling> {
     let side: usize = side.parse().map_err(|_| "is not a number of pixels")?;
-    let cells = side / 8;
-    Tiling::new(cells, cells / 4).map_err(|_| "tiles have 8 pixels a side or more".to_owned())
+    Tiling::with_side(side).map_err(|_| "a tile has at least 8 pixels a side".to_owned())
 }
 
 fn size(size: &str) -> Result<Target> {

@@ -5,7 +5,6 @@
 //! holds more elements than that can count (65,504). Products add up in f32 where the backend has that.
 
 use crate::backend::Backend;
-#[cfg(feature = "train")]
 use crate::error::{Error, Result};
 #[cfg(feature = "latent")]
 use crate::options::progress::Cancellable;

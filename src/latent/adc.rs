@@ -1,41 +1,31 @@
-//! GenDR-Adc: image -> tensor -> resize -> unshuffle -> UNet -> one step -> VAE decoder -> image.
+//! GenDR-Adc: `image -> tensor -> resize -> unshuffle -> UNet -> one step -> VAE decoder -> image`.
 
-use super::model::{LatentConfig, LatentModel};
+use super::model::{FoldedCells, LatentModel};
+use super::model_config::LatentConfig;
 use super::vae::VaeDecoder;
 use crate::backend::Backend;
 #[cfg(doc)]
 use crate::error::Error;
 use crate::error::Result;
 use crate::model::prompted::random_weights;
-use crate::options::Upscale;
-use crate::options::progress::{Phase, Watch};
-use crate::options::tiling::Tiling;
-use crate::restore::shuffle::pixel_unshuffle;
-use crate::upscale::enlarge;
-use crate::upscale::strip::Bands;
 use crate::weights::{Weights, load_diffusers};
-use burn::tensor::{Tensor, read_sync};
-use image::DynamicImage;
 use std::path::Path;
 
 /// A GenDR-Adc model (paper, stage 1), GenDR without its encoder: the UNet reads cells of pixels and writes a latent.
 ///
-/// The one step cannot mix the UNet's input with its prediction, as the two have other channels and other meanings: the
-/// UNet predicts the latent itself. Options and guidance are as of [`GenDr`](super::GenDr).
-#[derive(Debug)]
-pub struct GenDrAdc<B: Backend> {
-    model: LatentModel<B>,
-}
+/// Input and prediction of this UNet have different channels and meanings, so the one step cannot mix them: the UNet
+/// predicts the latent itself.
+pub type GenDrAdc<B> = LatentModel<B, FoldedCells>;
 
 impl<B: Backend> GenDrAdc<B> {
     /// Loads a diffusers pipeline folder: the UNet in `unet/`, the VAE in `vae/`, and `prompts.safetensors`.
     ///
-    /// Of the VAE, the encoder is checked, but not read. A folder says nothing of the timestep: it gets that of
+    /// The encoder of the VAE is checked, but not read. A folder does not store the timestep. It gets that of
     /// [`LatentConfig::adc_sd21`]; use [`from_parts`](Self::from_parts) for others.
     ///
     /// # Errors
     ///
-    /// Those of [`VaeDecoder::load_diffusers`], and [`Error::Config`] when UNet and VAE do not fit each other.
+    /// The errors of [`VaeDecoder::load_diffusers`], and [`Error::Config`] if UNet and VAE do not fit each other.
     pub fn load(folder: impl AsRef<Path>, device: &B::Device) -> Result<Self> {
         let (unet, weights) = load_diffusers(folder.as_ref(), device)?;
         let (vae, decoder) = VaeDecoder::load_diffusers(folder, device)?;
@@ -47,22 +37,22 @@ impl<B: Backend> GenDrAdc<B> {
         Self::from_parts(config, weights, decoder, device)
     }
 
-    /// A model with random weights and prompts of `tokens` tokens, to measure or to train.
+    /// Creates a model with random weights and prompts of `tokens` tokens, to measure or to train.
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] when the config contradicts itself or `tokens` is zero.
+    /// [`Error::Config`] if the config contradicts itself or `tokens` is zero.
     pub fn new(config: LatentConfig, tokens: usize, device: &B::Device) -> Result<Self> {
         let weights = random_weights(&config.unet, tokens, device)?;
         let decoder = config.vae.init_decoder(device)?;
         Self::from_parts(config, weights, decoder, device)
     }
 
-    /// Puts a model together: folds the timestep and the prompts into the UNet's conditioning.
+    /// Creates a model from its parts: folds the timestep and the prompts into the UNet's conditioning.
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] when the config contradicts itself, [`Error::Shape`] when a prompt is not
+    /// [`Error::Config`] if the config contradicts itself, [`Error::Shape`] if a prompt is not
     /// `[tokens, cross_attention_dim]`.
     pub fn from_parts(
         config: LatentConfig,
@@ -71,71 +61,9 @@ impl<B: Backend> GenDrAdc<B> {
         device: &B::Device,
     ) -> Result<Self> {
         config.validate_adc()?;
-        Ok(Self {
-            model: LatentModel::new(config, weights, decoder, device)?,
-        })
-    }
-
-    /// The same model with its decoder in tiles, or not. Default: none.
-    pub fn tiling(mut self, tiling: Option<Tiling>) -> Self {
-        self.model.tiling = tiling;
-        self
-    }
-
-    /// The model's numbers.
-    pub fn config(&self) -> &LatentConfig {
-        &self.model.config
-    }
-
-    /// Enlarges a picture four times with the model's recommended guidance.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`upscale_with`](Self::upscale_with).
-    pub fn upscale(&self, picture: &DynamicImage) -> Result<DynamicImage> {
-        self.upscale_with(picture, &Upscale::new())
-    }
-
-    /// Enlarges a picture, as [`GenDrPix::upscale_with`](crate::GenDrPix::upscale_with) does.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`GenDrPix::upscale_with`](crate::GenDrPix::upscale_with).
-    pub fn upscale_with(&self, picture: &DynamicImage, options: &Upscale) -> Result<DynamicImage> {
-        options.validate(self.model.config.vae.factor())?;
-        read_sync(enlarge(
-            picture,
-            options,
-            Bands::ONE,
-            &self.model.device,
-            |x, watch| self.restore_watched(x, options, watch),
-        ))
-    }
-
-    /// Restores pictures that have their output size already: the whole method but for the resize.
-    ///
-    /// # Shapes
-    ///
-    /// - input and output: `[N, 3, H, W]`, any size from 1x1, RGB, sRGB-encoded, -1 to 1 (the output may pass it)
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Option`] for an option out of range, [`Error::Shape`] for a tensor of another shape, [`Error::Cancelled`].
-    pub fn restore(&self, x: Tensor<B, 4>, options: &Upscale) -> Result<Tensor<B, 4>> {
-        self.restore_watched(x, options, options.watch(Phase::Restore).alone())
-    }
-
-    fn restore_watched(
-        &self,
-        x: Tensor<B, 4>,
-        options: &Upscale,
-        watch: Watch,
-    ) -> Result<Tensor<B, 4>> {
-        let factor = self.model.config.vae.factor();
-        let unshuffle = |x, watch: Watch| {
-            watch.done()?;
-            Ok(pixel_unshuffle(x, factor))
+        let input = FoldedCells {
+            factor: config.vae.factor(),
         };
-        self.model.restore(x, options, watch, unshuffle)
+        Self::with_input(config, input, weights, decoder, device)
     }
 }

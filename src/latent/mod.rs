@@ -17,6 +17,7 @@ mod gradients;
 mod load;
 mod macs;
 mod model;
+mod model_config;
 #[cfg(all(test, feature = "flex"))]
 mod parity;
 mod vae;
@@ -25,7 +26,8 @@ pub use adc::GenDrAdc;
 pub use config::VaeConfig;
 pub use gaussian::Gaussian;
 pub use gendr::GenDr;
-pub use model::LatentConfig;
+pub use model::{FoldedCells, LatentModel};
+pub use model_config::LatentConfig;
 pub use vae::{Vae, VaeDecoder, VaeEncoder};
 
 /// Epsilon of every group norm of a VAE; diffusers has no config field for it.

@@ -1,159 +1,97 @@
-//! What GenDR and GenDR-Adc share: all but the way from the picture to the UNet.
+//! A latent model: `image -> tensor -> resize -> [input] -> UNet -> one step -> VAE decoder -> image`.
+//!
+//! GenDR and GenDR-Adc differ in the input only: the first encodes the picture, the second folds it into cells.
 
-use super::config::VaeConfig;
-use super::vae::VaeDecoder;
+use super::model_config::LatentConfig;
+use super::vae::{VaeDecoder, VaeEncoder};
 use crate::backend::Backend;
 use crate::backend::pad::{crop, pad};
-use crate::config::{validate_channels, validate_run};
 use crate::error::{Error, Result};
 use crate::model::prompted::PromptedUNet;
 use crate::options::Upscale;
-use crate::options::padding::Edge;
-use crate::options::padding::Padding;
-use crate::options::progress::{Cancellable, Watch};
+use crate::options::padding::{Edge, Padding};
+use crate::options::progress::{Cancellable, Phase, Watch};
+use crate::options::restore::Restore;
 use crate::options::tiling::Tiling;
 use crate::restore::check_shape;
-use crate::restore::guidance::blend;
-use crate::restore::guidance::prompts;
-use crate::restore::onestep::{OneStep, Prediction};
-use crate::restore::shuffle::cell_channels;
-use crate::restore::tiles::in_tiles;
+use crate::restore::guidance::{blend, prompts};
+use crate::restore::shuffle::pixel_unshuffle;
+use crate::restore::tiles::{CellTiling, in_tiles};
 use crate::restore::wrap::wrapped;
-use crate::unet::UNetConfig;
+use crate::upscale::enlarge;
 use crate::weights::Weights;
-use burn::tensor::Tensor;
-use serde::{Deserialize, Serialize};
+use burn::tensor::{Tensor, read_sync};
+use image::DynamicImage;
+use std::fmt::Debug;
 
-/// Config of a [`GenDr`](super::GenDr) or a [`GenDrAdc`](super::GenDrAdc).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LatentConfig {
-    /// The UNet: its output has the latent's channels, and so has GenDR's input; GenDR-Adc's input has
-    /// `3 * factor^2`, with the VAE's factor.
-    pub unet: UNetConfig,
-    /// The VAE.
-    pub vae: VaeConfig,
-    /// The fixed timestep, `0.0..=1000.0` in Stable Diffusion's training.
-    pub timestep: f64,
-    /// From the UNet's prediction to the latent. GenDR-Adc's is [`Prediction::Sample`]: its UNet's input is no latent
-    /// that noise could be taken from.
-    pub onestep: OneStep,
-    /// Recommended guidance scale, used where the caller sets none; 1 is no guidance.
-    pub guidance: f64,
-    /// Recommended paddings of the self-ensemble, used where the caller sets none; one is no ensemble.
-    pub ensemble: Vec<Padding>,
-}
-
-impl LatentConfig {
-    /// The paper's GenDR on Stable Diffusion 2.1's UNet. What the paper leaves open is as in
-    /// [`GenDrPixConfig::sd21`](crate::GenDrPixConfig::sd21).
-    pub fn gendr_sd21() -> Self {
-        Self::gendr(UNetConfig::sd21(), VaeConfig::vae16())
-    }
-
-    /// The paper's GenDR-Adc on Stable Diffusion 2.1's UNet.
-    pub fn adc_sd21() -> Self {
-        Self::adc(UNetConfig::sd21(), VaeConfig::vae16())
-    }
-
-    /// GenDR made for a CPU: see [`UNetConfig::nano`] and [`VaeConfig::nano`].
-    pub fn gendr_nano() -> Self {
-        Self::gendr(UNetConfig::nano(), VaeConfig::nano())
-    }
-
-    /// GenDR-Adc made for a CPU: see [`UNetConfig::nano`] and [`VaeConfig::nano`].
-    pub fn adc_nano() -> Self {
-        Self::adc(UNetConfig::nano(), VaeConfig::nano())
-    }
-
-    /// GenDR of a UNet, whatever its channels, and a VAE.
-    fn gendr(unet: UNetConfig, vae: VaeConfig) -> Self {
-        Self {
-            unet: UNetConfig {
-                in_channels: vae.latent_channels,
-                out_channels: vae.latent_channels,
-                ..unet
-            },
-            vae,
-            timestep: 500.0,
-            onestep: OneStep::paper(Prediction::Noise),
-            guidance: 1.0,
-            ensemble: vec![Padding::new(0, 0)],
-        }
-    }
-
-    /// The same of GenDR-Adc.
-    fn adc(unet: UNetConfig, vae: VaeConfig) -> Self {
-        let in_channels = cell_channels(vae.factor());
-        let gendr = Self::gendr(unet, vae);
-        Self {
-            unet: UNetConfig {
-                in_channels,
-                ..gendr.unet
-            },
-            onestep: OneStep::paper(Prediction::Sample),
-            ..gendr
-        }
-    }
-
-    /// Checks that the numbers agree with each other as those of a GenDR.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Config`] for those of [`UNetConfig::validate`], [`VaeConfig::validate`] and [`OneStep::validate`], UNet
-    /// channels other than the latent's, a timestep or guidance that is negative or not finite, an empty ensemble, or a
-    /// padding beyond the cell.
-    pub fn validate_gendr(&self) -> Result<()> {
-        self.validate(
-            |config| config.vae.latent_channels,
-            "both ends are the latent's",
-        )
-    }
-
-    /// Checks that the numbers agree with each other as those of a GenDR-Adc.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`validate_gendr`](Self::validate_gendr), but for the UNet's input, which has `3 * factor^2` channels;
-    /// and [`Error::Config`] when the prediction is not the sample.
-    pub fn validate_adc(&self) -> Result<()> {
-        let why = "cells of pixels become its input and the latent is its output";
-        self.validate(|config| cell_channels(config.vae.factor()), why)?;
-        if self.onestep.prediction != Prediction::Sample {
-            return Err(Error::Config {
-                field: "onestep",
-                reason: "the UNet's input is no latent: it must predict the sample itself".into(),
-            });
-        }
-        Ok(())
-    }
-
-    fn validate(&self, in_channels: impl Fn(&Self) -> usize, why: &str) -> Result<()> {
-        self.unet.validate()?;
-        self.vae.validate()?;
-        self.onestep.validate()?;
-        let expected = [in_channels(self), self.vae.latent_channels];
-        validate_channels(&self.unet, expected, why)?;
-        let factor = self.vae.factor();
-        validate_run(self.timestep, self.guidance, &self.ensemble, factor)
-    }
-}
-
-/// UNet and decoder; the way into the UNet is told them with each picture.
+/// A model that works in the latent of a VAE: [`GenDr`](super::GenDr) or [`GenDrAdc`](super::GenDrAdc).
+///
+/// It takes the options of [`GenDrPix`](crate::GenDrPix) except for the memory budget. Guidance is the plain one: two passes
+/// of the UNet over one latent. The picture is encoded and decoded once, whatever the guidance scale. A self-ensemble
+/// encodes and decodes once for each padding. By default there is one padding, which only fills up the last cells.
 #[derive(Debug)]
-pub(super) struct LatentModel<B: Backend> {
-    pub(super) config: LatentConfig,
+pub struct LatentModel<B: Backend, I> {
+    config: LatentConfig,
+    input: I,
     unet: PromptedUNet<B>,
     decoder: VaeDecoder<B>,
-    /// How the VAE's halves are tiled, if they are.
-    pub(super) tiling: Option<Tiling>,
-    pub(super) device: B::Device,
+    /// The tiles of the VAE, or none.
+    vae_tiling: Option<Tiling>,
+    device: B::Device,
 }
 
-impl<B: Backend> LatentModel<B> {
+/// How a picture becomes the input of the UNet.
+pub trait LatentInput<B: Backend>: Debug {
+    /// The input of the UNet.
+    ///
+    /// # Shapes
+    ///
+    /// - picture: `[N, 3, H, W]`, whole cells
+    /// - output: `[N, in_channels, H / factor, W / factor]`
+    fn unet_input(
+        &self,
+        picture: Tensor<B, 4>,
+        tiling: Option<Tiling>,
+        watch: Watch,
+    ) -> Cancellable<Tensor<B, 4>>;
+}
+
+/// GenDR's input: the latent of the VAE's encoder.
+impl<B: Backend> LatentInput<B> for VaeEncoder<B> {
+    fn unet_input(
+        &self,
+        picture: Tensor<B, 4>,
+        tiling: Option<Tiling>,
+        watch: Watch,
+    ) -> Cancellable<Tensor<B, 4>> {
+        self.to_latent_watched(picture, tiling, watch)
+    }
+}
+
+/// GenDR-Adc's input: cells of pixels, folded into channels.
+#[derive(Clone, Copy, Debug)]
+pub struct FoldedCells {
+    /// The side of a cell in pixels.
+    pub(super) factor: usize,
+}
+
+impl<B: Backend> LatentInput<B> for FoldedCells {
+    fn unet_input(
+        &self,
+        picture: Tensor<B, 4>,
+        _: Option<Tiling>,
+        watch: Watch,
+    ) -> Cancellable<Tensor<B, 4>> {
+        watch.done()?;
+        Ok(pixel_unshuffle(picture, self.factor))
+    }
+}
+
+impl<B: Backend, I: LatentInput<B>> LatentModel<B, I> {
     /// `config` is valid.
-    pub(super) fn new(
+    pub(super) fn with_input(
         config: LatentConfig,
+        input: I,
         weights: Weights<B>,
         decoder: VaeDecoder<B>,
         device: &B::Device,
@@ -161,24 +99,66 @@ impl<B: Backend> LatentModel<B> {
         Ok(Self {
             unet: PromptedUNet::new(&config.unet, config.timestep, weights)?,
             config,
+            input,
             decoder,
-            tiling: None,
+            vae_tiling: None,
             device: device.clone(),
         })
     }
 
-    /// Pads, enters the latent, takes the step with each prompt, blends in the latent, decodes, and crops; then blends
-    /// over the paddings. `enter` gives the UNet's input of `[N, 3, H, W]`, whole cells.
+    /// Runs the VAE in tiles, or over the whole picture. Default: the whole picture.
+    #[must_use]
+    pub fn tiling(mut self, tiling: Option<Tiling>) -> Self {
+        self.vae_tiling = tiling;
+        self
+    }
+
+    /// The config of the model.
+    #[must_use]
+    pub fn config(&self) -> &LatentConfig {
+        &self.config
+    }
+
+    /// Enlarges a picture four times with the guidance and the paddings that the model recommends.
     ///
     /// # Errors
     ///
-    /// [`Error::Option`] for an option out of range, [`Error::Shape`] for a tensor of another shape, [`Error::Cancelled`].
-    pub(super) fn restore(
+    /// The errors of [`upscale_with`](Self::upscale_with).
+    pub fn upscale(&self, picture: &DynamicImage) -> Result<DynamicImage> {
+        self.upscale_with(picture, &Upscale::new())
+    }
+
+    /// Enlarges a picture, as [`GenDrPix::upscale_with`](crate::GenDrPix::upscale_with) does.
+    ///
+    /// # Errors
+    ///
+    /// The errors of [`GenDrPix::upscale_with`](crate::GenDrPix::upscale_with), and [`Error::Option`] for a memory budget.
+    pub fn upscale_with(&self, picture: &DynamicImage, options: &Upscale) -> Result<DynamicImage> {
+        options.validate(self.config.vae.factor())?;
+        let to = options.enlargement(picture.width(), picture.height())?;
+        let restore = |x, watch: Watch| self.restore_watched(x, &options.restore, watch);
+        read_sync(enlarge(picture, to, None, options, &self.device, restore))
+    }
+
+    /// Restores pictures that already have the size of the output: the whole method without the resize.
+    ///
+    /// # Shapes
+    ///
+    /// - input and output: `[N, 3, H, W]`, any size from 1x1, RGB, sRGB-encoded, -1 to 1 (the output may exceed it)
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Option`] for an option out of range or a memory budget, [`Error::Shape`] for a tensor of another shape,
+    /// [`Error::Cancelled`].
+    pub fn restore(&self, x: Tensor<B, 4>, options: &Restore) -> Result<Tensor<B, 4>> {
+        self.restore_watched(x, options, options.watch(Phase::Restore).alone())
+    }
+
+    fn restore_watched(
         &self,
         x: Tensor<B, 4>,
-        options: &Upscale,
+        options: &Restore,
         watch: Watch,
-        enter: impl Fn(Tensor<B, 4>, Watch) -> Cancellable<Tensor<B, 4>>,
     ) -> Result<Tensor<B, 4>> {
         let factor = self.config.vae.factor();
         options.validate(factor)?;
@@ -189,33 +169,44 @@ impl<B: Backend> LatentModel<B> {
             });
         }
         check_shape(&x)?;
-        let guidance = options.guidance.unwrap_or(self.config.guidance);
         let ensemble = options.ensemble.as_ref().unwrap_or(&self.config.ensemble);
         let share = 1.0 / ensemble.len() as f64;
-        let pass = |x: Tensor<B, 4>, padding: Padding, edge: Edge, watch: Watch| {
-            // Into the latent, the step, out of it.
-            let mut parts = watch.parts(3);
-            let [_, _, h, w] = x.dims();
-            // Without a padding, whole cells are left as they are: there are no seams of cells to move.
-            let padded = [h + padding.top, w + padding.left].map(|n| n.next_multiple_of(factor));
-            let z = enter(pad(x, padding, edge, padded), parts.part())?;
-            let x0 = blend(prompts(guidance), parts.part(), |prompt, watch| {
-                let prediction = self
-                    .unet
-                    .predict(z.clone(), prompt, options.attention, watch)?;
-                Ok(self.config.onestep.x0(z.clone(), prediction))
-            })?;
-            let decoder = &self.decoder;
-            let picture = decoder.to_picture_watched(x0, self.tiling, parts.part())?;
-            Ok(crop(picture, padding, [h, w]))
-        };
+        let tiling = options.tiling.map(|it| CellTiling::new(it, factor));
         Ok(wrapped(x, options.edge, factor, |x, edge| {
-            in_tiles(x, options.tiling, factor, edge, watch, |x, watch| {
+            in_tiles(x, tiling, edge, watch, |x, watch| {
                 let paddings = ensemble.iter().map(|&padding| (padding, share));
                 blend(paddings, watch, |padding, watch| {
-                    pass(x.clone(), padding, edge, watch)
+                    self.pass(x.clone(), padding, edge, options, watch)
                 })
             })
         })?)
+    }
+
+    /// Pads the picture, enters the latent, takes the step with each prompt, blends in the latent, decodes and crops.
+    fn pass(
+        &self,
+        x: Tensor<B, 4>,
+        padding: Padding,
+        edge: Edge,
+        options: &Restore,
+        watch: Watch,
+    ) -> Cancellable<Tensor<B, 4>> {
+        // Into the latent, the step, and out of the latent.
+        let mut parts = watch.parts(3);
+        let factor = self.config.vae.factor();
+        let [_, _, h, w] = x.dims();
+        // Unlike GenDR-Pix, the VAE leaves no pattern of cells that a padding of whole cells would have to move.
+        let padded = [h + padding.top, w + padding.left].map(|n| n.next_multiple_of(factor));
+        let x = pad(x, padding, edge, padded);
+        let z = self.input.unet_input(x, self.vae_tiling, parts.part())?;
+        let guidance = options.guidance.unwrap_or(self.config.guidance);
+        let x0 = blend(prompts(guidance), parts.part(), |prompt, watch| {
+            let unet = &self.unet;
+            let prediction = unet.predict(z.clone(), prompt, options.attention, watch)?;
+            Ok(self.config.onestep.x0(z.clone(), prediction))
+        })?;
+        let decoder = &self.decoder;
+        let picture = decoder.to_picture_watched(x0, self.vae_tiling, parts.part())?;
+        Ok(crop(picture, padding, [h, w]))
     }
 }

@@ -3,7 +3,7 @@
 use super::{Vae, VaeConfig};
 use crate::options::progress::unwatched;
 use crate::options::tiling::Tiling;
-use crate::restore::tiles::{Units, tiled};
+use crate::restore::tiles::{CellTiling, Units, tiled};
 use crate::testing::golden::{B, Golden, fixtures};
 use crate::unet::conv::{Convolution, conv3x3};
 use burn::tensor::module::interpolate;
@@ -128,7 +128,7 @@ fn tiles_of_a_local_map_make_up_the_whole() {
     let conv = conv3x3([2, 2], 1, &Default::default());
     let whole = local(&conv, x.clone());
     for (side, overlap) in [(8, 4), (12, 7), (16, 4), (29, 8)] {
-        let tiling = Tiling::new(side, overlap).unwrap();
+        let tiling = CellTiling::new(Tiling::new(side, overlap).unwrap(), 1);
         let tiles = unwatched(|watch| {
             tiled(x.clone(), Some(tiling), units, watch, |tile, watch| {
                 watch.done()?;
@@ -164,7 +164,7 @@ fn tiles_of_noise_are_near_the_whole() {
     let z = vae.encoder.encode(x.clone(), None).mode();
     let y = vae.decoder.decode(z.clone(), None);
     for (side, latent_bound, picture_bound) in [(16, 0.1, 0.25), (24, 0.05, 0.1)] {
-        let tiling = Some(Tiling::new(side, 8).unwrap());
+        let tiling = Some(Tiling::new(8 * side, 64).unwrap());
         let latent = vae.encoder.encode(x.clone(), tiling).mode();
         let picture = vae.decoder.decode(z.clone(), tiling);
         let [latent, picture] = [rel_l2(latent, z.clone()), rel_l2(picture, y.clone())];
@@ -192,9 +192,9 @@ fn tiles_leave_no_seams() {
         let z = vae.encoder.encode(x, None).mode();
         let step = |tiling| largest_step(vae.decoder.decode(z.clone(), tiling));
         let whole = step(None);
-        let hard = step(Some(Tiling::new(16, 0).unwrap()));
+        let hard = step(Some(Tiling::new(128, 0).unwrap()));
         for side in [16, 24] {
-            let faded = step(Some(Tiling::new(side, 8).unwrap()));
+            let faded = step(Some(Tiling::new(8 * side, 64).unwrap()));
             assert!(faded < 1.6 * whole, "{name}: {faded} of {whole}");
             assert!(hard > 2.0 * faded, "{name}: {hard} against {faded}");
         }

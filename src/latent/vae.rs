@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::options::progress::{Cancellable, Watch, unwatched};
 use crate::options::tiling::Tiling;
 use crate::restore::shuffle::PICTURE_CHANNELS;
-use crate::restore::tiles::{Units, tiled};
+use crate::restore::tiles::{CellTiling, Units, tiled};
 use crate::unet::conv::{Convolution, conv1x1, conv3x3};
 use crate::unet::norm::GroupNorm;
 use crate::unet::parameters::count as parameter_count;
@@ -130,6 +130,7 @@ impl<B: Backend> VaeEncoder<B> {
             input: self.factor,
             output: 1,
         };
+        let tiling = tiling.map(|tiling| CellTiling::new(tiling, self.factor));
         let moments = tiled(picture, tiling, units, watch, |x, watch| {
             self.moments(x, watch)
         })?;
@@ -194,6 +195,7 @@ impl<B: Backend> VaeDecoder<B> {
             input: 1,
             output: self.factor,
         };
+        let tiling = tiling.map(|tiling| CellTiling::new(tiling, self.factor));
         tiled(latent, tiling, units, watch, |tile, watch| {
             computed_in(self.decoder.conv_in.dtype(), tile, |z| {
                 let z = match &self.post_quant_conv {

@@ -1,38 +1,28 @@
-//! The model: image -> tensor -> resize -> pad -> unshuffle -> UNet -> one step -> shuffle -> crop -> blend -> image.
+//! The model: `image -> resize -> pad -> unshuffle -> UNet -> one step -> shuffle -> crop -> blend -> correct -> image`.
 
+mod job;
 pub(crate) mod plan;
 pub(crate) mod prompted;
 pub(crate) mod self_test;
 mod warm_up;
 
 use crate::backend::Backend;
-use crate::backend::precision::Precision;
-use crate::backend::precision::check_precision;
-use crate::backend::precision::float_type;
+use crate::backend::precision::{Precision, check_precision, float_type};
 use crate::config::GenDrPixConfig;
 #[cfg(doc)]
 use crate::error::Error;
 use crate::error::Result;
-use crate::model::plan::{Plan, Planner};
-use crate::model::prompted::{PromptedUNet, random_weights};
 use crate::options::Upscale;
-use crate::options::attention::Attention;
-use crate::options::padding::Edge;
-use crate::options::padding::padded_side;
-use crate::options::progress::{Cancellable, Phase, Watch};
+use crate::options::progress::{Phase, Watch};
+use crate::options::restore::Restore;
 use crate::picture::{Picture, ReadAhead};
 use crate::restore::check_shape;
-use crate::restore::guidance::blend;
-use crate::restore::guidance::{Pass, passes};
-use crate::restore::tiles::in_tiles;
-use crate::restore::wrap::wrapped;
 use crate::upscale::enlarge;
-use crate::upscale::on_device;
-use crate::upscale::strip::Bands;
-use crate::weights;
-use crate::weights::{Source, Storage, Weights};
+use crate::weights::{self, Source, Storage, Weights};
 use burn::tensor::{DType, Tensor, read_sync};
 use image::DynamicImage;
+use plan::Plan;
+use prompted::{PromptedUNet, random_weights};
 use std::path::Path;
 
 /// A GenDR-Pix model, ready to run: `Send + Sync`, all methods take `&self`.
@@ -59,31 +49,31 @@ pub struct GenDrPix<B: Backend> {
 }
 
 impl<B: Backend> GenDrPix<B> {
-    /// The bundled nano model (feature `pretrained`).
+    /// Loads the bundled nano model (feature `pretrained`).
     ///
     /// # Errors
     ///
-    /// [`Error::Precision`] when the device lacks the backend's precision; no other with the weights that the crate ships, but
-    /// in a precision that cannot hold them.
+    /// [`Error::Precision`] if the device does not compute in the backend's precision, [`Error::NonFiniteWeight`] if that
+    /// precision cannot hold the weights.
     #[cfg(feature = "pretrained")]
     pub fn pretrained(device: &B::Device) -> Result<Self> {
-        // Not in place: the program would hold them once for each backend.
+        // A static, so that the program holds the bytes once and not once for each backend.
         static NANO: &[u8] = include_bytes!("../../assets/nano.safetensors");
         Self::from_bytes(NANO, device)
     }
 
-    /// Loads a bundle file, or a diffusers UNet folder with `prompts.safetensors` in it.
+    /// Loads a bundle file, or a diffusers UNet folder that contains `prompts.safetensors`.
     ///
-    /// Weights of any precision on disk (f32, f16, bf16) become the backend's float type. A folder says nothing of the
-    /// timestep and the prediction: it gets those of [`GenDrPixConfig::sd21`]; use
-    /// [`from_parts`](Self::from_parts) for others.
+    /// Weights of any precision on disk (f32, f16, bf16) are converted to the backend's float type. A folder does not store
+    /// the timestep and the prediction. It gets those of [`GenDrPixConfig::sd21`]; use [`from_parts`](Self::from_parts) for
+    /// others.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] when a file cannot be read, [`Error::Format`] when it is not what it should be,
-    /// [`Error::Config`] when its numbers contradict each other, [`Error::Keys`] when tensors are missing, unused or
-    /// of another shape, [`Error::NonFiniteWeight`] when one holds NaN or infinity, [`Error::Precision`] when the device lacks
-    /// the backend's.
+    /// [`Error::Io`] if a file cannot be read, [`Error::Format`] if it is not a valid bundle or folder, [`Error::Config`] if
+    /// its numbers contradict each other, [`Error::Keys`] if tensors are missing, unused or of another shape,
+    /// [`Error::NonFiniteWeight`] if a tensor holds NaN or infinity, [`Error::Precision`] if the device does not compute in
+    /// the backend's precision.
     pub fn load(path: impl AsRef<Path>, device: &B::Device) -> Result<Self> {
         let path = path.as_ref();
         let (config, weights) = if path.is_dir() {
@@ -99,33 +89,33 @@ impl<B: Backend> GenDrPix<B> {
         Self::from_parts(config, weights, device)
     }
 
-    /// Loads a bundle that is in memory, as with `include_bytes!`.
+    /// Loads a bundle from memory, as with `include_bytes!`.
     ///
     /// # Errors
     ///
-    /// Those of [`load`](Self::load).
+    /// The errors of [`load`](Self::load).
     pub fn from_bytes(bytes: &'static [u8], device: &B::Device) -> Result<Self> {
         let (config, weights) = weights::load_bundle(Source::Bytes(bytes), device)?;
         Self::from_parts(config, weights, device)
     }
 
-    /// A model with random weights and prompts of `tokens` tokens, to measure or to train.
+    /// Creates a model with random weights and prompts of `tokens` tokens, to measure or to train.
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] when the config contradicts itself or `tokens` is zero, [`Error::Precision`] when the device lacks
-    /// the backend's.
+    /// [`Error::Config`] if the config contradicts itself or `tokens` is zero, [`Error::Precision`] if the device does not
+    /// compute in the backend's precision.
     pub fn new(config: GenDrPixConfig, tokens: usize, device: &B::Device) -> Result<Self> {
         let weights = random_weights(&config.unet, tokens, device)?;
         Self::from_parts(config, weights, device)
     }
 
-    /// Puts a model together: folds the timestep and the prompts into the UNet's conditioning.
+    /// Creates a model from its parts: folds the timestep and the prompts into the UNet's conditioning.
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] when the config contradicts itself, [`Error::Shape`] when a prompt is not
-    /// `[tokens, cross_attention_dim]`, [`Error::Precision`] when the device lacks the backend's.
+    /// [`Error::Config`] if the config contradicts itself, [`Error::Shape`] if a prompt is not
+    /// `[tokens, cross_attention_dim]`, [`Error::Precision`] if the device does not compute in the backend's precision.
     pub fn from_parts(
         config: GenDrPixConfig,
         weights: Weights<B>,
@@ -140,11 +130,18 @@ impl<B: Backend> GenDrPix<B> {
         })
     }
 
-    /// The model in another precision, its weights and what its layers compute.
+    /// Takes the model apart, the inverse of [`from_parts`](Self::from_parts). The weights have the model's
+    /// [`precision`](Self::precision).
+    #[must_use]
+    pub fn into_parts(self) -> (GenDrPixConfig, Weights<B>) {
+        (self.config, self.unet.weights)
+    }
+
+    /// Converts the model to another precision: its weights, and what its layers compute in.
     ///
     /// # Errors
     ///
-    /// [`Error::Precision`] when the device does not compute in it.
+    /// [`Error::Precision`] if the device does not compute in it.
     pub fn in_precision(self, precision: Precision) -> Result<Self> {
         check_precision::<B>(&self.device, precision.dtype::<B>())?;
         Ok(Self {
@@ -153,17 +150,18 @@ impl<B: Backend> GenDrPix<B> {
         })
     }
 
-    /// Saves the model as a bundle, in the precision `storage`: into a file beside, then renamed.
+    /// Saves the model as a bundle in the precision `storage`. The bundle is written to a temporary file in the same folder,
+    /// which is renamed when it is complete.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] when the file cannot be written, [`Error::NonFiniteWeight`] when a weight does not fit the
-    /// precision.
+    /// [`Error::Io`] if the file cannot be written, [`Error::NonFiniteWeight`] if the precision cannot hold a weight.
     pub fn save(&self, path: impl AsRef<Path>, storage: Storage) -> Result<()> {
         weights::save_bundle(path.as_ref(), &self.config, &self.unet.weights, storage)
     }
 
-    /// The model's numbers.
+    /// The config of the model.
+    #[must_use]
     pub fn config(&self) -> &GenDrPixConfig {
         &self.config
     }
@@ -172,12 +170,21 @@ impl<B: Backend> GenDrPix<B> {
         &self.device
     }
 
-    /// The precision of weights and layers.
+    /// The precision of the weights and the layers: [`Precision::Full`] for the backend's float type.
+    #[must_use]
+    pub fn precision(&self) -> Precision {
+        match self.dtype() == float_type::<B>() {
+            true => Precision::Full,
+            false => Precision::Bf16,
+        }
+    }
+
+    /// The float type of the weights and the layers.
     pub(crate) fn dtype(&self) -> DType {
         self.unet.weights.positive.dtype()
     }
 
-    /// Tokens of the prompts.
+    /// The number of tokens of a prompt.
     pub(crate) fn prompt_tokens(&self) -> usize {
         self.unet.weights.positive.dims()[0]
     }
@@ -189,31 +196,30 @@ impl<B: Backend> GenDrPix<B> {
         GenDrPix::from_parts(self.config.clone(), weights, device)
     }
 
-    /// Enlarges a picture four times with the model's recommended guidance.
+    /// Enlarges a picture four times with the guidance and the paddings that the model recommends.
     ///
     /// # Errors
     ///
-    /// Those of [`upscale_with`](Self::upscale_with).
+    /// The errors of [`upscale_with`](Self::upscale_with).
     pub fn upscale(&self, picture: &DynamicImage) -> Result<DynamicImage> {
         self.upscale_with(picture, &Upscale::new())
     }
 
-    /// Enlarges a picture. The result is of the same kind: 8 or 16 bits or float, grey or colour, with or without
-    /// alpha. What float values have beyond `0.0..=1.0` is not seen by the model: it is enlarged by linear interpolation.
+    /// Enlarges a picture. The result has the same kind: 8 or 16 bits or float, grey or colour, with or without alpha. The
+    /// model sees float values clamped to `0.0..=1.0`; the rest of them is enlarged by linear interpolation and added.
     ///
     /// # Errors
     ///
     /// [`Error::Option`] for an option out of range, [`Error::EmptyPicture`], [`Error::NonFinitePicture`],
     /// [`Error::OutputTooLarge`], [`Error::OverBudget`], [`Error::Device`], [`Error::Cancelled`], and
-    /// [`Error::NonFiniteOutput`] or [`Error::ConstantOutput`] when the backend's precision is too low for the weights.
+    /// [`Error::NonFiniteOutput`] or [`Error::ConstantOutput`] if the backend's precision is too low for the weights.
     pub fn upscale_with(&self, picture: &DynamicImage, options: &Upscale) -> Result<DynamicImage> {
         read_sync(self.upscale_async(picture, options))
     }
 
-    /// [`upscale_with`](Self::upscale_with) that awaits a GPU's results instead of blocking the thread: in a browser they can be
-    /// had in no other way. It awaits once for each row of tiles. What the CPU computes is computed where the future is polled;
-    /// on CPU backends that is all of it. A browser's GPU must be awaited beforehand as well, by
-    /// `burn_wgpu::init_setup_async`: see `examples/web`.
+    /// [`upscale_with`](Self::upscale_with) that awaits a GPU's results instead of blocking the thread, once for each row of
+    /// tiles. A browser offers no other way. The CPU's share of the work runs where the future is polled; on CPU backends that
+    /// is all of the work. In a browser, first await `burn_wgpu::init_setup_async` for the GPU: see `examples/web`.
     ///
     /// ```no_run
     /// use gendr_pix::{Backend, GenDrPix, Result, Upscale, picture::Picture};
@@ -226,35 +232,25 @@ impl<B: Backend> GenDrPix<B> {
     ///
     /// # Errors
     ///
-    /// Those of [`upscale_with`](Self::upscale_with).
+    /// The errors of [`upscale_with`](Self::upscale_with).
     pub async fn upscale_async(
         &self,
         picture: &DynamicImage,
         options: &Upscale,
     ) -> Result<DynamicImage> {
-        let plan = self.plan(picture.width(), picture.height(), options)?;
-        let options = &Upscale {
-            tiling: plan.tiling,
-            memory_budget: None,
-            ..options.clone()
-        };
-        let bands = Bands {
-            tiling: plan.tiling.filter(|_| !options.takes_all()),
-            factor: self.config.factor,
-        };
-        let restore = |x, watch: Watch| self.restore_watched(x, options, watch);
-        enlarge(picture, options, bands, &self.device, restore).await
+        let (job, to) = self.prepare_upscale(picture.width(), picture.height(), options)?;
+        let restore = |x, watch: Watch| Ok(job.run(x, watch)?);
+        enlarge(picture, to, job.tiling(), options, &self.device, restore).await
     }
 
-    /// Enlarges the pictures of many files, in their order; while one is enlarged the next is decoded, on another thread. See
-    /// [`ReadAhead`] for pictures that are not files, or other limits.
+    /// Enlarges the pictures of many files in order. Another thread decodes the next picture in the meantime. See [`ReadAhead`]
+    /// for pictures that are not files, or for other limits.
     ///
-    /// Each result is of its own: a file that cannot be read does not stop the others, nor does [`Error::Cancelled`], after
-    /// which there is no point in going on.
+    /// A file that fails does not stop the others. Stop iterating after [`Error::Cancelled`].
     ///
     /// # Errors
     ///
-    /// Those of [`Picture::open`] and [`upscale_with`](Self::upscale_with).
+    /// Each item has the errors of [`Picture::open`] and [`upscale_with`](Self::upscale_with).
     pub fn upscale_many<'a, P>(
         &'a self,
         paths: impl IntoIterator<Item = P, IntoIter: Send + 'static>,
@@ -267,112 +263,46 @@ impl<B: Backend> GenDrPix<B> {
             .map(move |picture| picture?.map(|image| self.upscale_with(image, options)))
     }
 
-    /// How a picture of `width` x `height` will be enlarged and what memory that takes: computed from the model's numbers,
-    /// nothing runs. For colour pictures of 8 bits without alpha; measured on `flex` with Linux's allocator
-    /// (`--example measure`), where the process's peak is within 15 % of it. Other backends' own share, their pools and what
-    /// burn's convolutions take for themselves, is not in it, and how near it comes was not measured: on a GPU,
-    /// leave room.
+    /// Plans the enlargement of a picture of `width` x `height`: how it will run, and how much memory it will hold. The plan is
+    /// computed from the model's numbers; nothing runs. It is made for colour pictures of 8 bits without alpha.
+    ///
+    /// On `flex` with Linux's allocator the peak of the process was within 15 % of the plan (`--example measure`). Other
+    /// backends hold more: their memory pools and the workspace of burn's convolutions are not part of the plan, and the
+    /// difference was not measured. Leave room on a GPU.
     ///
     /// # Errors
     ///
-    /// [`Error::Option`] for an option out of range, [`Error::EmptyPicture`], [`Error::OutputTooLarge`],
-    /// [`Error::OverBudget`] when [`Upscale::memory_budget`] is too low.
+    /// [`Error::Option`] for an option out of range, [`Error::EmptyPicture`], [`Error::OutputTooLarge`], and
+    /// [`Error::OverBudget`] if [`Upscale::memory_budget`] is too low.
     pub fn plan(&self, width: u32, height: u32, options: &Upscale) -> Result<Plan> {
-        options.validate(self.config.factor)?;
-        let to = options.enlargement(width, height)?;
-        let source = width as usize * height as usize;
-        let size = [to.height, to.width];
-        let (tiling, budget) = (options.tiling, options.memory_budget);
-        let mut planner = self.planner(options);
-        if options.fidelity == 0.0 {
-            planner.passes = 0; // The plain resize: the model does not run.
-        }
-        planner.plan(1, size, source, tiling, budget)
+        let (job, _) = self.prepare_upscale(width, height, options)?;
+        Ok(job.plan)
     }
 
-    fn planner(&self, options: &Upscale) -> Planner<'_> {
-        let narrow = self.dtype().size() as u64;
-        Planner {
-            config: &self.config,
-            passes: self.passes(options).len(),
-            prompt: self.prompt_tokens(),
-            attention: options.attention,
-            edge: options.edge,
-            takes_all: options.takes_all(),
-            on_device: on_device::has_way::<B>(options),
-            weights: self.unet.weights.unet.parameters() as u64 * narrow,
-            element: size_of::<B::FloatElem>() as u64,
-            narrow,
-            workspace: B::workspace,
-        }
-    }
-
-    /// The passes by guidance and self-ensemble.
-    fn passes(&self, options: &Upscale) -> Vec<Pass> {
-        let guidance = options.guidance.unwrap_or(self.config.guidance);
-        let ensemble = options.ensemble.as_ref().unwrap_or(&self.config.ensemble);
-        passes(guidance, ensemble, self.config.factor)
-    }
-
-    /// Restores pictures that have their output size already: the whole method but for the resize, and for what compares
-    /// with it (fidelity, colour fix).
+    /// Restores pictures that already have the size of the output: the whole method without the resize and without the
+    /// corrections that compare with it (fidelity, colour fix).
     ///
     /// # Shapes
     ///
-    /// - input and output: `[N, 3, H, W]`, any size from 1x1, RGB, sRGB-encoded, -1 to 1 (the output may pass it)
+    /// - input and output: `[N, 3, H, W]`, any size from 1x1, RGB, sRGB-encoded, -1 to 1 (the output may exceed it)
     ///
     /// # Errors
     ///
     /// [`Error::Option`] for an option out of range, [`Error::Shape`] for a tensor of another shape, [`Error::OverBudget`],
     /// [`Error::Cancelled`].
-    pub fn restore(&self, x: Tensor<B, 4>, options: &Upscale) -> Result<Tensor<B, 4>> {
+    pub fn restore(&self, x: Tensor<B, 4>, options: &Restore) -> Result<Tensor<B, 4>> {
         self.restore_watched(x, options, options.watch(Phase::Restore).alone())
     }
 
-    pub(crate) fn restore_watched(
+    fn restore_watched(
         &self,
         x: Tensor<B, 4>,
-        options: &Upscale,
+        options: &Restore,
         watch: Watch,
     ) -> Result<Tensor<B, 4>> {
-        options.validate(self.config.factor)?;
         check_shape(&x)?;
-        let passes = self.passes(options);
-        let factor = self.config.factor;
         let [n, _, h, w] = x.dims();
-        let (tiling, budget) = (options.tiling, options.memory_budget);
-        let plan = self.planner(options).plan(n, [h, w], 0, tiling, budget)?;
-        let restored = B::reusing_memory(|| {
-            wrapped(x, options.edge, factor, |x, edge| {
-                in_tiles(x, plan.tiling, factor, edge, watch, |x, watch| {
-                    let weighted = passes.iter().map(|&pass| (pass, pass.weight));
-                    blend(weighted, watch, |pass, watch| {
-                        self.pass(x.clone(), pass, edge, options.attention, watch)
-                    })
-                })
-            })
-        });
-        Ok(restored?)
-    }
-
-    /// One pass, the paper's `G(pad(x), c)` cropped back.
-    fn pass(
-        &self,
-        x: Tensor<B, 4>,
-        pass: Pass,
-        edge: Edge,
-        attention: Attention,
-        watch: Watch,
-    ) -> Cancellable<Tensor<B, 4>> {
-        watch.check()?;
-        let factor = self.config.factor;
-        let [_, _, h, w] = x.dims();
-        let padded = [h, w].map(|n| padded_side(n, factor));
-        let z = B::fold_padded(x, factor, pass.padding, padded, edge);
-        watch.check()?;
-        let unet = &self.unet;
-        let prediction = unet.predict(z.clone(), pass.prompt, attention, watch)?;
-        let x0 = self.config.onestep.x0(z, prediction);
-        Ok(B::unfold_cropped(x0, factor, pass.padding, [h, w]))
+        let job = self.prepare_restore(n, [h, w], options)?;
+        Ok(job.run(x, watch)?)
     }
 }

@@ -1,28 +1,31 @@
-//! A model and its device: whether it can hold the model, making it ready, and giving memory back.
+//! Prepares a device for a model, and returns its memory.
 
+use super::GenDrPix;
 use crate::backend::Backend;
 use crate::backend::precision::float_type;
 #[cfg(doc)]
 use crate::error::Error;
 use crate::error::Result;
-use crate::model::GenDrPix;
 use crate::options::Upscale;
 use crate::options::padding::Edge;
 use crate::options::progress::Phase;
+use crate::options::restore::Restore;
 use crate::options::target::Target;
 use crate::restore::shuffle::PICTURE_CHANNELS;
+use crate::restore::tiles::CellTiling;
 use crate::restore::wrap::with_margin;
 use crate::upscale::on_device;
 use burn::tensor::{Tensor, read_sync};
 use image::RgbImage;
 
 impl<B: Backend> GenDrPix<B> {
-    /// Makes the device ready for outputs of these sizes, `(width, height)` in pixels: on a GPU the first picture of a size
-    /// waits for kernels to be compiled and (feature `autotune`) tried. The model runs over a grey picture of each size with
-    /// one padding of the self-ensemble, or over one tile where `options` lead to tiles; the result is dropped. Progress
-    /// and cancel are those of `options`. On a CPU there is nothing to make ready.
+    /// Prepares the device for outputs of these sizes, `(width, height)` in pixels. On a GPU, the first picture of a size waits
+    /// until kernels are compiled and (feature `autotune`) timed. This method runs the model over a grey picture of each size
+    /// with one padding of the self-ensemble, or over one tile where `options` lead to tiles, and drops the result. It
+    /// reports progress and can be cancelled as `options` say. A CPU needs no preparation.
     ///
-    /// What was tried for one size serves all those near: see [`backend`](crate::backend#the-first-picture-on-a-gpu).
+    /// Kernels that were timed for one size serve similar sizes: see
+    /// [`backend`](crate::backend#the-first-picture-on-a-gpu).
     ///
     /// # Errors
     ///
@@ -33,35 +36,29 @@ impl<B: Backend> GenDrPix<B> {
         let watch = options.watch(Phase::Restore).alone();
         let mut parts = watch.parts(sizes.len());
         for &(width, height) in sizes {
-            let options = options.clone().fidelity(1.0);
-            // Of any picture, the smallest is the one that all targets are larger than.
-            let plan = self.plan(1, 1, &options.clone().target(Target::Size(width, height)))?;
-            let size = [plan.height, plan.width];
-            let (size, edge) = match plan.tiling.filter(|_| plan.tiles > 1) {
-                Some(tiling) => {
-                    let (_, tile) = tiling.tiles(with_margin(size, options.edge, factor), factor);
-                    (tile, Edge::default())
-                }
-                None => (size, options.edge),
-            };
-            let ensemble = options.ensemble.as_ref().unwrap_or(&self.config().ensemble);
-            let padding = ensemble[0];
-            let options = Upscale {
+            // The input of 1x1 pixels fits any target.
+            let target = Target::Size(width, height);
+            let plan = self.plan(1, 1, &options.clone().fidelity(1.0).target(target))?;
+            let (size, edge) = warm_up_picture([plan.height, plan.width], &plan, options, factor);
+            let ensemble = options.restore.ensemble.as_ref();
+            let padding = ensemble.unwrap_or(&self.config().ensemble)[0];
+            let one_pass = Restore {
                 tiling: None,
                 memory_budget: None,
-                ..options.ensemble(vec![padding]).edge(edge)
+                ..options.restore.clone().ensemble(vec![padding]).edge(edge)
             };
-            let kind = (self.device(), float_type::<B>());
-            let x = Tensor::zeros([1, PICTURE_CHANNELS, size[0], size[1]], kind);
-            // Read back: what is queued is not done.
-            self.restore_watched(x, &options, parts.part())?.into_data();
+            let x = Tensor::zeros(
+                [1, PICTURE_CHANNELS, size[0], size[1]],
+                (self.device(), float_type::<B>()),
+            );
+            // Reading the result waits for the device.
+            self.restore_watched(x, &one_pass, parts.part())?
+                .into_data();
         }
-        if on_device::has_way::<B>(options) {
-            // What is around the model, by kernels that are the same for all sizes.
-            let options = Upscale {
-                observer: None,
-                ..options.clone().scale(1.0)
-            };
+        if on_device::is_supported::<B>(options) {
+            // The kernels around the model are the same for all sizes.
+            let mut options = options.clone().scale(1.0);
+            options.restore.observer = None;
             let (picture, to) = (RgbImage::new(1, 1), options.enlargement(1, 1)?);
             let device = self.device();
             read_sync(on_device::enlarge::<B>(
@@ -75,10 +72,27 @@ impl<B: Backend> GenDrPix<B> {
         Ok(())
     }
 
-    /// Gives memory back to the device that is kept for the next picture: on a GPU, freed memory stays in burn's pools. To be
-    /// called when no picture is to come for a while, on the thread that enlarged: pools are kept by thread. The next
-    /// picture takes the memory anew. The weights stay, and on a CPU nothing is kept.
+    /// Returns the memory that the device keeps for the next picture: on a GPU, freed memory stays in burn's pools. Call it when
+    /// no picture is expected for a while, on the thread that enlarged, since pools belong to threads. The next picture
+    /// allocates the memory again. The weights stay. CPUs keep nothing.
     pub fn trim(&self) {
         B::memory_cleanup(self.device());
+    }
+}
+
+/// The size of the picture that stands for an output of `size`: that of a tile if there are tiles. A tile has no edge to wrap.
+fn warm_up_picture(
+    size: [usize; 2],
+    plan: &super::Plan,
+    options: &Upscale,
+    factor: usize,
+) -> ([usize; 2], Edge) {
+    let edge = options.restore.edge;
+    match plan.tiling.filter(|_| plan.tiles > 1) {
+        Some(tiling) => {
+            let (_, tile) = CellTiling::new(tiling, factor).tiles(with_margin(size, edge, factor));
+            (tile, Edge::default())
+        }
+        None => (size, edge),
     }
 }

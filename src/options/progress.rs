@@ -1,7 +1,7 @@
-//! How far an enlargement is, and stopping it.
+//! Progress of the work, and its cancellation.
 //!
-//! A [`Watch`] stands for a share of the work and is handed down with it: each floor divides its own among its parts
-//! (passes, tiles, layers) and knows nothing of the others.
+//! A [`Watch`] stands for a share of the work and is passed down with it. Each level divides its share among its parts (passes,
+//! tiles, layers) and knows nothing of the other levels.
 
 use crate::error::Error;
 #[cfg(doc)]
@@ -10,18 +10,18 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// How far an enlargement is, as [`Upscale::on_progress`] is told.
+/// The progress of an enlargement, as [`Upscale::on_progress`] reports it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Progress {
-    /// What has just been worked on.
+    /// The phase that the finished part belongs to.
     pub phase: Phase,
-    /// How much of the whole is done, from 0 to 1: never less than told before, and 1 at the end. Each phase has a fixed
-    /// share of it, and within it each pass, tile and layer an equal one, whatever time they take.
+    /// The finished share of the whole, from 0 to 1. It never decreases, and it is 1 at the end. Each phase has a fixed share;
+    /// within a phase each pass, tile and layer has an equal share, whatever time it takes.
     pub fraction: f64,
 }
 
-/// What is done to a picture, in this order; in tiles to one row of tiles after the other, but for the last.
+/// The phases of an enlargement, in order. With tiles, all phases except the last repeat for each row of tiles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Phase {
@@ -29,15 +29,15 @@ pub enum Phase {
     Resize,
     /// The model runs.
     Restore,
-    /// Colours and fidelity are held to the input.
+    /// Colours and detail are held to the input.
     Correct,
     /// The result becomes a picture of the input's kind.
     Finish,
 }
 
 impl Phase {
-    /// Where the phase begins and ends in the whole. About the times of the bundled model, but for the share of the
-    /// model, which a larger one or more passes would raise.
+    /// Where the phase begins and ends in the whole. The shares are about those of the bundled model's time. A larger model or
+    /// more passes take a larger share than this.
     fn span(self) -> [f64; 2] {
         match self {
             Self::Resize => [0.0, 0.05],
@@ -48,8 +48,8 @@ impl Phase {
     }
 }
 
-/// Stops enlargements that were given it by [`Upscale::cancel`]. A clone is the same token: keep one, and call
-/// [`cancel`](Self::cancel) from any thread.
+/// A token that stops the enlargements whose options hold it ([`Upscale::cancel`]). A clone is the same token: keep one, and
+/// call [`cancel`](Self::cancel) from any thread.
 ///
 /// ```
 /// use gendr_pix::{Cancel, Upscale};
@@ -64,23 +64,25 @@ impl Phase {
 pub struct Cancel(Arc<AtomicBool>);
 
 impl Cancel {
-    /// A token that stops nothing yet.
+    /// A token that has not been cancelled.
+    #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Stops, for good: there is no way back.
+    /// Cancels the work. This cannot be undone.
     pub fn cancel(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
     /// Whether [`cancel`](Self::cancel) has been called.
+    #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// Who is told of progress.
+/// The callback that receives progress.
 #[derive(Clone)]
 pub(crate) struct Observer(Arc<dyn Fn(Progress) + Send + Sync>);
 
@@ -96,9 +98,9 @@ impl fmt::Debug for Observer {
     }
 }
 
-/// The work was cancelled: all that can go wrong within a network.
+/// The work was cancelled. Nothing else can fail within a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Cancelled;
+pub struct Cancelled;
 
 impl From<Cancelled> for Error {
     fn from(_: Cancelled) -> Self {
@@ -106,11 +108,12 @@ impl From<Cancelled> for Error {
     }
 }
 
-pub(crate) type Cancellable<T> = Result<T, Cancelled>;
+/// The result of work that can be cancelled.
+pub type Cancellable<T> = Result<T, Cancelled>;
 
-/// A share of the work: who is told when it is done, and who may stop it.
-#[derive(Clone, Copy)]
-pub(crate) struct Watch<'a> {
+/// A share of the work: who receives its progress, and who may cancel it.
+#[derive(Clone, Copy, Debug)]
+pub struct Watch<'a> {
     observer: Option<&'a Observer>,
     cancel: Option<&'a Cancel>,
     phase: Phase,
@@ -119,7 +122,7 @@ pub(crate) struct Watch<'a> {
 }
 
 impl<'a> Watch<'a> {
-    /// Nobody is told, and nobody stops it.
+    /// Nobody receives progress, and nobody cancels.
     const NOBODY: Watch<'static> = Watch {
         observer: None,
         cancel: None,
@@ -144,7 +147,7 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// The share in the `i`-th of `count` equal parts that go through all phases but the last.
+    /// The share of the phase in the `i`-th of `count` bands. Bands are equal, and the last phase is not part of them.
     pub(crate) fn in_band(self, i: usize, count: usize) -> Self {
         let [_, whole] = Phase::Correct.span();
         let place = |share: f64| (i as f64 * whole + share) / count as f64;
@@ -155,7 +158,7 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// The same phase where there is no other.
+    /// The same phase as the whole of the work.
     pub(crate) fn alone(self) -> Self {
         Self {
             from: 0.0,
@@ -164,23 +167,23 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Tells that the share is done.
+    /// Reports that the share is done, then checks for cancellation.
     pub(crate) fn done(self) -> Cancellable<()> {
-        self.tell();
+        self.report();
         self.check()
     }
 
-    /// [`done`](Self::done) where there is nothing left to stop.
-    pub(crate) fn tell(self) {
-        if let Some(Observer(tell)) = self.observer {
-            tell(Progress {
+    /// Reports that the share is done, where nothing is left to cancel.
+    pub(crate) fn report(self) {
+        if let Some(Observer(observe)) = self.observer {
+            observe(Progress {
                 phase: self.phase,
                 fraction: self.to,
             });
         }
     }
 
-    /// Goes on unless cancelled: for places between which nothing is worth telling.
+    /// Checks for cancellation without a report.
     pub(crate) fn check(self) -> Cancellable<()> {
         match self.cancel {
             Some(cancel) if cancel.is_cancelled() => Err(Cancelled),
@@ -188,7 +191,7 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// The share divided into `count` equal ones.
+    /// Divides the share into `count` equal parts.
     pub(crate) fn parts(self, count: usize) -> Parts<'a> {
         Parts {
             whole: self,
@@ -198,7 +201,7 @@ impl<'a> Watch<'a> {
     }
 }
 
-/// Equal parts of a share of the work, in the order in which they are done.
+/// Equal parts of a share of the work, in order.
 pub(crate) struct Parts<'a> {
     whole: Watch<'a>,
     next: usize,
@@ -219,13 +222,13 @@ impl<'a> Parts<'a> {
         }
     }
 
-    /// The next part, which is done.
+    /// Reports that the next part is done, then checks for cancellation.
     pub(crate) fn done(&mut self) -> Cancellable<()> {
         self.part().done()
     }
 
-    /// End of the last part given out. Exact after the last, and never less than the one before: each operation rounds
-    /// what is larger to no less.
+    /// The end of the latest part. It is exact for the last part, and never decreases, since each operation rounds
+    /// monotonically.
     fn end(&self) -> f64 {
         let Watch { from, to, .. } = self.whole;
         let left = self.count.saturating_sub(self.next) as f64 / self.count as f64;
@@ -233,9 +236,9 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// What `run` gives when nobody watches.
+/// Runs work that nobody watches.
 pub(crate) fn unwatched<T>(run: impl FnOnce(Watch<'static>) -> Cancellable<T>) -> T {
-    run(Watch::NOBODY).expect("nobody cancels what nobody watches")
+    run(Watch::NOBODY).expect("work without a cancel token is not cancelled")
 }
 
 #[cfg(test)]
@@ -244,11 +247,11 @@ mod tests {
     use proptest::prelude::*;
     use std::sync::Mutex;
 
-    /// What `work` tells.
-    fn told(work: impl FnOnce(Watch)) -> Vec<f64> {
+    /// The fractions that `work` reports.
+    fn reported(work: impl FnOnce(Watch)) -> Vec<f64> {
         let fractions = Arc::new(Mutex::new(Vec::new()));
-        let told = fractions.clone();
-        let observer = Observer::new(move |p| told.lock().unwrap().push(p.fraction));
+        let sink = fractions.clone();
+        let observer = Observer::new(move |p| sink.lock().unwrap().push(p.fraction));
         work(Watch::of_phase(Phase::Finish, Some(&observer), None));
         fractions.lock().unwrap().clone()
     }
@@ -256,7 +259,7 @@ mod tests {
     proptest! {
         #[test]
         fn fractions_rise_to_the_end(counts in prop::collection::vec(1..40_usize, 1..20)) {
-            let fractions = told(|watch| {
+            let fractions = reported(|watch| {
                 let mut outer = watch.parts(counts.len());
                 for &count in &counts {
                     let mut inner = outer.part().parts(count);

@@ -1,9 +1,18 @@
-//! How large tiles are, and where they lie.
+//! The size and the overlap of tiles.
 
 use crate::error::{Error, Result};
-use std::ops::Range;
 
-/// Size and least overlap of tiles, in cells: 8 pixels of the picture a side, a pixel of the latent.
+/// The side of a tile and the least overlap of neighbouring tiles, in pixels of the output.
+///
+/// A model works on cells of 8x8 pixels, so it rounds the side down to whole cells and the overlap up.
+///
+/// ```
+/// use gendr_pix::Tiling;
+///
+/// let tiling = Tiling::new(768, 96)?;
+/// assert_eq!((tiling.side(), tiling.overlap()), (768, 96));
+/// # Ok::<(), gendr_pix::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tiling {
     side: usize,
@@ -11,21 +20,21 @@ pub struct Tiling {
 }
 
 impl Default for Tiling {
-    /// 64 and 16 cells, as in diffusers: 512 and 128 pixels of the picture.
+    /// 512 and 128 pixels, as in diffusers.
     fn default() -> Self {
         Self {
-            side: 64,
-            overlap: 16,
+            side: 512,
+            overlap: 128,
         }
     }
 }
 
 impl Tiling {
-    /// Tiles of `side` x `side` cells, of which neighbours share `overlap` or more.
+    /// Tiles of `side` x `side` pixels. Neighbours share at least `overlap` pixels.
     ///
     /// # Errors
     ///
-    /// [`Error::Option`] when `side` is zero or `overlap` is not smaller than it.
+    /// [`Error::Option`] if `overlap` is not smaller than `side`.
     pub fn new(side: usize, overlap: usize) -> Result<Self> {
         if overlap >= side {
             return Err(Error::Option {
@@ -36,30 +45,42 @@ impl Tiling {
         Ok(Self { side, overlap })
     }
 
-    /// Whether one tile holds a picture of `size`, in cells of `factor` pixels.
-    pub(crate) fn holds(self, size: [usize; 2], factor: usize) -> bool {
-        size.iter().all(|n| n.div_ceil(factor) <= self.side)
+    /// Tiles of `side` x `side` pixels that overlap by a quarter, as the default tiles do.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Option`] if `side` is zero.
+    pub fn with_side(side: usize) -> Result<Self> {
+        Self::new(side, side / 4)
     }
 
-    /// Number of tiles of a picture of `size`, and the size of the largest, in pixels.
-    pub(crate) fn tiles(self, size: [usize; 2], factor: usize) -> (usize, [usize; 2]) {
-        let axes = size.map(|n| self.cut(n.div_ceil(factor)));
-        let longest = |tiles: &[Range<usize>]| tiles.iter().map(Range::len).max();
-        (
-            axes.iter().map(Vec::len).product(),
-            axes.each_ref()
-                .map(|tiles| longest(tiles).unwrap_or(0) * factor),
-        )
+    /// The side of a tile in pixels.
+    #[must_use]
+    pub fn side(self) -> usize {
+        self.side
     }
 
-    /// The tiles of an axis of `n` pixels: evenly spread, all of one length.
-    pub(crate) fn cut(self, n: usize) -> Vec<Range<usize>> {
-        let Self { side, overlap } = self;
-        let room = n.saturating_sub(side);
-        let last = room.div_ceil(side - overlap);
-        (0..=last)
-            .map(|i| i * room / last.max(1))
-            .map(|start| start..(start + side).min(n))
-            .collect()
+    /// The least overlap of neighbouring tiles in pixels.
+    #[must_use]
+    pub fn overlap(self) -> usize {
+        self.overlap
+    }
+
+    /// Checks the tiling for a model whose cells have sides of `factor` pixels.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Option`] if a tile is smaller than a cell.
+    pub(crate) fn validate(self, factor: usize) -> Result<()> {
+        if self.side >= factor {
+            return Ok(());
+        }
+        Err(Error::Option {
+            option: "tiling",
+            reason: format!(
+                "a side of {} pixels is smaller than the model's cell of {factor}",
+                self.side
+            ),
+        })
     }
 }

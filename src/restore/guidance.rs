@@ -1,7 +1,7 @@
-//! Padding classifier-free guidance and the padding self-ensemble: which passes to run and how to blend them.
+//! Padding classifier-free guidance (PadCFG) and the padding self-ensemble: which passes run, and how they are blended.
 //!
 //! Paper, "Inference: PadCFG": plain guidance amplifies the artefacts of the 8x8 cells, and averaging over paddings
-//! removes them, so the two share their passes:
+//! removes them. PadCFG gives the two passes of guidance different paddings:
 //!
 //! ```text
 //! y = w * G(pad(x, [4,4,4,4]), c_pos) + (1 - w) * G(pad(x, [3,5,3,5]), c_neg)
@@ -12,7 +12,7 @@ use crate::options::padding::Padding;
 use crate::options::progress::{Cancellable, Watch};
 use burn::tensor::Tensor;
 
-/// Which prompt a pass is conditioned on.
+/// The prompt of a pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Prompt {
     /// `c_pos`, good quality.
@@ -31,13 +31,13 @@ pub(crate) struct Pass {
 
 /// The prompts of guidance scale `w` and their weights, which add up to one.
 ///
-/// `w = 1` needs no negative pass and `w = 0` no positive one: what has no weight is not run.
+/// A prompt without weight does not run: `w = 1` needs no negative pass, and `w = 0` no positive one.
 pub(crate) fn prompts(w: f64) -> impl Iterator<Item = (Prompt, f64)> + Clone {
     let weighted = [(Prompt::Positive, w), (Prompt::Negative, 1.0 - w)];
     weighted.into_iter().filter(|&(_, weight)| weight != 0.0)
 }
 
-/// The passes of PadCFG of guidance scale `w` over the paddings `ensemble`; their weights add up to one.
+/// The passes of PadCFG with guidance scale `w` over the paddings of `ensemble`. Their weights add up to one.
 pub(crate) fn passes(w: f64, ensemble: &[Padding], factor: usize) -> Vec<Pass> {
     let share = 1.0 / ensemble.len() as f64;
     prompts(w)
@@ -54,7 +54,7 @@ pub(crate) fn passes(w: f64, ensemble: &[Padding], factor: usize) -> Vec<Pass> {
         .collect()
 }
 
-/// The weighted sum of what `run` gives for each pass. The weights add up to one.
+/// The weighted sum of the results of `run`. The weights add up to one.
 pub(crate) fn blend<B: Backend, P>(
     passes: impl IntoIterator<Item = (P, f64), IntoIter: Clone>,
     watch: Watch,

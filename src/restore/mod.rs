@@ -1,4 +1,5 @@
-//! Around the UNet, on tensors: which passes to run, in which tiles, folded into cells and unfolded, stepped and blended.
+//! What surrounds the UNet, on tensors: tiles, the passes of guidance and self-ensemble, folding into cells, the one step, and
+//! blending.
 
 pub(crate) mod guidance;
 pub(crate) mod onestep;
@@ -11,17 +12,17 @@ use crate::error::{Error, Result};
 use burn::tensor::Tensor;
 use shuffle::PICTURE_CHANNELS;
 
-/// Checks the shape of pictures that have their output size already.
+/// Checks the shape of pictures that already have the size of the output.
 ///
 /// # Errors
 ///
-/// [`Error::Shape`] when it is not `[N, 3, H, W]`, or a side is zero.
+/// [`Error::Shape`] if it is not `[N, 3, H, W]` or a side is zero.
 pub(crate) fn check_shape<B: Backend>(x: &Tensor<B, 4>) -> Result<()> {
     let dims = x.dims();
     if dims[1] != PICTURE_CHANNELS || dims.contains(&0) {
         return Err(Error::Shape {
             what: "picture",
-            expected: "[N, 3, H, W] without a zero".into(),
+            expected: "[N, 3, H, W] with no side of zero".into(),
             found: dims.to_vec(),
         });
     }

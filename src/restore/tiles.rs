@@ -1,11 +1,11 @@
-//! A model, or a VAE, over one tile at a time: memory grows with the tile, not with the picture.
+//! Runs a network over one tile at a time, so that memory grows with the tile and not with the picture.
 //!
-//! Neighbouring tiles overlap, and in the overlap one fades into the other: their weights, `sin^2` of a quarter turn
-//! over its width, add up to one, and are next to nothing at a tile's own border, where its convolutions met zeros
-//! instead of the neighbour.
+//! Neighbouring tiles overlap, and each fades into the other there: their weights, `sin^2` of a quarter turn over the
+//! overlap, add up to one. They are close to zero at a tile's own border, where its convolutions met zeros instead of
+//! the neighbour's pixels.
 //!
-//! A tile is not computed as the same place of the whole is: group norms and the attention take in one tile only. Tiled
-//! and whole results differ by that everywhere, more so the smaller the tiles; seams are faded, not absent.
+//! Group norms and attention see one tile only, so a tiled result differs from that of the whole picture everywhere, and
+//! more so for smaller tiles. Fading hides seams; it does not remove that difference.
 
 use crate::backend::Backend;
 use crate::backend::pad::{crop, pad};
@@ -16,55 +16,95 @@ use burn::tensor::{DType, Tensor, TensorData};
 use std::f64::consts::FRAC_PI_2;
 use std::ops::Range;
 
-/// Pixels of input and output for a pixel of the latent.
+/// A [`Tiling`] in cells of a model: a cell is `factor` x `factor` pixels of the picture, one pixel of the latent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CellTiling {
+    side: usize,
+    overlap: usize,
+    pub(crate) factor: usize,
+}
+
+impl CellTiling {
+    /// Rounds the side down to whole cells, to one at least, and the overlap up.
+    pub(crate) fn new(tiling: Tiling, factor: usize) -> Self {
+        let side = (tiling.side() / factor).max(1);
+        let overlap = tiling.overlap().div_ceil(factor);
+        Self {
+            side,
+            overlap: overlap.min(side - 1),
+            factor,
+        }
+    }
+
+    /// Whether one tile holds a picture of `[H, W] = size` pixels.
+    pub(crate) fn holds(self, size: [usize; 2]) -> bool {
+        let cells = |pixels: usize| pixels.div_ceil(self.factor);
+        size.iter().all(|&pixels| cells(pixels) <= self.side)
+    }
+
+    /// The number of tiles of a picture of `[H, W] = size` pixels, and the size of the largest tile in pixels.
+    pub(crate) fn tiles(self, size: [usize; 2]) -> (usize, [usize; 2]) {
+        let axes = size.map(|pixels| self.cut(pixels.div_ceil(self.factor)));
+        let count = axes.iter().map(Vec::len).product();
+        let longest = axes.map(|tiles| tiles.iter().map(Range::len).max().unwrap_or(0));
+        (count, longest.map(|cells| cells * self.factor))
+    }
+
+    /// The tiles of an axis of `n` cells: evenly spaced, all of one length.
+    pub(crate) fn cut(self, n: usize) -> Vec<Range<usize>> {
+        let room = n.saturating_sub(self.side);
+        let last = room.div_ceil(self.side - self.overlap);
+        (0..=last)
+            .map(|i| i * room / last.max(1))
+            .map(|start| start..(start + self.side).min(n))
+            .collect()
+    }
+}
+
+/// How many pixels of a network's input and output a cell has along each axis.
 #[derive(Clone, Copy)]
 pub(crate) struct Units {
     pub(crate) input: usize,
     pub(crate) output: usize,
 }
 
-/// `run`, from pictures to pictures of the same size, over the tiles of `x`; tiles begin and end with cells of `factor`
-/// pixels, so that the last ones see `edge` beyond the picture.
+/// Applies `run`, which maps pictures to pictures of the same size, to the tiles of `x`. Tiles begin and end on cells; the
+/// last tiles see `edge` beyond the picture.
 ///
 /// # Shapes
 ///
 /// - x and output: `[N, 3, H, W]`
 pub(crate) fn in_tiles<B: Backend>(
     x: Tensor<B, 4>,
-    tiling: Option<Tiling>,
-    factor: usize,
+    tiling: Option<CellTiling>,
     edge: Edge,
     watch: Watch,
     run: impl Fn(Tensor<B, 4>, Watch) -> Cancellable<Tensor<B, 4>>,
 ) -> Cancellable<Tensor<B, 4>> {
     let [_, _, h, w] = x.dims();
-    if tiling.is_none_or(|tiling| tiling.holds([h, w], factor)) {
+    let Some(tiling) = tiling.filter(|tiling| !tiling.holds([h, w])) else {
         return run(x, watch);
-    }
-    let cells = [h, w].map(|n| n.next_multiple_of(factor));
-    let units = Units {
-        input: factor,
-        output: factor,
     };
-    let whole = tiled(
-        pad(x, Padding::NONE, edge, cells),
-        tiling,
-        units,
-        watch,
-        run,
-    )?;
-    Ok(crop(whole, Padding::NONE, [h, w]))
+    let whole_cells = [h, w].map(|n| n.next_multiple_of(tiling.factor));
+    let units = Units {
+        input: tiling.factor,
+        output: tiling.factor,
+    };
+    let x = pad(x, Padding::NONE, edge, whole_cells);
+    let restored = tiled(x, Some(tiling), units, watch, run)?;
+    Ok(crop(restored, Padding::NONE, [h, w]))
 }
 
-/// `run` over the tiles of `x`, blended; over all of `x` at once where it is no larger than a tile or there is no tiling.
+/// Applies `run` to the tiles of `x` and blends the results. Applies it to the whole of `x` if there is no tiling or one
+/// tile holds it.
 ///
 /// # Shapes
 ///
-/// - x: `[N, C, H, W]`; what is beyond whole units belongs to the last tile
+/// - x: `[N, C, H, W]`; pixels that do not fill a last cell belong to the last tile
 /// - output: `[N, C', H / units.input * units.output, W / units.input * units.output]`, rounded down
 pub(crate) fn tiled<B: Backend>(
     x: Tensor<B, 4>,
-    tiling: Option<Tiling>,
+    tiling: Option<CellTiling>,
     units: Units,
     watch: Watch,
     run: impl Fn(Tensor<B, 4>, Watch) -> Cancellable<Tensor<B, 4>>,
@@ -77,7 +117,7 @@ pub(crate) fn tiled<B: Backend>(
     if axes.iter().all(|tiles| tiles.len() == 1) {
         return run(x, watch);
     }
-    let [row_weights, column_weights] = axes.each_ref().map(|tiles| weights(tiles, units.output));
+    let [row_weights, column_weights] = axes.each_ref().map(|tiles| fade(tiles, units.output));
     let [rows, columns] = &axes;
     let [height, width] = [h, w].map(|pixels| pixels / units.input * units.output);
     let device = x.device();
@@ -106,15 +146,15 @@ pub(crate) fn tiled<B: Backend>(
     Ok(output.expect("an axis has a tile"))
 }
 
-/// The pixels of the input that `tile` is made from, out of `pixels`.
+/// The range of input pixels of `tile`, on an axis of `pixels`.
 fn source(tile: &Range<usize>, pixels: usize, unit: usize) -> Range<usize> {
     let last = tile.end == pixels / unit;
     tile.start * unit..if last { pixels } else { tile.end * unit }
 }
 
-/// Weight of each output pixel of each tile; those of a place add up to one.
-pub(crate) fn weights(tiles: &[Range<usize>], unit: usize) -> Vec<Vec<f32>> {
-    let fade = |distance: f64, width: usize| match width {
+/// The blending weight of each output pixel of each tile. The weights of one pixel add up to one.
+pub(crate) fn fade(tiles: &[Range<usize>], unit: usize) -> Vec<Vec<f32>> {
+    let ramp = |distance: f64, width: usize| match width {
         0 => 1.0,
         _ => (FRAC_PI_2 * (distance / width as f64).min(1.0))
             .sin()
@@ -131,13 +171,13 @@ pub(crate) fn weights(tiles: &[Range<usize>], unit: usize) -> Vec<Vec<f32>> {
             tile.clone()
                 .map(|pixel| {
                     let centre = pixel as f64 + 0.5;
-                    fade(centre - tile.start as f64, before.unwrap_or(0))
-                        * fade(tile.end as f64 - centre, after.unwrap_or(0))
+                    ramp(centre - tile.start as f64, before.unwrap_or(0))
+                        * ramp(tile.end as f64 - centre, after.unwrap_or(0))
                 })
                 .collect()
         })
         .collect();
-    // Two tiles' weights add up to one by themselves; where three meet they do not.
+    // The weights of two tiles add up to one by themselves, those of three do not.
     let mut sums = vec![0.0; tiles.last().map_or(0, |tile| tile.end * unit)];
     for (tile, weights) in tiles.iter().zip(&raw) {
         for (sum, weight) in sums[scaled(tile)].iter_mut().zip(weights) {

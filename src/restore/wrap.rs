@@ -1,4 +1,4 @@
-//! Pictures whose sides are joined: what is beyond an edge is the other side.
+//! Seamless textures: a picture continues at its opposite edge.
 
 use crate::backend::Backend;
 use crate::backend::pad::{crop, pad};
@@ -6,10 +6,10 @@ use crate::options::padding::{Edge, Padding};
 use crate::options::progress::Cancellable;
 use burn::tensor::Tensor;
 
-/// Cells of the other side that are seen beyond each edge with [`Edge::Wrap`].
+/// The margin that [`Edge::Wrap`] adds from the opposite edge, in cells.
 const WRAPPED_CELLS: usize = 8;
 
-/// The size (`[H, W]`) of a picture of `size` with what [`wrapped`] adds to it.
+/// The size `[H, W]` of a picture of `size` with the margin that [`wrapped`] adds.
 pub(crate) fn with_margin(size: [usize; 2], edge: Edge, factor: usize) -> [usize; 2] {
     match edge {
         Edge::Wrap => size.map(|n| n + 2 * WRAPPED_CELLS * factor),
@@ -17,8 +17,8 @@ pub(crate) fn with_margin(size: [usize; 2], edge: Edge, factor: usize) -> [usize
     }
 }
 
-/// `run` with a picture that sees its other side beyond its edges, if `edge` says so: a padding of one cell is not enough
-/// for that, as the model sees further.
+/// Runs `run` on the picture, extended on each side by a margin from the opposite edge if `edge` is [`Edge::Wrap`], and crops the
+/// result. The padding of a pass, one cell, would not do: the model's receptive field is larger.
 ///
 /// # Shapes
 ///

@@ -14,8 +14,8 @@ use crate::backend::precision::Precision;
 use crate::config::GenDrPixConfig;
 use crate::error::{Error, Result};
 use crate::model::GenDrPix;
-use crate::options::Upscale;
 use crate::options::padding::Padding;
+use crate::options::restore::Restore;
 use crate::restore::guidance::Prompt;
 use crate::weights::{Source, load_bundle};
 use burn::tensor::Tensor;
@@ -315,7 +315,7 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> NanoStage<B> {
             let [top, left] = [(); 2].map(|()| rng.random_range(0..factor));
             Padding::new(top, left)
         });
-        let options = Upscale::new().guidance(1.0).ensemble(paddings.collect());
+        let options = Restore::new().guidance(1.0).ensemble(paddings.collect());
         let weights = pupil.average.weights();
         let restored = GenDrPix::from_parts(self.config.model.clone(), weights, &input.device())
             .and_then(|model| model.restore(input.inner(), &options));

@@ -1,9 +1,8 @@
-//! Holding a restored picture to the one it was made from: its colours, and how far it may move in each band of
-//! frequencies.
+//! Holds a restored picture to its input: its colours, and how far it may move in each band of frequencies.
 //!
-//! What the model changed is taken apart into octaves (the à trous transform, as in the wavelet colour fix of StableSR):
-//! the picture is smoothed by `1 2 1` with gaps of 1, 2, 4, 8 and 16 pixels, and what each smoothing takes away is one
-//! band. The bands add up to the whole.
+//! The change that the model made is split into octaves with the à trous transform, as in the wavelet colour fix of
+//! StableSR. It is smoothed by `1 2 1` with gaps of 1, 2, 4, 8 and 16 pixels; the part that each smoothing removes is one
+//! band. The bands add up to the whole change.
 
 use crate::options::color_fix::ColorFix;
 use crate::options::padding::Edge;
@@ -14,16 +13,16 @@ use crate::upscale::strip::Strip;
 use fast_image_resize::pixels::F32;
 use std::ops::Range;
 
-/// Smoothings, and bands but for what is left after the last.
+/// The number of smoothings. There is one band more: what the last smoothing leaves.
 pub(crate) const LEVELS: usize = 5;
 
-/// Pixels around one that its smoothings take in, on each side.
+/// How far the smoothings of a pixel reach on each side, in pixels.
 pub(crate) const REACH: usize = (1 << LEVELS) - 1;
-/// Columns that are corrected at a time, so that they and what they take in stay in a core's cache.
+/// The number of columns that are corrected at a time, few enough that their inputs stay in a core's cache.
 const COLUMNS: usize = 1024;
 
-/// How much is kept of each band of what the model changed, from the finest to what is left after the last smoothing.
-pub(crate) fn weights(fix: ColorFix, fidelity: f64) -> [f32; LEVELS + 1] {
+/// The share of each band of the change that is kept, from the finest band to what the last smoothing leaves.
+pub(crate) fn band_weights(fix: ColorFix, fidelity: f64) -> [f32; LEVELS + 1] {
     let mut weights = std::array::from_fn(|band| fidelity.powi(band as i32 + 1) as f32);
     if fix == ColorFix::Wavelet {
         weights[LEVELS] = 0.0;
@@ -31,24 +30,25 @@ pub(crate) fn weights(fix: ColorFix, fidelity: f64) -> [f32; LEVELS + 1] {
     weights
 }
 
-/// Moves a restored picture towards the plain resize: exactly that for a fidelity of 0, the restored with its colours fixed
-/// for 1. Between, the finest band of what the model changed is kept by the fidelity, and each coarser one by a power more.
+/// Moves a restored picture towards the plain resize. A fidelity of 0 gives the plain resize, 1 the restored picture with
+/// its colours fixed. Between, the finest band of the change keeps the share `fidelity`, and each coarser band one power
+/// more of it.
 pub(crate) struct Correction<'a> {
     plain: &'a Enlarger,
-    /// How much is kept of each band.
+    /// The share of each band that is kept.
     weights: [f32; LEVELS + 1],
     edge: Edge,
 }
 
 impl<'a> Correction<'a> {
-    /// Nothing where the picture stays as it was restored.
+    /// `None` if the correction would change nothing.
     pub(crate) fn new(
         plain: &'a Enlarger,
         fix: ColorFix,
         fidelity: f64,
         edge: Edge,
     ) -> Option<Self> {
-        let weights = weights(fix, fidelity);
+        let weights = band_weights(fix, fidelity);
         weights.iter().any(|&weight| weight != 1.0).then_some(Self {
             plain,
             weights,
@@ -56,7 +56,7 @@ impl<'a> Correction<'a> {
         })
     }
 
-    /// Some rows of the corrected picture, from those of the restored that [`REACH`] them.
+    /// Some rows of the corrected picture. `restored` must hold these rows and [`REACH`] more on each side.
     pub(crate) fn rows(&self, restored: &Strip, rows: Range<usize>) -> Planes {
         let (width, _) = self.plain.size();
         let channels = self.plain.channels();
@@ -83,8 +83,8 @@ impl<'a> Correction<'a> {
         columns: &Range<usize>,
     ) -> Vec<f32> {
         let (width, height) = self.plain.size();
-        let ys = Around::new(rows, height, self.edge);
-        let xs = Around::new(columns, width, self.edge);
+        let ys = ExtendedRange::new(rows, height, self.edge);
+        let xs = ExtendedRange::new(columns, width, self.edge);
         let plain = self.plain.area(channel, ys.span.clone(), xs.span.clone());
         let plain: Vec<&[F32]> = plain.pixels().chunks_exact(xs.span.len()).collect();
         vectorised(
@@ -99,7 +99,7 @@ impl<'a> Correction<'a> {
         channel: usize,
         restored: &Strip,
         [rows, columns]: [&Range<usize>; 2],
-        [ys, xs]: [&Around; 2],
+        [ys, xs]: [&ExtendedRange; 2],
         plain: &[&[F32]],
     ) -> Vec<f32> {
         let stride = xs.sources.len();
@@ -122,7 +122,7 @@ impl<'a> Correction<'a> {
             let pairs = change[REACH..][..columns.len()].iter().zip(plain);
             out.extend(pairs.map(|(change, plain)| plain.0 + self.weights[0] * change));
         }
-        // A band is the difference of two smoothings, so each smoothing counts by the step of the weights.
+        // A band is the difference of two smoothings, so the weight of a smoothing is the difference of two bands' weights.
         for level in 1..=LEVELS {
             let step = self.weights[level] - self.weights[level - 1];
             if step != 0.0 {
@@ -133,17 +133,17 @@ impl<'a> Correction<'a> {
     }
 }
 
-/// Positions along an axis with those that [`REACH`] them.
-struct Around {
-    /// Where in the picture each is.
+/// Positions along an axis, extended by [`REACH`] on each side.
+struct ExtendedRange {
+    /// The pixel of the picture at each position.
     sources: Vec<usize>,
-    /// Those that are within the picture themselves: one after the other.
+    /// The positions that lie within the picture. Their sources are consecutive.
     inside: Range<usize>,
-    /// From the first to the last of the sources.
+    /// The range from the smallest source to the largest.
     span: Range<usize>,
 }
 
-impl Around {
+impl ExtendedRange {
     fn new(positions: &Range<usize>, n: usize, edge: Edge) -> Self {
         let place = |i: usize| i as isize - REACH as isize;
         let sources: Vec<usize> = (positions.start..positions.end + 2 * REACH)
@@ -162,11 +162,12 @@ impl Around {
     }
 }
 
-/// Adds to `out`, rows of `width` values, those of `change` after `level` smoothings, times `weight`. `change` has rows of
-/// `stride` values, and [`REACH`] more of both on each side.
+/// Smooths `change` `level` times and adds the result, times `weight`, to `out`. `out` has rows of `width` values, `change` has
+/// rows of `stride` values and extends `out` by [`REACH`] on each side.
 ///
-/// The smoothings `1 2 1` with gaps of 1, 2, 4 up to n / 2 are together a sum over n values, twice: a tent. Down the rows such
-/// sums follow from those of the row before, by what enters and what leaves.
+/// The smoothings `1 2 1` with gaps of 1, 2, 4 up to n / 2 together equal a running sum over n values, applied twice: a tent.
+/// Down the rows, each running sum follows from the previous one: the value that enters is added, the one that leaves is
+/// subtracted.
 #[inline(always)]
 fn add_smoothed(
     out: &mut [f32],
@@ -181,7 +182,7 @@ fn add_smoothed(
     let rows = out.len() / width + 2 * (n - 1);
     let change = &change[margin * stride..][..rows * stride];
     let nothing = vec![0.0; stride];
-    // Of the last n rows each; what has come in before the first n does not stay.
+    // Running sums over the last n rows. Values from before the first row are zero.
     let (mut once, mut twice) = (vec![0.0; stride], vec![0.0; stride]);
     let mut sums = vec![0.0; n * stride];
     let (mut row, mut spare) = (vec![0.0; stride], vec![0.0; stride]);
@@ -214,7 +215,9 @@ fn add_smoothed(
             std::mem::swap(&mut row, &mut spare);
             source = &row[..left];
         }
-        let line = lines.next().expect("a line for each row but the margins");
+        let line = lines
+            .next()
+            .expect("one line for each row within the margins");
         for (out, smoothed) in line.iter_mut().zip(source) {
             *out += weight * smoothed;
         }

@@ -1,4 +1,4 @@
-//! Whether an output is of one colour although the picture is not: weights or a precision that do not fit.
+//! Detects an output of one colour from a picture that is not: a sign of wrong weights or too low a precision.
 
 #[cfg(doc)]
 use crate::backend::Backend;
@@ -7,16 +7,16 @@ use crate::pixels::planes::Planes;
 use crate::simd::vectorised;
 use rayon::prelude::*;
 
-/// The least and the largest value of each channel, cut to 0..1.
+/// The smallest and the largest value of each channel, clamped to 0..1.
 #[derive(Default)]
 pub(crate) struct Extremes(Vec<[f32; 2]>);
 
 impl Extremes {
-    /// Of `channels` in -1..1, from what [`Backend::extremes`] tells of their parts.
+    /// From the result of [`Backend::extremes`] for a tensor in -1..1.
     ///
     /// # Errors
     ///
-    /// [`Error::NonFiniteOutput`] when a value is NaN or infinite.
+    /// [`Error::NonFiniteOutput`] if a value is NaN or infinite.
     pub(crate) fn of_parts(parts: &[f32], channels: usize) -> Result<Self> {
         let (parts, _) = parts.as_chunks::<3>();
         if parts.iter().any(|&[_, _, broken]| broken != 0.0) {
@@ -33,46 +33,46 @@ impl Extremes {
         Ok(Self(channels.map(of_channel).collect()))
     }
 
-    /// Takes in planes in -1..1, which become planes in 0..1.
+    /// Maps planes from -1..1 to 0..1 in place and includes their values.
     ///
     /// # Errors
     ///
-    /// [`Error::NonFiniteOutput`] when a value is NaN or infinite.
-    pub(crate) fn see(&mut self, planes: &mut Planes) -> Result<()> {
+    /// [`Error::NonFiniteOutput`] if a value is NaN or infinite.
+    pub(crate) fn include(&mut self, planes: &mut Planes) -> Result<()> {
         self.0.resize(planes.channels, [1.0, 0.0]);
         for (channel, [least, most]) in self.0.iter_mut().enumerate() {
             let shares = planes.plane_mut(channel).par_chunks_mut(1 << 16);
-            let wider = |a: Seen, b: Seen| Seen {
+            let wider = |a: ValueRange, b: ValueRange| ValueRange {
                 least: a.least.min(b.least),
                 most: a.most.max(b.most),
                 finite: a.finite & b.finite,
             };
-            let seen = shares.map(to_unit).reduce(Seen::default, wider);
-            if !seen.finite {
+            let range = shares.map(to_unit).reduce(ValueRange::default, wider);
+            if !range.finite {
                 return Err(Error::NonFiniteOutput);
             }
-            *least = least.min(seen.least.max(0.0));
-            *most = most.max(seen.most.min(1.0));
+            *least = least.min(range.least.max(0.0));
+            *most = most.max(range.most.min(1.0));
         }
         Ok(())
     }
 
-    /// Whether all is of one colour, to half a level of 8 bits up and down.
-    pub(crate) fn are_one(&self) -> bool {
+    /// Whether no channel varies by more than one level of 8 bits.
+    pub(crate) fn are_one_colour(&self) -> bool {
         self.0
             .iter()
             .all(|[least, most]| most - least <= 1.0 / 255.0)
     }
 }
 
-/// What some values are between, and whether all of them are finite.
-struct Seen {
+/// The range of some values, and whether all of them are finite.
+struct ValueRange {
     least: f32,
     most: f32,
     finite: bool,
 }
 
-impl Default for Seen {
+impl Default for ValueRange {
     fn default() -> Self {
         Self {
             least: f32::INFINITY,
@@ -82,8 +82,8 @@ impl Default for Seen {
     }
 }
 
-/// Brings values from -1..1 to 0..1 and looks at them on the way.
-fn to_unit(values: &mut [f32]) -> Seen {
+/// Maps values from -1..1 to 0..1 in place and returns their range.
+fn to_unit(values: &mut [f32]) -> ValueRange {
     const LANES: usize = 16;
     vectorised(
         #[inline(always)]
@@ -93,26 +93,26 @@ fn to_unit(values: &mut [f32]) -> Seen {
             for chunk in chunks.iter_mut().map(|chunk| &mut chunk[..]).chain([rest]) {
                 for (value, [least, most, broken]) in chunk.iter_mut().zip(&mut lanes) {
                     *value = (*value + 1.0) * 0.5;
-                    // Not `f32::min`, whose care for NaN costs two more instructions.
+                    // `f32::min` handles NaN, at the cost of two more instructions.
                     *least = if *value < *least { *value } else { *least };
                     *most = if *value > *most { *value } else { *most };
-                    // Zero of what is finite, NaN of the rest.
+                    // Finite values add zero, others NaN.
                     *broken += *value * 0.0;
                 }
             }
-            let mut seen = Seen::default();
+            let mut range = ValueRange::default();
             for [least, most, broken] in lanes {
-                seen.least = seen.least.min(least);
-                seen.most = seen.most.max(most);
-                seen.finite &= broken == 0.0;
+                range.least = range.least.min(least);
+                range.most = range.most.max(most);
+                range.finite &= broken == 0.0;
             }
-            seen
+            range
         },
     )
 }
 
-/// Whether a channel's standard deviation is over four levels of 8 bits: more than noise on a flat picture, which a model
-/// may well remove, or some specks.
+/// Whether a channel's standard deviation is over four levels of 8 bits. Noise or specks on a flat picture stay below, and
+/// a model may well remove those.
 pub(crate) fn varies(planes: &Planes) -> bool {
     (0..planes.channels).any(|channel| {
         let plane = planes.plane(channel);

@@ -1,6 +1,8 @@
-//! What is the same around every model: a picture becomes a tensor of the output's size, and the restored tensor a
-//! picture; several passes are blended.
+//! What surrounds every model: a picture becomes a tensor of the output's size, and the restored tensor becomes a picture.
+//!
+//! `picture -> planes -> resize -> tensor -> [restore] -> planes -> correct -> picture`
 
+pub(crate) mod bands;
 pub(crate) mod correct;
 pub(crate) mod extremes;
 pub(crate) mod on_device;
@@ -14,55 +16,55 @@ use crate::error::{Error, Result};
 use crate::options::Upscale;
 use crate::options::color_fix::ColorFix;
 use crate::options::progress::{Phase, Watch};
+use crate::options::target::Enlargement;
 use crate::pixels::planes::Planes;
 use crate::pixels::resize::Enlarger;
 use crate::pixels::{Pixels, Rows};
-use crate::upscale::correct::{Correction, REACH};
-use crate::upscale::extremes::{Extremes, varies};
-use crate::upscale::statistics::match_statistics;
-use crate::upscale::strip::Bands;
-use crate::upscale::strip::Strip;
+use crate::restore::tiles::CellTiling;
+use bands::Band;
 use burn::tensor::{Tensor, TensorData};
+use correct::{Correction, REACH};
+use extremes::{Extremes, varies};
 use image::DynamicImage;
+use statistics::match_statistics;
 use std::ops::Range;
+use strip::Strip;
 
-/// Enlarges `picture` and has it restored by `restore`, from and to `[1, 3, H, W]` in -1..1: all of it at once, or one of
-/// `bands` after the other. But for the picture and the result, no more than a band is in memory then. There is one band
-/// where [`Upscale::takes_all`].
+/// Enlarges `picture` and restores it with `restore`, which maps `[1, 3, H, W]` in -1..1 to the same: the whole picture at
+/// once, or one row of tiles after the other. With tiles, memory beyond the picture and the result holds one such row.
 ///
-/// Resize, correction and rounding are the host's, but for what [`on_device`] takes. It awaits nothing but the device, whose
-/// results it reads: once for each band.
+/// The host computes the resize, the correction and the rounding, except where [`on_device`] takes them. The only thing that
+/// is awaited is the device, whose results are read once for each row of tiles.
 ///
 /// # Errors
 ///
-/// [`Error::EmptyPicture`], [`Error::NonFinitePicture`], [`Error::OutputTooLarge`], [`Error::Device`],
-/// [`Error::NonFiniteOutput`], [`Error::ConstantOutput`], [`Error::Cancelled`], and those of `restore`.
+/// [`Error::EmptyPicture`], [`Error::NonFinitePicture`], [`Error::Device`], [`Error::NonFiniteOutput`],
+/// [`Error::ConstantOutput`], [`Error::Cancelled`], and the errors of `restore`.
 pub(crate) async fn enlarge<B: Backend>(
     picture: &DynamicImage,
+    to: Enlargement,
+    tiling: Option<CellTiling>,
     options: &Upscale,
-    bands: Bands,
     device: &B::Device,
     restore: impl Fn(Tensor<B, 4>, Watch) -> Result<Tensor<B, 4>>,
 ) -> Result<DynamicImage> {
-    let to = options.enlargement(picture.width(), picture.height())?;
-    let bands = bands.of(to.height);
-    let watch = |stage, i| options.watch(stage).in_band(i, bands.len());
+    let bands = match tiling.filter(|_| !options.needs_whole_picture()) {
+        Some(tiling) => Band::rows_of_tiles(tiling, to.height),
+        None => vec![Band::whole(to.height)],
+    };
+    let watch = |phase, i| options.watch(phase).in_band(i, bands.len());
     watch(Phase::Resize, 0).check()?;
-    if let ([_], Some(picture)) = (&bands[..], on_device::takes::<B>(picture, options)) {
+    if let ([_], Some(picture)) = (&bands[..], on_device::pixels::<B>(picture, options)) {
         return on_device::enlarge(picture, to, options, device, restore).await;
     }
     let pixels = Pixels::read(picture)?;
     watch(Phase::Resize, 0).check()?;
-    let &Upscale {
-        fidelity,
-        color_fix,
-        edge,
-        ..
-    } = options;
+    let (fidelity, color_fix, edge) = (options.fidelity, options.color_fix, options.restore.edge);
+    let model_runs = fidelity != 0.0;
     let plain = Enlarger::cubic(&pixels.rgb, to, edge);
     let alpha = pixels.alpha.as_ref();
     let alpha = alpha.map(|alpha| Enlarger::cubic(alpha, to, edge));
-    // Without the overshoot of a bicubic resize, which grows with the values: highlights would get black rings.
+    // Linear: the overshoot of a bicubic resize grows with the values, and would put black rings around highlights.
     let beyond = pixels.beyond.as_ref();
     let beyond = beyond.map(|beyond| Enlarger::linear(beyond, to, edge));
     let correction = Correction::new(&plain, color_fix, fidelity, edge);
@@ -72,11 +74,11 @@ pub(crate) async fn enlarge<B: Backend>(
     let mut extremes = Extremes::default();
     let mut written = 0_usize;
     for (i, band) in bands.iter().enumerate() {
-        if fidelity != 0.0 {
+        if model_runs {
             let x = to_tensor(&plain, band.rows.clone(), device);
             watch(Phase::Resize, i).done()?;
             let mut planes = to_planes(restore(x, watch(Phase::Restore, i))?).await?;
-            extremes.see(&mut planes)?;
+            extremes.include(&mut planes)?;
             restored.add(planes, band, written.saturating_sub(REACH));
         } else {
             watch(Phase::Resize, i).done()?;
@@ -85,19 +87,20 @@ pub(crate) async fn enlarge<B: Backend>(
         correcting.check()?;
         let end = bands.get(i + 1).map_or(to.height, |next| next.rows.start);
         let last = end == to.height;
-        if last && fidelity != 0.0 && extremes.are_one() && varies(&pixels.rgb) {
+        if last && model_runs && extremes.are_one_colour() && varies(&pixels.rgb) {
             return Err(Error::ConstantOutput);
         }
-        if fidelity != 0.0 && color_fix == ColorFix::MeanStd {
+        if model_runs && color_fix == ColorFix::MeanStd {
             match_statistics(&plain, &mut restored.planes);
         }
+        // The correction of a row needs the rows around it, which the next band may still change.
         let ready = match last {
             true => end,
             false => end.saturating_sub(REACH).max(written),
         };
         let rows = |rows: Range<usize>| Rows {
             rgb: match &correction {
-                _ if fidelity == 0.0 => plain.rows(rows.clone()),
+                _ if !model_runs => plain.rows(rows.clone()),
                 None => restored.rows(rows.clone()),
                 Some(correction) => correction.rows(&restored, rows.clone()),
             },
@@ -112,13 +115,13 @@ pub(crate) async fn enlarge<B: Backend>(
         }
         written = ready;
     }
-    options.watch(Phase::Finish).tell();
+    options.watch(Phase::Finish).report();
     Ok(canvas.finish())
 }
 
-/// All of `rows` in equal groups, after each of which the work can be stopped.
+/// Splits `rows` into equal groups. The work can be cancelled after each.
 fn groups(rows: Range<usize>) -> impl Iterator<Item = Range<usize>> {
-    /// Most rows of a group, about.
+    /// The most rows of a group.
     const ROWS: usize = 1024;
     let count = rows.len().div_ceil(ROWS);
     let border = move |i: usize| rows.start + i * rows.len() / count;
@@ -129,11 +132,11 @@ fn groups(rows: Range<usize>) -> impl Iterator<Item = Range<usize>> {
 fn to_tensor<B: Backend>(plain: &Enlarger, rows: Range<usize>, device: &B::Device) -> Tensor<B, 4> {
     let planes = plain.mapped(rows, |value| value * 2.0 - 1.0);
     let shape = [1, planes.channels, planes.height, planes.width];
-    let kind = (device, float_type::<B>());
-    Tensor::from_data(TensorData::new(planes.data, shape), kind)
+    let options = (device, float_type::<B>());
+    Tensor::from_data(TensorData::new(planes.data, shape), options)
 }
 
-/// `[1, 3, H, W]` -> planes.
+/// `[1, 3, H, W]` as planes, with the tensor's values.
 async fn to_planes<B: Backend>(tensor: Tensor<B, 4>) -> Result<Planes> {
     let [_, channels, height, width] = tensor.dims();
     let data = tensor.into_data_async().await.map_err(Error::of_device)?;
@@ -150,26 +153,28 @@ mod tests {
     use burn::tensor::read_sync;
     use image::{Rgb, RgbImage, Rgba, Rgba32FImage};
 
-    /// A checkerboard of `contrast` levels around grey, enlarged by a model whose output is `value` everywhere.
+    /// Enlarges a checkerboard of `contrast` levels around grey with a model whose output is `value` everywhere.
     fn enlarged(contrast: u8, value: f32) -> Result<DynamicImage> {
         let picture = RgbImage::from_fn(12, 10, |x, y| match (x / 3 + y / 3) % 2 {
             0 => Rgb([100; 3]),
             _ => Rgb([100 + contrast; 3]),
         });
-        let bands = Bands {
-            tiling: Some(Tiling::new(3, 1)?),
-            factor: 4,
-        };
+        let tiling = CellTiling::new(Tiling::new(12, 4)?, 4);
+        let options = Upscale::new();
+        let to = options.enlargement(12, 10)?;
+        let device = Default::default();
+        let picture = picture.into();
         read_sync(enlarge::<Flex>(
-            &picture.into(),
-            &Upscale::new(),
-            bands,
-            &Default::default(),
+            &picture,
+            to,
+            Some(tiling),
+            &options,
+            &device,
             |x, _| Ok(x.zeros_like() + value),
         ))
     }
 
-    /// A model that sees each pixel alone makes the same of bands as of the whole.
+    /// With a model that maps each pixel by itself, bands give the same result as the whole picture.
     #[test]
     fn bands_make_the_whole() {
         let picture = Rgba32FImage::from_fn(23, 37, |x, y| {
@@ -177,10 +182,11 @@ mod tests {
             Rgba([value(3), value(5), value(7) + 0.2, value(11)])
         });
         let enlarged = |tiling: Option<Tiling>, options: &Upscale| -> Vec<f32> {
-            let bands = Bands { tiling, factor: 8 };
+            let tiling = tiling.map(|tiling| CellTiling::new(tiling, 8));
             let picture = picture.clone().into();
             let device = Default::default();
-            let large = enlarge::<Flex>(&picture, options, bands, &device, |x, _| {
+            let to = options.enlargement(23, 37).unwrap();
+            let large = enlarge::<Flex>(&picture, to, tiling, options, &device, |x, _| {
                 Ok(x.clone() * 0.8 + x.abs() * 0.1)
             });
             read_sync(large).unwrap().into_rgba32f().into_vec()
@@ -193,7 +199,7 @@ mod tests {
         ] {
             let whole = enlarged(None, &options);
             for (side, overlap) in [(5, 2), (7, 0), (4, 3), (40, 8)] {
-                let tiling = Tiling::new(side, overlap).unwrap();
+                let tiling = Tiling::new(8 * side, 8 * overlap).unwrap();
                 let bands = enlarged(Some(tiling), &options);
                 assert_eq!(bands.len(), whole.len());
                 let pairs = bands.iter().zip(&whole);
@@ -205,7 +211,7 @@ mod tests {
 
     #[test]
     fn one_colour_from_many_is_an_error() {
-        // Black, grey, and beyond the range: saturated.
+        // Black, grey, and saturated beyond the range.
         for value in [-1.0, 0.1, 1e4, -30.0] {
             let error = enlarged(60, value).unwrap_err();
             assert!(matches!(error, Error::ConstantOutput), "{error}");

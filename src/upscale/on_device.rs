@@ -1,5 +1,5 @@
-//! [`enlarge`](crate::upscale::enlarge) where the device is not the host: bytes go there and come back, and all between is
-//! computed there, in f32 whatever the precision of the model.
+//! [`enlarge`](crate::upscale::enlarge) for devices other than the host. Bytes go to the device and come back; everything
+//! between is computed there, in f32 whatever the precision of the model.
 
 use crate::backend::Backend;
 use crate::backend::precision::float_type;
@@ -10,30 +10,30 @@ use crate::options::padding::Edge;
 use crate::options::progress::{Phase, Watch};
 use crate::options::target::Enlargement;
 use crate::pixels::Pixels;
-use crate::upscale::correct::{LEVELS, weights};
+use crate::upscale::correct::{LEVELS, band_weights};
 use crate::upscale::extremes::{Extremes, varies};
 use crate::upscale::taps::cubic_taps;
 use burn::tensor::{DType, FloatDType, Int, Tensor, TensorData, Transaction};
 use image::{DynamicImage, RgbImage};
 
-/// Whether the backend has this way for a picture that is restored as a whole. Statistics of all of it are taken on the host.
-pub(crate) fn has_way<B: Backend>(options: &Upscale) -> bool {
+/// Whether the backend can correct a picture on the device. [`ColorFix::MeanStd`] needs statistics, which the host computes.
+pub(crate) fn is_supported<B: Backend>(options: &Upscale) -> bool {
     B::PICTURES && options.fidelity != 0.0 && options.color_fix != ColorFix::MeanStd
 }
 
-/// The picture's pixels if it goes this way: without alpha, which is resized on the host.
-pub(crate) fn takes<'a, B: Backend>(
+/// The pixels of `picture` if the device can take it: 8 bits and no alpha, which the host resizes.
+pub(crate) fn pixels<'a, B: Backend>(
     picture: &'a DynamicImage,
     options: &Upscale,
 ) -> Option<&'a RgbImage> {
-    picture.as_rgb8().filter(|_| has_way::<B>(options))
+    picture.as_rgb8().filter(|_| is_supported::<B>(options))
 }
 
-/// Enlarges `picture` and has it restored by `restore`, from and to `[1, 3, H, W]` in -1..1.
+/// Enlarges `picture` and restores it with `restore`, which maps `[1, 3, H, W]` in -1..1 to the same.
 ///
 /// # Errors
 ///
-/// [`Error::Device`], [`Error::NonFiniteOutput`], [`Error::ConstantOutput`], [`Error::Cancelled`], and those of `restore`.
+/// [`Error::Device`], [`Error::NonFiniteOutput`], [`Error::ConstantOutput`], [`Error::Cancelled`], and the errors of `restore`.
 pub(crate) async fn enlarge<B: Backend>(
     picture: &RgbImage,
     to: Enlargement,
@@ -41,7 +41,7 @@ pub(crate) async fn enlarge<B: Backend>(
     device: &B::Device,
     restore: impl Fn(Tensor<B, 4>, Watch) -> Result<Tensor<B, 4>>,
 ) -> Result<DynamicImage> {
-    let plain = to_tensor::<B>(picture, to, options.edge, device);
+    let plain = to_tensor::<B>(picture, to, options.restore.edge, device);
     options.watch(Phase::Resize).done()?;
     let x = B::cast(plain.clone(), float_type::<B>().into());
     let restored = restore(x, options.watch(Phase::Restore))?;
@@ -52,7 +52,7 @@ pub(crate) async fn enlarge<B: Backend>(
     let extremes = B::extremes(restored.clone());
     let corrected = corrected(plain, restored, options);
     let (extremes, bytes) = read(extremes, B::to_bytes(corrected)).await?;
-    if Extremes::of_parts(&extremes, channels)?.are_one() {
+    if Extremes::of_parts(&extremes, channels)?.are_one_colour() {
         let picture = Pixels::read(&picture.clone().into())?;
         if varies(&picture.rgb) {
             return Err(Error::ConstantOutput);
@@ -63,7 +63,7 @@ pub(crate) async fn enlarge<B: Backend>(
     large
         .set_color_space(picture.color_space())
         .expect("the colour space of a picture fits a picture of the same kind");
-    options.watch(Phase::Finish).tell();
+    options.watch(Phase::Finish).report();
     Ok(large.into())
 }
 
@@ -89,46 +89,46 @@ fn to_tensor<B: Backend>(
     B::from_bytes(bytes, [h, w], [rows, columns], [of_rows, of_columns])
 }
 
-/// What [`Correction`](crate::upscale::correct::Correction) makes of the restored picture, of tensors in -1..1.
+/// Computes what [`Correction`](crate::upscale::correct::Correction) computes, of tensors in -1..1.
 fn corrected<B: Backend>(
     plain: Tensor<B, 4>,
     restored: Tensor<B, 4>,
     options: &Upscale,
 ) -> Tensor<B, 4> {
-    let weights = weights(options.color_fix, options.fidelity).map(f64::from);
+    let weights = band_weights(options.color_fix, options.fidelity).map(f64::from);
     let finest = [1.0 - weights[0], weights[0]];
     let mut sum = B::mix(plain.clone(), restored.clone(), finest);
-    // A band is the difference of two smoothings, so each smoothing counts by the step of the weights.
+    // A band is the difference of two smoothings, so the weight of a smoothing is the difference of two bands' weights.
     for level in 1..=LEVELS {
         let step = weights[level] - weights[level - 1];
         if step != 0.0 {
             let change = [restored.clone(), plain.clone()];
-            sum = B::add_smoothed(sum, change, level, step, options.edge);
+            sum = B::add_smoothed(sum, change, level, step, options.restore.edge);
         }
     }
     sum
 }
 
-/// Awaits the device, once for both.
+/// Reads both from the device, awaiting it once.
 async fn read<B: Backend>(
     extremes: Tensor<B, 3>,
     bytes: Tensor<B, 1, Int>,
 ) -> Result<(Vec<f32>, TensorData)> {
     let both = Transaction::default().register(extremes).register(bytes);
     let both = both.execute_async().await.map_err(Error::of_device)?;
-    let [extremes, bytes] = both.try_into().expect("both that were asked for");
+    let [extremes, bytes] = both.try_into().expect("two tensors were registered");
     Ok((extremes.into_vec().expect("extremes are in f32"), bytes))
 }
 
-/// Bytes as [`Backend::to_bytes`] has them -> picture.
+/// The picture whose bytes [`Backend::to_bytes`] returned.
 fn to_picture(words: TensorData, to: Enlargement) -> RgbImage {
     let [width, height] = [to.width, to.height].map(|side| side as u32);
-    // Hosts have the lowest byte of an integer first, as all that Rust's GPU crates run on do.
+    // All hosts that Rust's GPU crates support are little-endian.
     let bytes = words.as_bytes()[..3 * to.width * to.height].to_vec();
     RgbImage::from_raw(width, height, bytes).expect("bytes of all pixels")
 }
 
-/// The largest difference, and how many of the bytes differ.
+/// The largest difference of two bytes, and the number of bytes that differ.
 #[cfg(test)]
 pub(crate) fn levels_apart(a: &[u8], b: &[u8]) -> (u8, usize) {
     assert_eq!(a.len(), b.len());
@@ -144,7 +144,6 @@ pub(crate) mod tests {
     use crate::options::progress::Cancel;
     use crate::options::target::Target;
     use crate::pixels::resize::Enlarger;
-    use crate::upscale::strip::Bands;
     use burn::tensor::read_sync;
     use image::Rgb;
 
@@ -167,7 +166,7 @@ pub(crate) mod tests {
         ]
     }
 
-    pub(crate) fn enlarges_as_the_host_does<B: Backend>() {
+    pub(crate) fn resize_agrees_with_the_host<B: Backend>() {
         let mut worst = 0.0_f32;
         for (w, h) in [(1, 1), (3, 2), (31, 18), (20, 43)] {
             let picture = picture(w, h);
@@ -191,8 +190,8 @@ pub(crate) mod tests {
         println!("enlarged: off by {worst:e}");
     }
 
-    /// With a model that sees each pixel alone, in the backend's precision.
-    pub(crate) fn restores_as_the_host_does<B: Backend>() {
+    /// With a model that maps each pixel by itself, in the backend's precision.
+    pub(crate) fn result_agrees_with_the_host<B: Backend>() {
         for (w, h) in [(1, 1), (5, 2), (31, 18)] {
             let picture = picture(w, h);
             let whole = DynamicImage::from(picture.clone());
@@ -214,15 +213,12 @@ pub(crate) mod tests {
                         Ok(x.clone() * 0.8 + x.abs() * 0.3 - 0.1)
                     });
                     let found = read_sync(found).unwrap();
-                    let bands = Bands {
-                        tiling: None,
-                        factor: 8,
-                    };
                     let device = Default::default();
                     let host = crate::upscale::enlarge::<Flex>(
                         &whole,
+                        to,
+                        None,
                         &options,
-                        bands,
                         &device,
                         |x, _| Ok(x.clone() * 0.8 + x.abs() * 0.3 - 0.1),
                     );
@@ -244,7 +240,7 @@ pub(crate) mod tests {
         }
     }
 
-    pub(crate) fn fails_where_the_host_does<B: Backend>() {
+    pub(crate) fn errors_agree_with_the_host<B: Backend>() {
         let enlarged = |picture: &RgbImage, options: &Upscale, value: f32| {
             let to = Target::Scale(2.0).enlarge(picture.width(), picture.height(), u64::MAX);
             let device = Default::default();
@@ -269,11 +265,11 @@ pub(crate) mod tests {
         assert!(matches!(error, Error::Cancelled), "{error}");
     }
 
-    /// The plain bodies.
+    /// The plain bodies of the operations.
     #[test]
     fn agrees_with_the_host() {
-        enlarges_as_the_host_does::<Flex>();
-        restores_as_the_host_does::<Flex>();
-        fails_where_the_host_does::<Flex>();
+        resize_agrees_with_the_host::<Flex>();
+        result_agrees_with_the_host::<Flex>();
+        errors_agree_with_the_host::<Flex>();
     }
 }

@@ -1,10 +1,10 @@
-//! The mean and the standard deviation of each channel, held to those of another picture.
+//! Matches the mean and the standard deviation of each channel to those of another picture.
 
 use crate::pixels::planes::Planes;
 use crate::pixels::resize::Enlarger;
 use rayon::prelude::*;
 
-/// Gives each channel of `picture` the mean and the standard deviation of that of `like`.
+/// Gives each channel of `picture` the mean and the standard deviation of the same channel of `like`.
 pub(crate) fn match_statistics(like: &Enlarger, picture: &mut Planes) {
     let (width, height) = like.size();
     let statistics = |sums: (f64, f64)| {

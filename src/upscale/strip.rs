@@ -1,63 +1,19 @@
-//! A picture in bands of rows: which rows are restored together, and how they are put together.
+//! The restored rows that the correction still needs, put together from bands.
 
-use crate::options::tiling::Tiling;
 use crate::pixels::planes::Planes;
-use crate::restore::tiles::weights;
-use std::iter;
+use crate::upscale::bands::Band;
 use std::ops::Range;
 
-/// Rows of a picture that are restored together: a row of tiles, or all.
-pub(crate) struct Band {
-    pub(crate) rows: Range<usize>,
-    /// Weight of each row; those of the bands that share it add up to one.
-    pub(crate) weights: Vec<f32>,
-}
-
-/// How a picture is cut into bands: by the rows of its tiles, which begin and end with cells of `factor` pixels.
-#[derive(Clone, Copy)]
-pub(crate) struct Bands {
-    pub(crate) tiling: Option<Tiling>,
-    pub(crate) factor: usize,
-}
-
-impl Bands {
-    /// All rows at once.
-    #[cfg(feature = "latent")]
-    pub(crate) const ONE: Self = Self {
-        tiling: None,
-        factor: 1,
-    };
-
-    /// Those of a picture of `height` pixels.
-    pub(crate) fn of(self, height: usize) -> Vec<Band> {
-        let Self { tiling, factor } = self;
-        let cells = height.div_ceil(factor);
-        let tiles = match tiling {
-            Some(tiling) => tiling.cut(cells),
-            None => iter::once(0..cells).collect(),
-        };
-        let weights = weights(&tiles, factor);
-        let bands = tiles.into_iter().zip(weights);
-        bands
-            .map(|(tile, mut weights)| {
-                let rows = tile.start * factor..height.min(tile.end * factor);
-                weights.truncate(rows.len());
-                Band { rows, weights }
-            })
-            .collect()
-    }
-}
-
-/// Whole rows of a restored picture, from one of them on.
+/// Consecutive rows of a restored picture, over its whole width.
 #[derive(Default)]
 pub(crate) struct Strip {
     pub(crate) planes: Planes,
-    /// The picture's row that is the first of these.
+    /// The picture's row that is the first row of `planes`.
     pub(crate) top: usize,
 }
 
 impl Strip {
-    /// Adds the restored rows of a band. Of the rows before, those from `from` on are kept.
+    /// Adds the restored rows of a band, weighted. Drops the rows before `from`.
     pub(crate) fn add(&mut self, mut planes: Planes, band: &Band, from: usize) {
         let (width, top) = (planes.width, band.rows.start);
         for channel in 0..planes.channels {
@@ -88,7 +44,7 @@ impl Strip {
         };
     }
 
-    /// Some rows as they are.
+    /// A copy of some rows.
     pub(crate) fn rows(&self, rows: Range<usize>) -> Planes {
         self.planes.rows(rows.start - self.top..rows.end - self.top)
     }

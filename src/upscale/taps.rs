@@ -1,15 +1,15 @@
-//! What each row or column of an enlarged picture is made of, as tables for a device: positions in f32 would be too coarse.
+//! The taps of the cubic resize as tables for a device. The host computes them in f64: positions in f32 would be too coarse.
 
 use crate::backend::Backend;
 use crate::options::padding::Edge;
 use crate::pixels::resize::{cubic, surroundings};
 use burn::tensor::{DType, Int, Tensor, TensorData};
 
-/// Source pixels that the cubic kernel takes in.
+/// The number of source pixels under the cubic kernel.
 const TAPS: usize = 4;
 
-/// The taps of a side of `n` pixels that is enlarged to `to`, as [`Enlarger::cubic`](crate::pixels::resize::Enlarger::cubic) has
-/// them: sources and weights, `[to, 4]` each.
+/// The source pixels and the weights, `[to, 4]` each, of a side of `n` pixels that is enlarged to `to`. They are those of
+/// [`Enlarger::cubic`](crate::pixels::resize::Enlarger::cubic).
 pub(crate) fn cubic_taps<B: Backend>(
     n: usize,
     to: usize,

@@ -4,7 +4,9 @@
 use burn::tensor::Tensor;
 use gendr_pix::backend::Flex;
 use gendr_pix::unet::UNetConfig;
-use gendr_pix::{Error, GenDrPix, GenDrPixConfig, OneStep, Padding, Prediction, Target, Upscale};
+use gendr_pix::{
+    Error, GenDrPix, GenDrPixConfig, OneStep, Padding, Prediction, Restore, Target, Upscale,
+};
 use image::{DynamicImage, Rgb32FImage, RgbImage};
 
 type B = Flex;
@@ -170,7 +172,7 @@ fn outputs_over_the_limit() {
 fn tensors_of_another_shape() {
     for shape in [[1, 4, 8, 8], [1, 3, 0, 8], [0, 3, 8, 8]] {
         let x = Tensor::<B, 4>::zeros(shape, &Default::default());
-        let error = model().restore(x, &Upscale::new()).unwrap_err();
+        let error = model().restore(x, &Restore::new()).unwrap_err();
         assert!(
             matches!(
                 error,

@@ -44,7 +44,7 @@ fn warming_up_is_told_to_the_end() {
     let guided = told(&[(40, 24)], Upscale::new().guidance(1.5));
     assert_eq!(guided.len(), 2 * one.len());
     // Of many tiles, one.
-    let tiling = Tiling::new(4, 1).unwrap();
+    let tiling = Tiling::new(32, 8).unwrap();
     for edge in [Edge::Reflect, Edge::Wrap] {
         let tiled = Upscale::new().tiling(tiling).edge(edge);
         assert_eq!(told(&[(400, 240)], tiled).len(), one.len());

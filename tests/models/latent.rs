@@ -6,7 +6,9 @@ use burn::tensor::Tensor;
 use gendr_pix::backend::Flex;
 use gendr_pix::latent::{GenDr, GenDrAdc, LatentConfig, VaeConfig};
 use gendr_pix::unet::UNetConfig;
-use gendr_pix::{Edge, Error, OneStep, Padding, Prediction, Result, Tiling, Upscale, Weights};
+use gendr_pix::{
+    Edge, Error, OneStep, Padding, Prediction, Restore, Result, Tiling, Upscale, Weights,
+};
 use image::{DynamicImage, GenericImageView, RgbImage};
 use std::sync::LazyLock;
 
@@ -32,11 +34,11 @@ static ADC: LazyLock<GenDrAdc<B>> = LazyLock::new(|| {
     GenDrAdc::new(small(LatentConfig::adc_nano()), 3, &Default::default()).unwrap()
 });
 
-type Restore = fn(Tensor<B, 4>, &Upscale) -> Result<Tensor<B, 4>>;
+type RestoreWith = fn(Tensor<B, 4>, &Restore) -> Result<Tensor<B, 4>>;
 type Enlarge = fn(&DynamicImage, &Upscale) -> Result<DynamicImage>;
 
 /// Both models, by name.
-const MODELS: [(&str, Restore, Enlarge); 2] = [
+const MODELS: [(&str, RestoreWith, Enlarge); 2] = [
     (
         "GenDR",
         |x, options| GENDR.restore(x, options),
@@ -77,11 +79,11 @@ fn guidance_blends_latents() {
     let x = || picture(16, 24);
     for (name, restore, _) in MODELS {
         let x = x();
-        let of = |w: f64| restore(x.clone(), &Upscale::new().guidance(w)).unwrap();
-        let (negative, positive) = (of(0.0), of(1.0));
+        let at = |w: f64| restore(x.clone(), &Restore::new().guidance(w)).unwrap();
+        let (negative, positive) = (at(0.0), at(1.0));
         let far = largest_difference(negative.clone(), positive.clone());
         assert!(far > 1e-4, "{name}: {far}");
-        let blended = of(2.5);
+        let blended = at(2.5);
         let pictures = positive * 2.5 - negative * 1.5;
         assert!(
             largest_difference(blended.clone(), pictures) > 1e-4,
@@ -114,7 +116,7 @@ fn restore_is_encode_step_decode() {
     };
     let model = GenDr::from_parts(config.clone(), weights, vae.clone(), &device).unwrap();
     assert_eq!(model.config(), &config);
-    let found = model.restore(x, &Upscale::new().guidance(1.5)).unwrap();
+    let found = model.restore(x, &Restore::new().guidance(1.5)).unwrap();
     assert!(largest_difference(found, expected) < 1e-5);
 }
 
@@ -122,14 +124,17 @@ fn restore_is_encode_step_decode() {
 fn the_ensemble_is_the_mean_of_its_paddings() {
     for (name, restore, _) in MODELS {
         let x = picture(13, 20);
-        let of = |paddings: Vec<Padding>| {
-            restore(x.clone(), &Upscale::new().ensemble(paddings)).unwrap()
+        let mean_over = |paddings: Vec<Padding>| {
+            restore(x.clone(), &Restore::new().ensemble(paddings)).unwrap()
         };
         let paddings = [Padding::new(4, 4), Padding::new(0, 3), Padding::new(8, 0)];
-        let sum = paddings.iter().map(|&p| of(vec![p])).reduce(|a, b| a + b);
+        let sum = paddings
+            .iter()
+            .map(|&p| mean_over(vec![p]))
+            .reduce(|a, b| a + b);
         let mean = sum.unwrap() / 3.0;
         assert!(
-            largest_difference(of(paddings.to_vec()), mean) < 1e-5,
+            largest_difference(mean_over(paddings.to_vec()), mean) < 1e-5,
             "{name}"
         );
     }
@@ -139,8 +144,8 @@ fn the_ensemble_is_the_mean_of_its_paddings() {
 fn edges_differ_where_a_cell_is_filled_up() {
     for (name, restore, _) in MODELS {
         let x = picture(12, 12);
-        let of = |edge| restore(x.clone(), &Upscale::new().edge(edge)).unwrap();
-        let difference = largest_difference(of(Edge::Reflect), of(Edge::Replicate));
+        let with = |edge| restore(x.clone(), &Restore::new().edge(edge)).unwrap();
+        let difference = largest_difference(with(Edge::Reflect), with(Edge::Replicate));
         assert!(difference > 0.0, "{name}");
     }
 }
@@ -150,8 +155,8 @@ fn edges_differ_where_a_cell_is_filled_up() {
 fn a_batch_is_its_pictures() {
     for (name, restore, _) in MODELS {
         let x = picture(16, 8);
-        let both = restore(x.clone(), &Upscale::new()).unwrap();
-        let first = restore(x.narrow(0, 0, 1), &Upscale::new()).unwrap();
+        let both = restore(x.clone(), &Restore::new()).unwrap();
+        let first = restore(x.narrow(0, 0, 1), &Restore::new()).unwrap();
         let difference = largest_difference(both.narrow(0, 0, 1), first);
         assert!(difference < 1e-5, "{name}: {difference}");
     }
@@ -166,13 +171,13 @@ fn tiles_are_used_where_asked_for() {
     let x = picture(64, 48);
     let mut gendr = GenDr::<B>::new(config, 2, &device).unwrap();
     let mut adc = GenDrAdc::<B>::new(adc_config, 2, &device).unwrap();
-    let options = Upscale::new();
+    let options = Restore::new();
     let whole = [
         gendr.restore(x.clone(), &options).unwrap(),
         adc.restore(x.clone(), &options).unwrap(),
     ];
     for (side, same) in [(8, true), (4, false)] {
-        let tiling = Tiling::new(side, 2).unwrap();
+        let tiling = Tiling::new(8 * side, 16).unwrap();
         gendr = gendr.tiling(Some(tiling));
         adc = adc.tiling(Some(tiling));
         let tiled = [
@@ -191,17 +196,19 @@ fn tiles_are_used_where_asked_for() {
 fn options_out_of_range() {
     for (name, restore, enlarge) in MODELS {
         for (expected, options) in [
-            ("guidance", Upscale::new().guidance(-1.0)),
-            ("ensemble", Upscale::new().ensemble(vec![])),
+            ("guidance", Restore::new().guidance(-1.0)),
+            ("ensemble", Restore::new().ensemble(vec![])),
             (
                 "ensemble",
-                Upscale::new().ensemble(vec![Padding::new(0, 9)]),
+                Restore::new().ensemble(vec![Padding::new(0, 9)]),
             ),
-            ("scale", Upscale::new().scale(0.5)),
+            ("tiling", Restore::new().tiling(Tiling::new(7, 1).unwrap())),
+            ("memory_budget", Restore::new().memory_budget(1 << 40)),
         ] {
+            let upscale = Upscale::new().restore(options.clone());
             for error in [
                 restore(picture(8, 8), &options).unwrap_err(),
-                enlarge(&gradient(4, 4), &options).unwrap_err(),
+                enlarge(&gradient(4, 4), &upscale).unwrap_err(),
             ] {
                 assert!(
                     matches!(error, Error::Option { option, .. } if option == expected),
@@ -209,6 +216,9 @@ fn options_out_of_range() {
                 );
             }
         }
+        let error = enlarge(&gradient(4, 4), &Upscale::new().scale(0.5)).unwrap_err();
+        let is_scale = matches!(error, Error::Option { option, .. } if option == "scale");
+        assert!(is_scale, "{name}: {error}");
         let limit = Upscale::new().max_output_pixels(255);
         let error = enlarge(&gradient(4, 4), &limit).unwrap_err();
         assert!(
@@ -222,7 +232,7 @@ fn options_out_of_range() {
         );
         for shape in [[1, 4, 8, 8], [1, 3, 0, 8]] {
             let x = Tensor::zeros(shape, &Default::default());
-            let error = restore(x, &Upscale::new()).unwrap_err();
+            let error = restore(x, &Restore::new()).unwrap_err();
             assert!(matches!(error, Error::Shape { .. }), "{name}: {error}");
         }
     }

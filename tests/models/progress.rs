@@ -4,7 +4,8 @@ use crate::pictures::{gradient, picture};
 use gendr_pix::backend::Flex;
 use gendr_pix::unet::UNetConfig;
 use gendr_pix::{
-    Cancel, Error, GenDrPix, GenDrPixConfig, Padding, Phase, Progress, Result, Tiling, Upscale,
+    Cancel, Error, GenDrPix, GenDrPixConfig, Padding, Phase, Progress, Restore, Result, Tiling,
+    Upscale,
 };
 use image::DynamicImage;
 use std::sync::{Arc, LazyLock, Mutex};
@@ -51,7 +52,7 @@ mod latent {
         let unet = small(config.unet);
         let model = GenDr::new(LatentConfig { unet, ..config }, 3, &Default::default());
         // Its VAE is in tiles, too.
-        model.unwrap().tiling(Some(Tiling::new(3, 1).unwrap()))
+        model.unwrap().tiling(Some(Tiling::new(24, 8).unwrap()))
     });
     static ADC: LazyLock<GenDrAdc<B>> = LazyLock::new(|| {
         let config = LatentConfig::adc_nano();
@@ -69,11 +70,11 @@ mod latent {
 }
 
 /// Two tiles, two prompts, two paddings.
-fn all_kinds_of_parts() -> Upscale {
-    Upscale::new()
+fn all_kinds_of_parts() -> Restore {
+    Restore::new()
         .guidance(1.2)
         .ensemble(vec![Padding::new(4, 4), Padding::new(0, 0)])
-        .tiling(Tiling::new(4, 1).unwrap())
+        .tiling(Tiling::new(32, 8).unwrap())
 }
 
 fn two_passes() -> Upscale {
@@ -107,7 +108,7 @@ fn assert_rises_to_one(events: &[Progress], name: &str) {
 fn fractions_rise_to_one_stage_by_stage() {
     let small = gradient(11, 6).to_rgba8().into();
     for (name, enlarge) in models() {
-        for options in [all_kinds_of_parts(), Upscale::new()] {
+        for options in [Upscale::new().restore(all_kinds_of_parts()), Upscale::new()] {
             let events = told(options, |options| enlarge(&small, options).map(drop));
             assert_rises_to_one(&events, name);
             let mut stages: Vec<Phase> = events.iter().map(|event| event.phase).collect();
@@ -137,7 +138,7 @@ fn each_pass_and_tile_is_told() {
         count(Upscale::new().ensemble([padding(), padding()].concat())),
         2 * one
     );
-    let tiling = Tiling::new(4, 1).unwrap();
+    let tiling = Tiling::new(32, 8).unwrap();
     // 44 pixels are 6 cells: two tiles across.
     assert_eq!(
         count(Upscale::new().ensemble(padding()).tiling(tiling)),
@@ -147,10 +148,12 @@ fn each_pass_and_tile_is_told() {
 
 #[test]
 fn tensors_are_told_of_from_nought_to_one() {
-    let options = all_kinds_of_parts();
-    let events = told(options, |options| {
-        MODEL.restore(picture(16, 40), options).map(drop)
-    });
+    let events = Arc::new(Mutex::new(Vec::new()));
+    let reported = events.clone();
+    let options =
+        all_kinds_of_parts().on_progress(move |event| reported.lock().unwrap().push(event));
+    MODEL.restore(picture(16, 40), &options).unwrap();
+    let events = events.lock().unwrap();
     assert_rises_to_one(&events, "restore");
     assert!(events.iter().all(|event| event.phase == Phase::Restore));
 }
@@ -186,14 +189,15 @@ fn cancelling_at_any_event_is_an_error() {
 fn what_is_cancelled_does_not_begin() {
     let cancel = Cancel::new();
     cancel.cancel();
-    let options = Upscale::new()
+    let restore = Restore::new()
         .cancel(cancel)
         .on_progress(|_| panic!("began"));
+    let options = Upscale::new().restore(restore.clone());
     for (name, enlarge) in models() {
         let result = enlarge(&gradient(4, 4), &options);
         assert!(matches!(result, Err(Error::Cancelled)), "{name}");
     }
-    let result = MODEL.restore(picture(8, 8), &options);
+    let result = MODEL.restore(picture(8, 8), &restore);
     assert!(matches!(result, Err(Error::Cancelled)));
 }
 

@@ -27,7 +27,7 @@ fn the_mean_colour_stays_within_half_a_level() {
         Upscale::new().scale(2.0).guidance(1.3),
         Upscale::new()
             .scale(2.0)
-            .tiling(Tiling::new(16, 4).unwrap()),
+            .tiling(Tiling::new(128, 32).unwrap()),
     ] {
         let after = mean(&model.upscale_with(&photo, &options).unwrap());
         let error = [0, 1, 2].map(|c| (after[c] - before[c]).abs());

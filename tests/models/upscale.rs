@@ -7,7 +7,8 @@ use gendr_pix::backend::Flex;
 use gendr_pix::picture::Picture;
 use gendr_pix::unet::UNetConfig;
 use gendr_pix::{
-    Attention, ColorFix, Edge, Error, GenDrPix, GenDrPixConfig, Padding, Target, Tiling, Upscale,
+    Attention, ColorFix, Edge, Error, GenDrPix, GenDrPixConfig, Padding, Restore, Target, Tiling,
+    Upscale,
 };
 use image::{DynamicImage, GenericImageView, Rgb, RgbImage};
 use proptest::prelude::*;
@@ -137,7 +138,7 @@ fn guidance_blends_two_passes() {
     let x = picture(24, 16);
     let restore = |w: f64| {
         model()
-            .restore(x.clone(), &Upscale::new().guidance(w))
+            .restore(x.clone(), &Restore::new().guidance(w))
             .unwrap()
     };
     let (negative, positive) = (restore(0.0), restore(1.0));
@@ -150,7 +151,7 @@ fn guidance_blends_two_passes() {
 fn the_ensemble_is_the_mean_of_its_paddings() {
     let x = picture(16, 24);
     let restore = |paddings: Vec<Padding>| {
-        let options = Upscale::new().guidance(1.0).ensemble(paddings);
+        let options = Restore::new().guidance(1.0).ensemble(paddings);
         model().restore(x.clone(), &options).unwrap()
     };
     let paddings = [Padding::new(4, 4), Padding::new(0, 3), Padding::new(7, 1)];
@@ -167,7 +168,7 @@ fn edges_differ_at_the_border() {
     let x = picture(12, 12);
     let restore = |edge| {
         model()
-            .restore(x.clone(), &Upscale::new().edge(edge))
+            .restore(x.clone(), &Restore::new().edge(edge))
             .unwrap()
     };
     assert!(largest_difference(restore(Edge::Reflect), restore(Edge::Replicate)) > 0.0);
@@ -177,7 +178,7 @@ fn edges_differ_at_the_border() {
 #[test]
 fn a_batch_is_its_pictures() {
     let x = picture(16, 8);
-    let options = Upscale::new().guidance(1.5);
+    let options = Restore::new().guidance(1.5);
     let both = model().restore(x.clone(), &options).unwrap();
     let first = model().restore(x.narrow(0, 0, 1), &options).unwrap();
     assert!(largest_difference(both.narrow(0, 0, 1), first) < 1e-5);
@@ -194,7 +195,7 @@ fn the_same_picture_twice_is_the_same() {
 
 #[tokio::test]
 async fn an_enlargement_can_be_spawned() {
-    let options = Upscale::new().tiling(Tiling::new(4, 1).unwrap());
+    let options = Upscale::new().tiling(Tiling::new(32, 8).unwrap());
     let expected = model().upscale_with(&gradient(9, 12), &options).unwrap();
     let enlarged = tokio::spawn(async move {
         let enlarge = async |image: &DynamicImage| model().upscale_async(image, &options).await;
@@ -307,7 +308,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
     fn restore_keeps_the_shape(h in 1..40_usize, w in 1..40_usize, top in 0..=8_usize, left in 0..=8_usize) {
-        let options = Upscale::new().guidance(1.2).ensemble(vec![Padding::new(top, left)]);
+        let options = Restore::new().guidance(1.2).ensemble(vec![Padding::new(top, left)]);
         let out = model().restore(picture(h, w), &options).unwrap();
         prop_assert_eq!(out.dims(), [2, 3, h, w]);
     }
@@ -316,22 +317,22 @@ proptest! {
 #[test]
 fn a_picture_no_larger_than_a_tile_is_not_cut() {
     let x = picture(23, 16);
-    let restore = |options: Upscale| model().restore(x.clone(), &options).unwrap();
-    let tiling = Tiling::new(3, 1).unwrap();
+    let restore = |options: Restore| model().restore(x.clone(), &options).unwrap();
+    let tiling = Tiling::new(24, 8).unwrap();
     let difference = largest_difference(
-        restore(Upscale::new()),
-        restore(Upscale::new().tiling(tiling)),
+        restore(Restore::new()),
+        restore(Restore::new().tiling(tiling)),
     );
     assert_eq!(difference, 0.0);
 }
 
 #[test]
 fn tiles_cover_any_size() {
-    let tiling = Tiling::new(3, 1).unwrap();
+    let tiling = Tiling::new(24, 8).unwrap();
     for (height, width) in [(25, 17), (24, 64), (1, 41), (57, 9)] {
         let x = picture(height, width);
         let out = model()
-            .restore(x.clone(), &Upscale::new().tiling(tiling))
+            .restore(x.clone(), &Restore::new().tiling(tiling))
             .unwrap();
         assert_eq!(out.dims(), x.dims());
     }
@@ -383,7 +384,7 @@ fn tiles_leave_no_seam_on_smooth_pictures() {
 fn a_window_of_the_whole_changes_nothing() {
     let x = picture::<B>(72, 88);
     let restore = |attention| {
-        let options = Upscale::new().attention(attention);
+        let options = Restore::new().attention(attention);
         model().restore(x.clone(), &options).unwrap()
     };
     let global = restore(Attention::Global);
@@ -408,7 +409,7 @@ fn windows_leave_no_seams() {
     let vertical = flat.zeros_like() + across(h).reshape([1, 1, h, 1]);
     for (name, x) in [("flat", flat), ("across", horizontal), ("down", vertical)] {
         let restore = |attention| {
-            let one = Upscale::new().ensemble(vec![Padding::CENTRED]);
+            let one = Restore::new().ensemble(vec![Padding::CENTRED]);
             model.restore(x.clone(), &one.attention(attention)).unwrap()
         };
         let change = restore(Attention::Window(6)) - restore(Attention::Global);
@@ -436,7 +437,7 @@ fn a_budget_is_kept_by_tiles_or_refused() {
     // The plan's own tiles, given by hand, are the same plan and within the budget; the whole picture's are not.
     let by_hand = tight(budget).tiling(tiled.tiling.unwrap());
     assert_eq!(plan(&by_hand).unwrap(), tiled);
-    let large = tight(budget).tiling(Tiling::new(150, 8).unwrap());
+    let large = tight(budget).tiling(Tiling::new(1200, 64).unwrap());
     assert!(matches!(plan(&large), Err(Error::OverBudget { .. })));
 
     let Err(Error::OverBudget { needed, budget }) = plan(&tight(1000)) else {

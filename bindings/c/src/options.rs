@@ -94,8 +94,7 @@ impl GendrPixOptions {
             options = options.ensemble(vec![Padding::CENTRED]);
         }
         if self.tile > 0 {
-            let cells = self.tile as usize / 8;
-            options = options.tiling(Tiling::new(cells, cells / 4)?);
+            options = options.tiling(Tiling::with_side(self.tile as usize)?);
         }
         Ok(options)
     }

@@ -72,7 +72,7 @@ impl Model {
             options = options.ensemble(vec![Padding::CENTRED]);
         }
         if let Some(tile) = tile {
-            options = options.tiling(Tiling::new(tile / 8, tile / 32).map_err(of_picture)?);
+            options = options.tiling(Tiling::with_side(tile).map_err(of_picture)?);
         }
         let interrupt = Interrupt::default();
         let options = interrupt.heard_with(options);

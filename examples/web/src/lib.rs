@@ -10,8 +10,8 @@ use wgpu::{Device, ErrorFilter};
 
 /// Most pixels of the output: what the memory of WebAssembly, 4 GB, holds with all that is computed on the way.
 const MAX_OUTPUT: u64 = 1 << 25;
-/// Sides and overlap of tiles in cells of 8 pixels: up to 1024 x 1024 pixels are restored at once.
-const TILE: (usize, usize) = (128, 16);
+/// Side and overlap of tiles in pixels.
+const TILE: (usize, usize) = (1024, 128);
 /// Most that a GPU's picture may differ from the CPU's, in levels of 8 bits.
 const MAX_DIFFERENCE: u8 = 2;
 

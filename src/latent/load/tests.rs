@@ -4,7 +4,7 @@ use super::*;
 use crate::backend::Flex;
 use crate::error::Error;
 use crate::latent::{GenDr, GenDrAdc, LatentConfig};
-use crate::options::Upscale;
+use crate::options::restore::Restore;
 use crate::testing::checkpoint::*;
 use crate::unet::parameters;
 use burn::tensor::{Distribution, Tensor};
@@ -299,7 +299,7 @@ fn a_pipeline_s_folder_is_a_gendr() {
     let model = GenDr::from_parts(config, model, vae, &device).unwrap();
     let x = Tensor::<Flex, 4>::random([1, 3, 9, 6], Distribution::Default, &device);
     let restore = |model: &GenDr<Flex>| {
-        let options = Upscale::new().guidance(2.0);
+        let options = Restore::new().guidance(2.0);
         model.restore(x.clone(), &options).unwrap().into_data()
     };
     assert_eq!(restore(&loaded), restore(&model));

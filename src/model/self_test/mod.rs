@@ -12,10 +12,10 @@ use crate::backend::precision::widen;
 use crate::backend::{Backend, GroupNormOptions};
 use crate::error::{Deviation, Error, Result};
 use crate::model::GenDrPix;
-use crate::options::Upscale;
 use crate::options::padding::Edge;
 use crate::options::padding::Padding;
 use crate::options::padding::padded_side;
+use crate::options::restore::Restore;
 use crate::restore::shuffle::PICTURE_CHANNELS;
 use burn::tensor::{DType, Tensor, TensorData};
 use rayon::prelude::*;
@@ -350,7 +350,7 @@ impl<B: Backend> SelfTest<'_, B> {
             return Ok(());
         }
         let x = self.input([1, PICTURE_CHANNELS, 37, 53], 0.0, 0.5);
-        let options = Upscale::new()
+        let options = Restore::new()
             .guidance(1.0)
             .ensemble(vec![Padding::CENTRED]);
         let data = x.tensor.clone().into_data().convert::<f32>();
