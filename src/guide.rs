@@ -15,7 +15,7 @@
 //! }
 //! ```
 //!
-//! - **`flex`**, the default and `backend::Default`, needs nothing but a CPU. The bundled model is made for it.
+//! - **`flex`**, the default and `backend::Cpu`, needs nothing but a CPU. The bundled model is made for it.
 //! - **`cuda`** for NVIDIA's GPUs: the driver and NVRTC are found at run time, nothing is needed to build.
 //! - **`wgpu`** for any GPU, by WGSL; `vulkan` and `metal` add compilers of their own, which are faster where they work.
 //!   In a browser it is WebGPU, which can only be awaited: [`GenDrPix::upscale_async`], and `examples/web` for a whole page.

@@ -10,7 +10,7 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! use gendr_pix::{GenDrPix, backend};
 //!
-//! let model = GenDrPix::<backend::Default>::pretrained(&Default::default())?;
+//! let model = GenDrPix::<backend::Cpu>::pretrained(&Default::default())?;
 //! let picture = image::open("small.jpg")?;
 //! model.upscale(&picture)?.save("large.png")?;
 //! # Ok(())
