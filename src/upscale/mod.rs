@@ -16,7 +16,7 @@ use crate::options::color_fix::ColorFix;
 use crate::options::progress::{Phase, Watch};
 use crate::pixels::planes::Planes;
 use crate::pixels::resize::Enlarger;
-use crate::pixels::{Pixels, Rows};
+use crate::pixels::{OutputRows, Pixels};
 use crate::upscale::correct::{Correction, REACH};
 use crate::upscale::extremes::{Extremes, varies};
 use crate::upscale::statistics::match_statistics;
@@ -63,7 +63,7 @@ pub(crate) async fn enlarge<B: Backend>(
     let alpha = pixels.alpha.as_ref();
     let alpha = alpha.map(|alpha| Enlarger::cubic(alpha, to, edge));
     // Without the overshoot of a bicubic resize, which grows with the values: highlights would get black rings.
-    let beyond = pixels.beyond.as_ref();
+    let beyond = pixels.residual.as_ref();
     let beyond = beyond.map(|beyond| Enlarger::linear(beyond, to, edge));
     let correction = Correction::new(&plain, color_fix, fidelity, edge);
 
@@ -95,14 +95,14 @@ pub(crate) async fn enlarge<B: Backend>(
             true => end,
             false => end.saturating_sub(REACH).max(written),
         };
-        let rows = |rows: Range<usize>| Rows {
+        let rows = |rows: Range<usize>| OutputRows {
             rgb: match &correction {
                 _ if fidelity == 0.0 => plain.rows(rows.clone()),
                 None => restored.rows(rows.clone()),
                 Some(correction) => correction.rows(&restored, rows.clone()),
             },
             alpha: alpha.as_ref().map(|alpha| alpha.rows(rows.clone())),
-            beyond: beyond.as_ref().map(|beyond| beyond.rows(rows)),
+            residual: beyond.as_ref().map(|beyond| beyond.rows(rows)),
         };
         let groups: Vec<Range<usize>> = groups(written..ready).collect();
         let mut parts = correcting.parts(groups.len());
