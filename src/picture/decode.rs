@@ -1,6 +1,6 @@
-//! The bytes of a file to a [`Picture`].
+//! Decodes the bytes of a file to a [`Picture`].
 
-use super::exif::Tags;
+use super::exif::ExifTags;
 use super::profile::Profile;
 use super::{Picture, Warning, xmp};
 use crate::error::{Error, Result};
@@ -13,69 +13,73 @@ use std::io::Cursor;
 use std::path::Path;
 use tiff::tags::{ExtraSamples, Tag};
 
-/// What some programs write before the EXIF itself where a format asks for that alone; JPEG has it always.
-pub(super) const EXIF_MARK: &[u8] = b"Exif\0\0";
+/// The prefix of EXIF in a JPEG segment. Some programs also write it in formats that specify EXIF without a prefix.
+pub(super) const EXIF_PREFIX: &[u8] = b"Exif\0\0";
 
+/// Decodes a picture within `limits`. `path` names the file in errors.
+///
 /// # Errors
 ///
-/// [`Error::Format`] and [`Error::InputTooLarge`], naming `path`.
+/// - [`Error::Format`] if the bytes are not a complete picture in a supported format.
+/// - [`Error::InputTooLarge`] if the picture exceeds the limits.
 pub(super) fn decode(bytes: &[u8], path: &Path, limits: Limits) -> Result<Picture> {
     let failed = |error| match error {
         ImageError::Limits(_) => Error::InputTooLarge {
             path: path.to_owned(),
-            reason: "its pixels exceed the limits of memory or size".to_owned(),
+            reason: "the pixels exceed the limits for memory or size".to_owned(),
         },
-        other => invalid(path, other.to_string()),
+        other => Error::format(path, other.to_string()),
     };
     let format = image::guess_format(bytes)
         .ok()
         .filter(ImageFormat::reading_enabled);
-    let format = format.ok_or_else(|| invalid(path, "is not a picture that can be read".into()))?;
-    if is_cut_short(bytes, format) {
-        return Err(invalid(path, "the file is cut short".into()));
+    let format =
+        format.ok_or_else(|| Error::format(path, "is not a picture in a supported format"))?;
+    if is_truncated(bytes, format) {
+        return Err(Error::format(path, "the file is truncated"));
     }
-    let parts = parts(bytes, format, limits).map_err(failed)?;
-    picture(parts)
+    let decoded = run_decoder(bytes, format, limits).map_err(failed)?;
+    to_picture(decoded)
 }
 
-/// What a decoder tells.
-struct Parts {
+/// The output of a decoder: the picture as it is stored.
+struct Decoded {
     image: DynamicImage,
-    beside: Beside,
+    metadata: StoredMetadata,
     orientation: Orientation,
 }
 
-/// What is in a file beside the pixels.
+/// Data that a file stores along with the pixels.
 #[derive(Default)]
-struct Beside {
+struct StoredMetadata {
     profile: Option<Vec<u8>>,
     exif: Option<Vec<u8>>,
     xmp: Option<Vec<u8>>,
-    /// Whether colour is multiplied by alpha.
+    /// Whether colour is premultiplied by alpha.
     premultiplied: bool,
 }
 
-fn parts(bytes: &[u8], format: ImageFormat, mut limits: Limits) -> ImageResult<Parts> {
+fn run_decoder(bytes: &[u8], format: ImageFormat, mut limits: Limits) -> ImageResult<Decoded> {
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     reader.limits(limits.clone());
     let mut decoder = reader.into_decoder()?;
-    // The pixels count against the limits, as in `ImageReader::decode`.
+    // Count the pixels against the limits, as `ImageReader::decode` does.
     limits.reserve(decoder.total_bytes())?;
     decoder.set_limits(limits)?;
-    let mut beside = match format {
-        ImageFormat::Tiff => Beside::of_tiff(bytes),
-        _ => Beside {
+    let mut metadata = match format {
+        ImageFormat::Tiff => StoredMetadata::from_tiff(bytes),
+        _ => StoredMetadata {
             profile: decoder.icc_profile()?,
             exif: decoder.exif_metadata()?,
             xmp: decoder.xmp_metadata()?,
             premultiplied: false,
         },
     };
-    let exif = &mut beside.exif;
+    let exif = &mut metadata.exif;
     if let Some(exif) = exif
-        && exif.starts_with(EXIF_MARK)
+        && exif.starts_with(EXIF_PREFIX)
     {
-        exif.drain(..EXIF_MARK.len());
+        exif.drain(..EXIF_PREFIX.len());
     }
     let in_exif = exif
         .as_deref_mut()
@@ -85,17 +89,17 @@ fn parts(bytes: &[u8], format: ImageFormat, mut limits: Limits) -> ImageResult<P
         None => decoder.orientation()?,
     };
     let image = DynamicImage::from_decoder(decoder)?;
-    Ok(Parts {
+    Ok(Decoded {
         image,
-        beside,
+        metadata,
         orientation,
     })
 }
 
-impl Beside {
-    /// What `image` does not tell of TIFF: the EXIF, whether colour is multiplied by alpha, and profiles that are larger than
-    /// the pixels (image-tiff issue 413).
-    fn of_tiff(bytes: &[u8]) -> Self {
+impl StoredMetadata {
+    /// Reads what `image` does not report for TIFF: the EXIF, whether colour is premultiplied by alpha, and profiles that are
+    /// larger than the pixels (image-tiff issue 413).
+    fn from_tiff(bytes: &[u8]) -> Self {
         let Ok(mut tiff) = tiff::decoder::Decoder::new(Cursor::new(bytes)) else {
             return Self::default();
         };
@@ -103,30 +107,31 @@ impl Beside {
         let associated = ExtraSamples::AssociatedAlpha.to_u16();
         Self {
             profile: tiff.get_tag_u8_vec(Tag::IccProfile).ok(),
-            exif: Tags::read(bytes).and_then(|tags| tags.to_exif().ok()),
+            exif: ExifTags::read(bytes).and_then(|tags| tags.to_exif().ok()),
             xmp: tiff.get_tag_u8_vec(Tag::Unknown(xmp::TIFF_TAG)).ok(),
             premultiplied: matches!(extra, Ok(Some(extra)) if extra.first() == Some(&associated)),
         }
     }
 }
 
-fn picture(parts: Parts) -> Result<Picture> {
-    let Parts {
+/// Applies the orientation and checks the metadata.
+fn to_picture(decoded: Decoded) -> Result<Picture> {
+    let Decoded {
         mut image,
-        beside,
+        metadata,
         orientation,
-    } = parts;
+    } = decoded;
     image.apply_orientation(orientation);
-    if beside.premultiplied {
-        image = straight(&image)?;
+    if metadata.premultiplied {
+        image = unpremultiply(&image)?;
     }
     let mut warnings = Vec::new();
-    let profile = beside.profile.and_then(|bytes| {
+    let profile = metadata.profile.and_then(|bytes| {
         Profile::new(bytes, image.color().has_color())
             .map_err(|reason| warnings.push(Warning::ProfileIgnored(reason)))
             .ok()
     });
-    let mut xmp = xmp::text(beside.xmp.unwrap_or_default()).unwrap_or_else(|reason| {
+    let mut xmp = xmp::text(metadata.xmp.unwrap_or_default()).unwrap_or_else(|reason| {
         warnings.push(Warning::XmpLeftOut(reason));
         None
     });
@@ -138,14 +143,14 @@ fn picture(parts: Parts) -> Result<Picture> {
     Ok(Picture {
         image,
         profile,
-        exif: beside.exif,
+        exif: metadata.exif,
         xmp,
         warnings,
     })
 }
 
-/// Divides colour by alpha. Where nothing is visible, nothing is known of the colour.
-fn straight(image: &DynamicImage) -> Result<DynamicImage> {
+/// Divides colour by alpha. The colour of fully transparent pixels is unknown and stays as it is.
+fn unpremultiply(image: &DynamicImage) -> Result<DynamicImage> {
     let (mut rgb, alpha) = to_planes(image)?;
     let Some(alpha) = alpha else {
         return Ok(image.clone());
@@ -160,21 +165,22 @@ fn straight(image: &DynamicImage) -> Result<DynamicImage> {
     Ok(from_planes(&rgb, Some(&alpha), image.color()))
 }
 
-/// Whether the end is missing, of formats whose decoders fill up with grey instead of saying so.
-fn is_cut_short(bytes: &[u8], format: ImageFormat) -> bool {
+/// Returns whether the end of the file is missing, for formats whose decoders fill the missing part with grey instead of
+/// failing.
+fn is_truncated(bytes: &[u8], format: ImageFormat) -> bool {
     match format {
         ImageFormat::Jpeg => !has_end_of_jpeg(bytes),
         _ => false,
     }
 }
 
-/// Walks over the segments and the scans between them up to the marker of the end. A thumbnail's is not taken for it: it
-/// is within a segment.
+/// Walks over segments and scans to the end-of-image marker. The marker of an embedded thumbnail does not count, because it
+/// lies within a segment.
 fn has_end_of_jpeg(bytes: &[u8]) -> bool {
     const END: u8 = 0xD9;
-    let mut at = 2; // past the start of the image
+    let mut at = 2; // after the start-of-image marker
     loop {
-        // To the next marker: 0xFF, with any number more to fill up, and a code. In scans 0xFF 0x00 is data.
+        // A marker is one or more 0xFF bytes and a code. In a scan, 0xFF 0x00 is data.
         let Some(skipped) = bytes[at..].iter().position(|&byte| byte == 0xFF) else {
             return false;
         };
@@ -186,7 +192,7 @@ fn has_end_of_jpeg(bytes: &[u8]) -> bool {
         at += fill + 1;
         match code {
             END => return true,
-            // Data, and markers without a segment.
+            // Data, or a marker without a segment.
             0x00 | 0x01 | 0xD0..=0xD8 => {}
             _ => {
                 let Some(&[high, low]) = bytes.get(at..at + 2) else {
@@ -199,9 +205,4 @@ fn has_end_of_jpeg(bytes: &[u8]) -> bool {
             }
         }
     }
-}
-
-fn invalid(path: &Path, reason: String) -> Error {
-    let path = path.to_owned();
-    Error::Format { path, reason }
 }

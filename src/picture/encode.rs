@@ -1,7 +1,7 @@
-//! A [`Picture`] to the bytes of a file.
+//! Encodes a [`Picture`] as a file: adapts it to what the format can store, and collects the warnings.
 
-use super::decode::EXIF_MARK;
-use super::write::Beside;
+use super::decode::EXIF_PREFIX;
+use super::encoders::Embedded;
 use super::{Picture, Warning, xmp};
 use crate::error::{Error, Result};
 use image::{ColorType, DynamicImage, ImageError, ImageFormat, Rgba, RgbaImage, imageops};
@@ -9,12 +9,17 @@ use std::borrow::Cow;
 use std::io::{Seek, Write};
 use std::path::Path;
 
-/// A JPEG segment's 65,535 bytes without its length; the mark of what it holds comes off, too.
+/// Capacity of a JPEG segment: 65,535 bytes minus its length field. The prefix that identifies the content counts as
+/// content.
 const JPEG_SEGMENT: usize = 65_535 - 2;
 
+/// Writes `picture` to `out` in `format`. Returns a warning for everything that the file cannot store. `path` names the file
+/// in errors.
+///
 /// # Errors
 ///
-/// [`Error::Io`] and [`Error::Format`], naming `path`.
+/// - [`Error::Io`] if writing fails.
+/// - [`Error::Format`] if the format cannot store the picture.
 pub(super) fn encode(
     picture: &Picture,
     format: ImageFormat,
@@ -25,56 +30,52 @@ pub(super) fn encode(
     let mut source = Cow::Borrowed(&picture.image);
     let mut profile = picture.profile.as_ref();
     if let Some(own) = profile
-        && !holds_profile(format, picture.image.color())
+        && !can_embed_profile(format, picture.image.color())
     {
-        match own.flatten(&picture.image) {
-            Some(flat) if own.is_srgb() => source = Cow::Owned(flat),
-            Some(flat) => {
-                source = Cow::Owned(flat);
+        match own.convert_to_srgb(&picture.image) {
+            Some(converted) if own.is_srgb() => source = Cow::Owned(converted),
+            Some(converted) => {
+                source = Cow::Owned(converted);
                 warnings.push(Warning::ProfileConverted);
             }
             None => {
-                let reason = "the file cannot hold it, and it cannot be converted".to_owned();
+                let reason =
+                    "the format cannot store it, and it cannot be converted to sRGB".to_owned();
                 warnings.push(Warning::ProfileIgnored(reason));
             }
         }
         profile = None;
     }
     let exif = picture.exif().filter(|exif| {
-        let refusal = refuses(format, exif.len() + EXIF_MARK.len());
-        warnings.extend(refusal.map(|reason| Warning::ExifLeftOut(reason.to_owned())));
-        refusal.is_none()
+        let reason = metadata_obstacle(format, exif.len() + EXIF_PREFIX.len());
+        warnings.extend(reason.map(|reason| Warning::ExifLeftOut(reason.to_owned())));
+        reason.is_none()
     });
     let xmp = picture.xmp().filter(|xmp| {
-        let refusal = refuses(format, xmp.len() + xmp::JPEG_MARK.len());
-        warnings.extend(refusal.map(|reason| Warning::XmpLeftOut(reason.to_owned())));
-        refusal.is_none()
+        let reason = metadata_obstacle(format, xmp.len() + xmp::JPEG_PREFIX.len());
+        warnings.extend(reason.map(|reason| Warning::XmpLeftOut(reason.to_owned())));
+        reason.is_none()
     });
-    let image = fit(&source, format, &mut warnings);
+    let image = adapt_alpha(&source, format, &mut warnings);
     let profile = profile.map(|profile| profile.bytes());
-    let beside = Beside { profile, exif, xmp };
+    let embedded = Embedded { profile, exif, xmp };
     let written = match format {
-        ImageFormat::Png => beside.png(&image, out),
-        ImageFormat::Jpeg => beside.jpeg(&image, out),
-        ImageFormat::WebP => beside.webp(&image, out),
-        ImageFormat::Tiff => beside.tiff(&image, out),
+        ImageFormat::Png => embedded.write_png(&image, out),
+        ImageFormat::Jpeg => embedded.write_jpeg(&image, out),
+        ImageFormat::WebP => embedded.write_webp(&image, out),
+        ImageFormat::Tiff => embedded.write_tiff(&image, out),
         other => image.write_to(out, other),
     };
     match written {
         Ok(()) => Ok(warnings),
-        Err(ImageError::IoError(source)) => Err(Error::Io {
-            path: path.to_owned(),
-            source,
-        }),
-        Err(other) => Err(Error::Format {
-            path: path.to_owned(),
-            reason: other.to_string(),
-        }),
+        Err(ImageError::IoError(source)) => Err(Error::io(path)(source)),
+        Err(other) => Err(Error::format(path, other.to_string())),
     }
 }
 
-/// Whether the file will have the kind of colour that the profile of a picture of the kind `color` is for.
-fn holds_profile(format: ImageFormat, color: ColorType) -> bool {
+/// Returns whether a file of `format` can embed the profile of a picture with color type `color`. A picture that the format
+/// stores with another colour model (grey as RGB) cannot keep its profile.
+fn can_embed_profile(format: ImageFormat, color: ColorType) -> bool {
     match format {
         ImageFormat::Png | ImageFormat::Jpeg => true,
         ImageFormat::WebP => color.has_color(),
@@ -83,18 +84,22 @@ fn holds_profile(format: ImageFormat, color: ColorType) -> bool {
     }
 }
 
-/// Why a file of `format` will not have EXIF or XMP of `size` bytes with its mark, if it will not.
-fn refuses(format: ImageFormat, size: usize) -> Option<&'static str> {
+/// Returns the reason why a file of `format` cannot contain EXIF or XMP of `size` bytes including its prefix; `None` if it
+/// can.
+fn metadata_obstacle(format: ImageFormat, size: usize) -> Option<&'static str> {
     match format {
         ImageFormat::Png | ImageFormat::WebP | ImageFormat::Tiff => None,
-        ImageFormat::Jpeg if size > JPEG_SEGMENT => Some("JPEG holds 64 kB"),
+        ImageFormat::Jpeg if size > JPEG_SEGMENT => {
+            Some("it is larger than the 64 kB that JPEG can store")
+        }
         ImageFormat::Jpeg => None,
-        _ => Some("it is not written to files of this format"),
+        _ => Some("this format does not store it"),
     }
 }
 
-/// The picture without alpha where the encoder would drop it, and with where it would refuse it.
-fn fit<'a>(
+/// Composites alpha on white for JPEG, which has no alpha, and converts grey with alpha to RGBA for BMP, whose encoder rejects
+/// it.
+fn adapt_alpha<'a>(
     image: &'a DynamicImage,
     format: ImageFormat,
     warnings: &mut Vec<Warning>,
@@ -104,7 +109,7 @@ fn fit<'a>(
         (ImageFormat::Jpeg, color) if color.has_alpha() => {
             let pixels = image.to_rgba8();
             if pixels.pixels().any(|pixel| pixel.0[3] < 255) {
-                warnings.push(Warning::OnWhite);
+                warnings.push(Warning::FlattenedOnWhite);
             }
             let white = on_white(&pixels);
             match color.has_color() {
@@ -117,6 +122,7 @@ fn fit<'a>(
     })
 }
 
+/// Composites `pixels` on a white background.
 fn on_white(pixels: &RgbaImage) -> DynamicImage {
     let mut white = RgbaImage::from_pixel(pixels.width(), pixels.height(), Rgba([255; 4]));
     imageops::overlay(&mut white, pixels, 0, 0);
@@ -128,13 +134,13 @@ mod tests {
     use super::*;
     use std::io::{self, Cursor, SeekFrom};
 
-    /// A disk with room for some bytes only.
-    struct Disk {
+    /// A disk that is full after `room` bytes.
+    struct SmallDisk {
         room: u64,
         file: Cursor<Vec<u8>>,
     }
 
-    impl Write for Disk {
+    impl Write for SmallDisk {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             if self.file.position() + bytes.len() as u64 > self.room {
                 return Err(io::ErrorKind::StorageFull.into());
@@ -147,14 +153,14 @@ mod tests {
         }
     }
 
-    impl Seek for Disk {
+    impl Seek for SmallDisk {
         fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
             self.file.seek(to)
         }
     }
 
     #[test]
-    fn a_full_disk_is_told_by_every_encoder() {
+    fn every_encoder_reports_a_full_disk() {
         let noise = RgbaImage::from_fn(64, 48, |x, y| {
             Rgba([x * 31, y * 17, x * y, 255].map(|v| v as u8))
         });
@@ -169,7 +175,12 @@ mod tests {
             let whole = picture.to_bytes(format).unwrap().0.len() as u64;
             for room in [0, 20, whole / 2, whole - 1] {
                 let file = Cursor::default();
-                let error = encode(&picture, format, &mut Disk { room, file }, Path::new("a"));
+                let error = encode(
+                    &picture,
+                    format,
+                    &mut SmallDisk { room, file },
+                    Path::new("a"),
+                );
                 assert!(
                     matches!(&error, Err(Error::Io { path, .. }) if path == Path::new("a")),
                     "{format:?}, {room} of {whole} bytes: {error:?}"
@@ -179,7 +190,7 @@ mod tests {
             encode(
                 &picture,
                 format,
-                &mut Disk { room: whole, file },
+                &mut SmallDisk { room: whole, file },
                 Path::new("a"),
             )
             .unwrap();

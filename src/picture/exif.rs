@@ -1,14 +1,14 @@
-//! EXIF in TIFF. Elsewhere it is a block of its own with the structure of a TIFF; there its tags are among those of the
-//! picture, which tell of pixels and strips.
+//! EXIF in TIFF files. In other formats EXIF is a separate block with the structure of a TIFF file. In TIFF its tags share the
+//! directories (IFDs) with the tags that describe pixels and strips.
 
 use std::io::{Cursor, Seek, Write};
 use tiff::TiffResult;
 use tiff::encoder::{DirectoryEncoder, TiffEncoder, TiffKindStandard};
 use tiff::tags::{ByteOrder, Tag, Type};
 
-/// Of the first directory, what tells of the picture and not of how the file holds it. Not the orientation: it has been
-/// applied.
-const CARRIED: [u16; 19] = [
+/// The tags of IFD0 that describe the picture rather than its storage. The orientation is not one of them, because it is
+/// applied on reading.
+const KEPT: [u16; 19] = [
     269,    // DocumentName
     270,    // ImageDescription
     271,    // Make
@@ -23,108 +23,114 @@ const CARRIED: [u16; 19] = [
     18_246, // Rating
     18_249, // RatingPercent
     33_432, // Copyright
-    40_091, // XPTitle, and four more of Windows
+    40_091, // XPTitle and four more tags from Windows
     40_092, 40_093, 40_094, 40_095,
 ];
 const RESOLUTION: [u16; 3] = [282, 283, 296];
-/// The directories that the first one points to.
-const BELOW: [Tag; 2] = [Tag::ExifDirectory, Tag::GpsDirectory];
-/// Points from the EXIF's directory to another, which tells cameras how to read the file.
+/// The tags of IFD0 that point to other IFDs.
+const SUB_IFDS: [Tag; 2] = [Tag::ExifDirectory, Tag::GpsDirectory];
+/// The tag of the EXIF IFD that points to the interoperability IFD, which describes the structure of the file for cameras.
 const INTEROPERABILITY: u16 = 40_965;
 
-/// What is carried of the tags of a TIFF, or of a block of EXIF: neither thumbnails nor further pictures. A maker's note
-/// is as it was, though some have offsets in them that no longer hold.
-pub(super) struct Tags<'a> {
+/// The tags of a TIFF file or an EXIF block that are kept. Thumbnails and further pictures are not. Maker notes are copied
+/// unchanged, although the offsets in some of them become invalid.
+pub(super) struct ExifTags<'a> {
     order: ByteOrder,
-    first: Vec<Value<'a>>,
-    below: Vec<(Tag, Vec<Value<'a>>)>,
+    ifd0: Vec<TagValue<'a>>,
+    /// Each IFD that IFD0 points to, and the tag of the pointer.
+    sub_ifds: Vec<(Tag, Vec<TagValue<'a>>)>,
 }
 
-/// The value of a tag in the byte order of the file.
-struct Value<'a> {
+/// The value of a tag, in the byte order of the file.
+struct TagValue<'a> {
     tag: u16,
     kind: Type,
     bytes: &'a [u8],
 }
 
-impl<'a> Tags<'a> {
-    /// `None` when there is nothing to carry. What is damaged is left out.
+impl<'a> ExifTags<'a> {
+    /// Reads the tags. Skips damaged ones. Returns `None` if there is nothing to keep.
     pub(super) fn read(bytes: &'a [u8]) -> Option<Self> {
         let order = match bytes.get(..4)? {
             b"II*\0" => ByteOrder::LittleEndian,
             b"MM\0*" => ByteOrder::BigEndian,
             _ => return None,
         };
-        let file = File { bytes, order };
+        let file = Structure { bytes, order };
         let all = file.directory(file.number(bytes.get(4..8)?)?);
-        let below = BELOW.map(|tag| {
+        let sub_ifds = SUB_IFDS.map(|tag| {
             let pointer = all.iter().find(|value| value.tag == tag.to_u16());
             let at = pointer.and_then(|pointer| file.number(pointer.bytes));
             let mut values = at.map_or(Vec::new(), |at| file.directory(at));
             values.retain(|value| value.tag != INTEROPERABILITY);
             (tag, values)
         });
-        // Of no unit it is but the shape of the pixels, and TIFF always has it.
+        // A resolution without a unit is only the aspect ratio of the pixels, and every TIFF file has one.
         let has_unit = all
             .iter()
             .any(|value| value.tag == 296 && matches!(file.number(value.bytes), Some(2 | 3)));
-        let carried = |value: &Value| {
-            CARRIED.contains(&value.tag) && (has_unit || !RESOLUTION.contains(&value.tag))
+        let is_kept = |value: &TagValue| {
+            KEPT.contains(&value.tag) && (has_unit || !RESOLUTION.contains(&value.tag))
         };
         let tags = Self {
             order,
-            first: all.into_iter().filter(carried).collect(),
-            below: Vec::from_iter(below.into_iter().filter(|(_, values)| !values.is_empty())),
+            ifd0: all.into_iter().filter(is_kept).collect(),
+            sub_ifds: Vec::from_iter(
+                sub_ifds
+                    .into_iter()
+                    .filter(|(_, values)| !values.is_empty()),
+            ),
         };
-        // More than the file has: values that lie on each other would make much of little.
+        // Overlapping values could make a small file expand to a large one, so the total must not exceed the file.
         let size = tags.values().map(|value| value.bytes.len()).sum::<usize>();
         (size > 0 && size <= bytes.len()).then_some(tags)
     }
 
-    fn values(&self) -> impl Iterator<Item = &Value<'a>> {
-        let below = self.below.iter().flat_map(|(_, values)| values);
-        self.first.iter().chain(below)
+    fn values(&self) -> impl Iterator<Item = &TagValue<'a>> {
+        let below = self.sub_ifds.iter().flat_map(|(_, values)| values);
+        self.ifd0.iter().chain(below)
     }
 
-    /// A block of EXIF, from its byte order mark on.
+    /// Encodes the tags as an EXIF block, which begins with the byte order mark.
     pub(super) fn to_exif(&self) -> TiffResult<Vec<u8>> {
         let mut exif = Cursor::new(Vec::new());
         let mut encoder = TiffEncoder::new(&mut exif)?;
-        let below = self.write_below(&mut encoder)?;
-        let mut first = encoder.image_directory()?;
-        self.write_first(&below, &mut first)?;
-        first.finish()?;
+        let sub_ifds = self.write_sub_ifds(&mut encoder)?;
+        let mut ifd0 = encoder.image_directory()?;
+        self.write_ifd0(&sub_ifds, &mut ifd0)?;
+        ifd0.finish()?;
         Ok(exif.into_inner())
     }
 
-    /// Writes the directories that the first one is to point to, and returns where they are.
-    pub(super) fn write_below<W: Write + Seek>(
+    /// Writes the IFDs that IFD0 points to, and returns their offsets.
+    pub(super) fn write_sub_ifds<W: Write + Seek>(
         &self,
         encoder: &mut TiffEncoder<W>,
     ) -> TiffResult<Vec<(Tag, u32)>> {
-        let write = |(tag, values): &(Tag, Vec<Value>)| {
+        let write = |(tag, values): &(Tag, Vec<TagValue>)| {
             let mut directory = encoder.extra_directory()?;
             self.write(values, &mut directory)?;
             Ok((*tag, directory.finish_with_offsets()?.offset))
         };
-        self.below.iter().map(write).collect()
+        self.sub_ifds.iter().map(write).collect()
     }
 
-    /// Adds the tags of the first directory to one that is being written.
-    pub(super) fn write_first<W: Write + Seek>(
+    /// Adds the tags of IFD0 to a directory that is being written. `sub_ifds` has the offsets from
+    /// [`write_sub_ifds`](Self::write_sub_ifds).
+    pub(super) fn write_ifd0<W: Write + Seek>(
         &self,
-        below: &[(Tag, u32)],
+        sub_ifds: &[(Tag, u32)],
         to: &mut DirectoryEncoder<W, TiffKindStandard>,
     ) -> TiffResult<()> {
-        for &(tag, offset) in below {
+        for &(tag, offset) in sub_ifds {
             to.write_tag(tag, offset)?;
         }
-        self.write(&self.first, to)
+        self.write(&self.ifd0, to)
     }
 
     fn write<W: Write + Seek>(
         &self,
-        values: &[Value],
+        values: &[TagValue],
         to: &mut DirectoryEncoder<W, TiffKindStandard>,
     ) -> TiffResult<()> {
         let mut written = tiff::Directory::empty();
@@ -140,15 +146,15 @@ impl<'a> Tags<'a> {
     }
 }
 
-/// A TIFF structure.
-struct File<'a> {
+/// The bytes of a TIFF file or an EXIF block.
+struct Structure<'a> {
     bytes: &'a [u8],
     order: ByteOrder,
 }
 
-impl<'a> File<'a> {
-    /// The values of the directory at `at`, without those that do not fit the file.
-    fn directory(&self, at: usize) -> Vec<Value<'a>> {
+impl<'a> Structure<'a> {
+    /// Returns the values of the directory at offset `at`, without those that lie outside of the file.
+    fn directory(&self, at: usize) -> Vec<TagValue<'a>> {
         let bytes = self.bytes.get(at..).unwrap_or_default();
         let Some((count, entries)) = bytes.split_at_checked(2) else {
             return Vec::new();
@@ -158,15 +164,15 @@ impl<'a> File<'a> {
         entries.filter_map(|entry| self.value(entry)).collect()
     }
 
-    /// The value of an entry: tag, kind, count, and where it is unless there is room for it.
-    fn value(&self, entry: &'a [u8]) -> Option<Value<'a>> {
+    /// Reads the value of an entry of 12 bytes: tag, type, count, and either the value or its offset.
+    fn value(&self, entry: &'a [u8]) -> Option<TagValue<'a>> {
         let kind = Type::from_u16(self.number(&entry[2..4])? as u16)?;
         let size = match kind {
             Type::BYTE | Type::SBYTE | Type::ASCII | Type::UNDEFINED => 1,
             Type::SHORT | Type::SSHORT => 2,
             Type::LONG | Type::SLONG | Type::FLOAT | Type::IFD => 4,
             Type::RATIONAL | Type::SRATIONAL | Type::DOUBLE => 8,
-            _ => return None, // of BigTIFF
+            _ => return None, // types of BigTIFF
         };
         let size = self.number(&entry[4..8])?.checked_mul(size)?;
         let bytes = match size {
@@ -174,10 +180,10 @@ impl<'a> File<'a> {
             _ => self.bytes.get(self.number(&entry[8..])?..)?.get(..size)?,
         };
         let tag = self.number(&entry[..2])? as u16;
-        Some(Value { tag, kind, bytes })
+        Some(TagValue { tag, kind, bytes })
     }
 
-    /// A number of two or four bytes.
+    /// Reads an unsigned integer of two or four bytes. Returns `None` for any other length.
     fn number(&self, bytes: &[u8]) -> Option<usize> {
         let add = |sum, &byte| (sum << 8) | usize::from(byte);
         let number = match self.order {
@@ -193,7 +199,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// A maker's name of four bytes, and an exposure of 1/50 in the directory below.
+    /// A maker of four bytes in IFD0, and an exposure time of 1/50 in the EXIF IFD.
     fn exif() -> Vec<u8> {
         let mut exif = b"MM\0*\0\0\0\x08\0\x02".to_vec();
         exif.extend(b"\x01\x0f\0\x02\0\0\0\x04Ann\0");
@@ -203,10 +209,10 @@ mod tests {
         exif
     }
 
-    /// Each value as numbers: the byte order may be another one.
+    /// Returns each value as numbers, which do not depend on the byte order.
     fn values(exif: &[u8]) -> Vec<(u16, Vec<usize>)> {
-        let tags = Tags::read(exif).unwrap();
-        let file = File {
+        let tags = ExifTags::read(exif).unwrap();
+        let file = Structure {
             bytes: exif,
             order: tags.order,
         };
@@ -225,9 +231,9 @@ mod tests {
     }
 
     #[test]
-    fn another_byte_order_says_the_same() {
+    fn values_survive_a_change_of_byte_order() {
         let before = exif();
-        let after = Tags::read(&before).unwrap().to_exif().unwrap();
+        let after = ExifTags::read(&before).unwrap().to_exif().unwrap();
         let expected = vec![
             (271, b"Ann\0".map(usize::from).to_vec()),
             (33_434, vec![1, 50]),
@@ -237,21 +243,21 @@ mod tests {
     }
 
     #[test]
-    fn nothing_to_carry_is_none() {
+    fn nothing_to_keep_is_none() {
         let orientation = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
         for bytes in [&b""[..], b"II*\0", b"no TIFF at all", orientation] {
-            assert!(Tags::read(bytes).is_none());
+            assert!(ExifTags::read(bytes).is_none());
         }
     }
 
     proptest! {
-        /// Bytes that are overwritten lead nowhere but to fewer or other tags.
+        /// Damaged bytes lead to fewer or other tags, and nothing worse.
         #[test]
         fn damage_is_survived(at in 0..64_usize, byte: u8, length in 0..=64_usize) {
             let mut exif = exif();
             exif[at] = byte;
             exif.truncate(length);
-            if let Some(tags) = Tags::read(&exif) {
+            if let Some(tags) = ExifTags::read(&exif) {
                 prop_assert!(tags.to_exif().unwrap().len() < 200);
             }
         }

@@ -1,4 +1,4 @@
-//! Picture files as people have them: read upright, with their colour profile, EXIF and XMP; written whole or not at all.
+//! Reads picture files upright, with their colour profile, EXIF and XMP, and writes them completely or not at all.
 //!
 //! ```no_run
 //! # #[cfg(all(feature = "flex", feature = "pretrained"))]
@@ -18,59 +18,61 @@
 //!
 //! # What each format keeps
 //!
-//! | | read | written | profile | EXIF, XMP | alpha | kinds written |
+//! | | read | written | profile | EXIF, XMP | alpha | color types written |
 //! | --- | --- | --- | --- | --- | --- | --- |
 //! | PNG | yes | yes | yes | yes | yes | 8 and 16 bit, grey and colour; float becomes 16 bit |
-//! | JPEG | yes | quality 95 | yes | yes, up to 64 kB each | put on white | 8 bit, grey and colour |
+//! | JPEG | yes | quality 95 | yes | yes, up to 64 kB each | flattened on white | 8 bit, grey and colour |
 //! | WebP | yes | lossless | yes | yes | yes | 8 bit, colour |
 //! | TIFF | yes | uncompressed | yes | yes, as tags | yes | all; grey with alpha becomes colour |
 //! | BMP | yes | yes | colours converted to sRGB | no | yes | 8 bit, colour |
 //!
-//! Palettes and grey of fewer than 8 bits become 8 bit (palettes in TIFF cannot be read). The first picture of an animation
-//! or of a TIFF is read, the others are not. Formats that the application switches on in the `image` crate are read as well,
-//! and written without profile, EXIF and XMP.
+//! Palettes and grey with fewer than 8 bits become 8 bit (palettes in TIFF cannot be read). Only the first picture of an
+//! animation or of a multi-page TIFF is read. Formats that the application enables in the `image` crate are read as well, and
+//! written without profile, EXIF and XMP.
 //!
-//! AVIF is one of those, and no feature of this crate: `image = { version = "0.25", features = ["avif"] }` writes it, which
-//! brings a video encoder along that takes no profile, so that colours are converted to sRGB; `avif-native` reads it, by a
-//! decoder in C (dav1d), which has to be installed. What would only be written, and not with all that is in the picture, is not
-//! worth what it costs everybody to build.
+//! AVIF is one of those formats, and not a feature of this crate. `image = { version = "0.25", features = ["avif"] }` writes
+//! AVIF; it adds a video encoder to the build, which cannot embed a profile, so colours are converted to sRGB. `avif-native`
+//! reads AVIF with a decoder in C (dav1d), which must be installed. A format that can only be written, and without the
+//! metadata, does not justify its build time for every user.
 //!
-//! Not carried: IPTC, text chunks, XMP beyond JPEG's first segment of it or behind the pixels of a PNG; PNG's `gAMA` and `cHRM`
-//! are not looked at. A thumbnail within the EXIF stays as it is (in TIFF it is left out), and so do the sizes, the colour space
-//! and further parts of a file that EXIF and XMP tell of.
+//! The following is not kept: IPTC, text chunks, XMP beyond the first segment in JPEG or after the pixels in PNG. The `gAMA`
+//! and `cHRM` chunks of PNG are ignored. A thumbnail within the EXIF stays unchanged (in TIFF it is removed), and so do the
+//! picture size, the colour space and references to other parts of the file in EXIF and XMP.
 //!
 //! # Colour
 //!
-//! Models know sRGB. [`Picture::map`] converts pictures with another profile to sRGB in float, without cutting colours off
-//! that sRGB does not have, and the result back to the picture's own profile, which is embedded again: what was wide-gamut
-//! stays so, and nothing is rounded on the way. Profiles of a matrix and curves (cameras, phones, Adobe RGB, ProPhoto) and of
-//! grey are converted; those of tables (printers, some scanners), which cannot be undone exactly, and of HDR are kept but not
-//! converted: the model sees the values as they are. A profile that cannot be read or is for another kind of colour (CMYK, which
-//! decoding turns into RGB) is ignored, with a [`Warning`].
+//! The models are trained on sRGB. [`Picture::map`] converts a picture with another profile to sRGB in float, without clipping
+//! colours outside of the sRGB gamut, and converts the result back to the picture's own profile, which is embedded again.
+//! Wide-gamut colours survive, and no intermediate step rounds. Profiles that consist of a matrix and curves (cameras, phones,
+//! Adobe RGB, ProPhoto) and grey profiles are converted. Profiles with lookup tables (printers, some scanners), which cannot be
+//! inverted exactly, and HDR profiles are kept but not converted: the model sees the stored values. A profile that cannot be
+//! read, or is for another colour model (CMYK, which the decoder converts to RGB), is ignored with a [`Warning`].
 
-mod ahead;
+mod conversion;
 mod decode;
 mod encode;
+mod encoders;
 mod exif;
 mod profile;
-mod write;
+mod read_ahead;
 mod xmp;
 
-pub use ahead::ReadAhead;
+pub use read_ahead::ReadAhead;
 
 use crate::error::{Error, Result};
 use crate::file::write_whole;
+use conversion::Conversion;
 use image::{DynamicImage, ImageFormat, Limits};
-use profile::{Conversion, Profile};
+use profile::Profile;
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::{Cursor, Read};
 use std::path::Path;
 
-/// Stands for the path of a picture in memory in errors.
+/// The path of a picture in memory in errors.
 const MEMORY: &str = "<memory>";
 
-/// A picture and what its file said beside the pixels: see the [module](self).
+/// A picture with the metadata of its file: see the [module](self).
 #[derive(Clone, Debug)]
 pub struct Picture {
     image: DynamicImage,
@@ -80,29 +82,29 @@ pub struct Picture {
     warnings: Vec<Warning>,
 }
 
-/// What could not be kept of a picture: nothing that stops it, but somebody should know.
+/// A part of a picture that could not be kept. The picture itself is usable.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Warning {
-    /// The file's colour profile is not used and not kept.
+    /// The colour profile of the file is neither used nor kept.
     #[error("the colour profile is ignored: {0}")]
     ProfileIgnored(String),
-    /// The format or the kind of picture written holds no such profile; the colours were converted to sRGB.
-    #[error("the colours were converted to sRGB, as the file cannot hold their profile")]
+    /// The format, or the color type that is written, cannot embed the profile, so the colours were converted to sRGB.
+    #[error("the colours were converted to sRGB, because the file cannot embed their profile")]
     ProfileConverted,
-    /// The format written does not hold the EXIF.
+    /// The format cannot store the EXIF.
     #[error("the EXIF was left out: {0}")]
     ExifLeftOut(String),
-    /// The XMP cannot be carried, or the format written does not hold it.
+    /// The XMP is not valid text, or the format cannot store it.
     #[error("the XMP was left out: {0}")]
     XmpLeftOut(String),
-    /// JPEG has no transparency; the picture was put on white.
-    #[error("JPEG has no transparency, the picture was put on white")]
-    OnWhite,
+    /// JPEG has no alpha, so the picture was flattened on white.
+    #[error("JPEG has no alpha, so the picture was flattened on white")]
+    FlattenedOnWhite,
 }
 
 impl Picture {
-    /// Reads a file, whose format is told by its content. At most 512 MiB of pixels.
+    /// Reads a file of at most 512 MiB of pixels. The content determines the format.
     ///
     /// # Errors
     ///
@@ -111,77 +113,76 @@ impl Picture {
         Self::open_within(path, Limits::default())
     }
 
-    /// [`open`](Self::open) with other limits: files that are larger than `max_alloc`, or claim pixels that are, are
-    /// refused before memory is taken.
+    /// Like [`open`](Self::open), with other limits. A file that is larger than `max_alloc`, or declares pixels that are, is
+    /// rejected before memory is allocated.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] when the file cannot be read, [`Error::Format`] when it is not a picture, damaged, cut short or of a
-    /// kind that cannot be decoded, [`Error::InputTooLarge`] when it exceeds the limits.
+    /// - [`Error::Io`] if the file cannot be read.
+    /// - [`Error::Format`] if it is not a picture, is damaged or truncated, or has pixels that cannot be decoded.
+    /// - [`Error::InputTooLarge`] if it exceeds the limits.
     pub fn open_within(path: impl AsRef<Path>, limits: Limits) -> Result<Self> {
         let path = path.as_ref();
-        let io = |source| Error::Io {
-            path: path.to_owned(),
-            source,
-        };
-        let most = limits.max_alloc.unwrap_or(u64::MAX);
-        let file = File::open(path).map_err(io)?;
+        let max = limits.max_alloc.unwrap_or(u64::MAX);
+        let file = File::open(path).map_err(Error::io(path))?;
         let mut bytes = Vec::new();
-        file.take(most.saturating_add(1))
+        file.take(max.saturating_add(1))
             .read_to_end(&mut bytes)
-            .map_err(io)?;
-        if bytes.len() as u64 > most {
+            .map_err(Error::io(path))?;
+        if bytes.len() as u64 > max {
             return Err(Error::InputTooLarge {
                 path: path.to_owned(),
-                reason: format!("the file is larger than the limit of {most} bytes"),
+                reason: format!("the file is larger than the limit of {max} bytes"),
             });
         }
         decode::decode(&bytes, path, limits)
     }
 
-    /// Reads a file that is in memory.
+    /// Reads a file in memory.
     ///
     /// # Errors
     ///
-    /// [`Error::Format`] and [`Error::InputTooLarge`] as [`open_within`](Self::open_within), with the path `<memory>`.
+    /// [`Error::Format`] and [`Error::InputTooLarge`] as in [`open_within`](Self::open_within), with the path `<memory>`.
     pub fn from_bytes(bytes: &[u8], limits: Limits) -> Result<Self> {
         decode::decode(bytes, Path::new(MEMORY), limits)
     }
 
-    /// The pixels, upright, as the picture's profile has them.
+    /// Returns the pixels, upright, with the values of the picture's profile.
     pub fn image(&self) -> &DynamicImage {
         &self.image
     }
 
-    /// The ICC profile, byte for byte; `None` is sRGB.
+    /// Returns the ICC profile, byte for byte; `None` means sRGB.
     pub fn icc_profile(&self) -> Option<&[u8]> {
         self.profile.as_ref().map(Profile::bytes)
     }
 
-    /// The EXIF, from its byte order mark on, byte for byte but for the orientation, which has been applied and says so. Of TIFF,
-    /// where it is no block of its own, its tags.
+    /// Returns the EXIF block, which begins with the byte order mark. It is unchanged except for the orientation, which has
+    /// been applied and reset. For TIFF, where EXIF is not a separate block, the block is built from the tags.
     pub fn exif(&self) -> Option<&[u8]> {
         self.exif.as_deref()
     }
 
-    /// The XMP packet, as it was but for the orientation, which says that it has been applied.
+    /// Returns the XMP packet. It is unchanged except for the orientation, which has been applied and reset.
     pub fn xmp(&self) -> Option<&str> {
         self.xmp.as_deref()
     }
 
-    /// What could not be kept when the picture was read.
+    /// Returns warnings about what could not be kept when the picture was read.
     pub fn warnings(&self) -> &[Warning] {
         &self.warnings
     }
 
-    /// The picture that `f` makes of this one in sRGB, with the same profile, EXIF and XMP: see [Colour](self#colour).
+    /// Applies `f` to the pixels in sRGB, and keeps profile, EXIF and XMP: see [Colour](self#colour).
     ///
-    /// `f` is given the kind of picture that the file has, or float where the profile is not sRGB; values may be beyond
-    /// `0.0..=1.0` then. The result has the kind that `f` returns, or in the latter case that of the file.
+    /// If the profile is sRGB, `f` receives the color type of the file, and the result has the color type that `f` returns.
+    /// With another profile, `f` receives float, with values that may lie outside `0.0..=1.0`, and the result has the color
+    /// type of the file.
     ///
     /// # Errors
     ///
-    /// Those of `f`; [`Error::NonFinitePicture`] when a float picture that has to be converted holds NaN or infinity.
+    /// - The errors of `f`.
+    /// - [`Error::NonFinitePicture`] if a float picture that must be converted contains NaN or infinity.
     pub fn map<E: From<Error>>(
         self,
         f: impl FnOnce(&DynamicImage) -> Result<DynamicImage, E>,
@@ -190,7 +191,7 @@ impl Picture {
         Ok(self.with_srgb(image)?)
     }
 
-    /// [`map`](Self::map) with an `f` that is awaited.
+    /// Like [`map`](Self::map), with an async `f`.
     ///
     /// # Errors
     ///
@@ -203,7 +204,7 @@ impl Picture {
         Ok(self.with_srgb(image)?)
     }
 
-    /// The pixels in sRGB, in float where they have to be converted.
+    /// Returns the pixels in sRGB, in float if they must be converted.
     fn to_srgb(&self) -> Result<Cow<'_, DynamicImage>> {
         Ok(match self.conversion() {
             Some(conversion) => Cow::Owned(conversion.to_srgb(&self.image)?),
@@ -211,43 +212,47 @@ impl Picture {
         })
     }
 
-    /// The picture with other pixels, made from those of [`to_srgb`](Self::to_srgb).
+    /// Replaces the pixels by `image`, which is in sRGB.
     fn with_srgb(self, image: DynamicImage) -> Result<Self> {
         let image = match self.conversion() {
-            Some(conversion) => conversion.undo(&image, self.image.color())?,
+            Some(conversion) => conversion.to_profile(&image, self.image.color())?,
             None => image,
         };
         Ok(Self { image, ..self })
     }
 
+    /// Returns the conversion to sRGB if the pixels must be converted.
     fn conversion(&self) -> Option<&Conversion> {
         self.profile.as_ref().and_then(Profile::conversion)
     }
 
-    /// Writes a file whose format is told by its extension, whole or not at all, and returns what it does not hold: see
-    /// [the table](self#what-each-format-keeps).
+    /// Writes a file completely or not at all. The extension determines the format. Returns a warning for everything that the
+    /// file does not store: see [the table](self#what-each-format-keeps).
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] when the file cannot be written, [`Error::Format`] when the extension is not that of a format that can
-    /// be written, or the format does not hold pictures of this size.
+    /// - [`Error::Io`] if the file cannot be written.
+    /// - [`Error::Format`] if the extension does not belong to a format that can be written, or the format cannot store a
+    ///   picture of this size.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<Vec<Warning>> {
         let path = path.as_ref();
         let format = ImageFormat::from_path(path)
             .ok()
             .filter(ImageFormat::writing_enabled)
-            .ok_or_else(|| Error::Format {
-                path: path.to_owned(),
-                reason: "can write .png, .jpg, .webp, .tiff and .bmp only".to_owned(),
+            .ok_or_else(|| {
+                Error::format(
+                    path,
+                    "only .png, .jpg, .webp, .tiff and .bmp can be written",
+                )
             })?;
         write_whole(path, |out| encode::encode(self, format, out, path))
     }
 
-    /// The bytes of a file of `format`, and what it does not hold.
+    /// Encodes a file in `format`. Returns its bytes, and a warning for everything that it does not store.
     ///
     /// # Errors
     ///
-    /// [`Error::Format`] as [`save`](Self::save), with the path `<memory>`.
+    /// [`Error::Format`] as in [`save`](Self::save), with the path `<memory>`.
     pub fn to_bytes(&self, format: ImageFormat) -> Result<(Vec<u8>, Vec<Warning>)> {
         let mut bytes = Cursor::new(Vec::new());
         let warnings = encode::encode(self, format, &mut bytes, Path::new(MEMORY))?;
@@ -256,7 +261,7 @@ impl Picture {
 }
 
 impl From<DynamicImage> for Picture {
-    /// A picture in sRGB, without EXIF and XMP.
+    /// Creates a picture in sRGB without EXIF and XMP.
     fn from(image: DynamicImage) -> Self {
         Self {
             image,

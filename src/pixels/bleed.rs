@@ -1,12 +1,12 @@
-//! Colour under transparent pixels, where the stored one is arbitrary.
+//! Fills transparent pixels, whose stored colour is arbitrary, with the colour of visible pixels nearby.
 
 use crate::pixels::planes::Planes;
 
-/// Gives each pixel of `rgb` whose `weight` is zero the colour of the pixels around whose weight is not.
+/// Replaces the colour of each pixel with zero `weight` by the colour of nearby pixels with non-zero weight.
 ///
-/// Push-pull: halve picture and weights until every pixel has some weight, then fill the holes of
-/// each size, smallest first, from the size below. Linear in the number of pixels, however large the
-/// hole. Some weight must not be zero.
+/// This is the push-pull algorithm: it halves picture and weights until every pixel has non-zero weight, and then fills the
+/// holes of each level, smallest level first, from the level below. The cost is linear in the number of pixels, whatever the
+/// size of the holes. At least one weight must be non-zero.
 pub(super) fn bleed(rgb: &mut Planes, weight: &[f32]) {
     if weight.iter().all(|&w| w > 0.0) {
         return;
@@ -33,7 +33,8 @@ pub(super) fn bleed(rgb: &mut Planes, weight: &[f32]) {
     }
 }
 
-/// The pixel of the half-size line that `position` lies in, and the next nearest one (linear interpolation, 3 to 1).
+/// Returns the pixel of the half-size row or column that contains `position`, and the second nearest one. Linear
+/// interpolation weighs them 3 to 1.
 fn neighbours(position: usize, half: usize) -> (usize, usize) {
     let near = position / 2;
     let far = if position.is_multiple_of(2) {
@@ -44,7 +45,7 @@ fn neighbours(position: usize, half: usize) -> (usize, usize) {
     (near, far)
 }
 
-/// Half the size, rounded up: the weighted mean of each 2 x 2 block, and the block's weight.
+/// Halves the size, rounding up. Returns the weighted mean of each 2 x 2 block, and the weight of each block.
 fn halve(rgb: &Planes, weight: &[f32]) -> (Planes, Vec<f32>) {
     let (width, height) = (rgb.width.div_ceil(2), rgb.height.div_ceil(2));
     let mut half = Planes::filled(3, width, height, 0.0);
@@ -64,8 +65,8 @@ fn halve(rgb: &Planes, weight: &[f32]) -> (Planes, Vec<f32>) {
                     .map(|pixel| plane[pixel] * (weight[pixel] / total))
                     .sum();
             }
-            // The mean over a whole block, so that weights stay in `0.0..=1.0` at every size. A very
-            // small one must not vanish by rounding, or a lone visible pixel would be lost.
+            // Always the mean over four pixels, so that weights stay in `0.0..=1.0` on every level. A very small weight must
+            // not be rounded to zero, or a lone visible pixel would be lost.
             half_weight[y * width + x] = (total / 4.0).max(f32::MIN_POSITIVE);
         }
     }

@@ -1,8 +1,8 @@
-//! A picture in memory on the host: planes of `f32`, before it becomes a tensor.
+//! A picture as planes of `f32` in host memory, before it becomes a tensor.
 
 use std::ops::Range;
 
-/// Planes of one picture, `[channels, height, width]`, row-major, sRGB-encoded values in `0.0..=1.0`.
+/// The planes of one picture: `[channels, height, width]`, row-major, sRGB-encoded values in `0.0..=1.0`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Planes {
     /// Number of planes: 3 for RGB, 1 for grey or alpha.
@@ -16,11 +16,12 @@ pub struct Planes {
 }
 
 impl Planes {
-    /// Wraps `data`.
+    /// Creates planes from `data`, one plane after the other.
     ///
     /// # Panics
     ///
-    /// When `data` does not hold `channels * height * width` values.
+    /// If `data` does not contain `channels * height * width` values.
+    #[must_use]
     pub fn new(channels: usize, width: usize, height: usize, data: Vec<f32>) -> Self {
         assert_eq!(
             data.len(),
@@ -35,7 +36,8 @@ impl Planes {
         }
     }
 
-    /// All values `value`.
+    /// Creates planes with the same `value` everywhere.
+    #[must_use]
     pub fn filled(channels: usize, width: usize, height: usize, value: f32) -> Self {
         Self::new(
             channels,
@@ -45,23 +47,31 @@ impl Planes {
         )
     }
 
-    /// One plane, `height * width` values.
+    /// Returns the plane of `channel`: `height * width` values.
     pub fn plane(&self, channel: usize) -> &[f32] {
         let n = self.width * self.height;
         &self.data[channel * n..][..n]
     }
 
-    /// One plane, to write.
+    /// Returns the plane of `channel` for writing.
     pub fn plane_mut(&mut self, channel: usize) -> &mut [f32] {
         let n = self.width * self.height;
         &mut self.data[channel * n..][..n]
     }
 
-    /// These rows of all planes.
+    /// Converts one grey plane to three equal planes. Three planes are returned unchanged.
+    pub(crate) fn into_rgb(self) -> Self {
+        match self.channels {
+            1 => Self::new(3, self.width, self.height, self.data.repeat(3)),
+            _ => self,
+        }
+    }
+
+    /// Copies `rows` of all planes.
     ///
     /// # Panics
     ///
-    /// When they do not lie within the picture.
+    /// If the rows do not lie within the picture.
     pub(crate) fn rows(&self, rows: Range<usize>) -> Self {
         let (width, height) = (self.width, rows.len());
         let values = rows.start * width..rows.end * width;
@@ -71,12 +81,13 @@ impl Planes {
         Self::new(self.channels, width, height, planes.concat())
     }
 
-    /// The rectangle of `width` x `height` whose top left pixel is (`x`, `y`).
+    /// Copies the rectangle of `width` x `height` pixels with the top left corner (`x`, `y`).
     ///
     /// # Panics
     ///
-    /// When the rectangle does not lie within the picture.
+    /// If the rectangle does not lie within the picture.
     #[cfg(feature = "train")]
+    #[must_use]
     pub fn crop(&self, x: usize, y: usize, width: usize, height: usize) -> Self {
         assert!(
             x + width <= self.width && y + height <= self.height,

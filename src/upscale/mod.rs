@@ -19,7 +19,7 @@ use crate::options::progress::{Phase, Watch};
 use crate::options::target::Enlargement;
 use crate::pixels::planes::Planes;
 use crate::pixels::resize::Enlarger;
-use crate::pixels::{Pixels, Rows};
+use crate::pixels::{OutputRows, Pixels};
 use crate::restore::tiles::CellTiling;
 use bands::Band;
 use burn::tensor::{Tensor, TensorData};
@@ -65,8 +65,8 @@ pub(crate) async fn enlarge<B: Backend>(
     let alpha = pixels.alpha.as_ref();
     let alpha = alpha.map(|alpha| Enlarger::cubic(alpha, to, edge));
     // Linear: the overshoot of a bicubic resize grows with the values, and would put black rings around highlights.
-    let beyond = pixels.beyond.as_ref();
-    let beyond = beyond.map(|beyond| Enlarger::linear(beyond, to, edge));
+    let residual = pixels.residual.as_ref();
+    let residual = residual.map(|residual| Enlarger::linear(residual, to, edge));
     let correction = Correction::new(&plain, color_fix, fidelity, edge);
 
     let mut canvas = pixels.canvas(to.width, to.height);
@@ -98,14 +98,14 @@ pub(crate) async fn enlarge<B: Backend>(
             true => end,
             false => end.saturating_sub(REACH).max(written),
         };
-        let rows = |rows: Range<usize>| Rows {
+        let rows = |rows: Range<usize>| OutputRows {
             rgb: match &correction {
                 _ if !model_runs => plain.rows(rows.clone()),
                 None => restored.rows(rows.clone()),
                 Some(correction) => correction.rows(&restored, rows.clone()),
             },
             alpha: alpha.as_ref().map(|alpha| alpha.rows(rows.clone())),
-            beyond: beyond.as_ref().map(|beyond| beyond.rows(rows)),
+            residual: residual.as_ref().map(|residual| residual.rows(rows)),
         };
         let groups: Vec<Range<usize>> = groups(written..ready).collect();
         let mut parts = correcting.parts(groups.len());
@@ -139,7 +139,7 @@ fn to_tensor<B: Backend>(plain: &Enlarger, rows: Range<usize>, device: &B::Devic
 /// `[1, 3, H, W]` as planes, with the tensor's values.
 async fn to_planes<B: Backend>(tensor: Tensor<B, 4>) -> Result<Planes> {
     let [_, channels, height, width] = tensor.dims();
-    let data = tensor.into_data_async().await.map_err(Error::of_device)?;
+    let data = tensor.into_data_async().await.map_err(Error::device)?;
     let data = data.convert::<f32>();
     let data = data.into_vec().expect("converted to f32 just now");
     Ok(Planes::new(channels, width, height, data))

@@ -2,7 +2,7 @@
 
 use crate::backend::Backend;
 use crate::options::padding::Edge;
-use crate::pixels::resize::{cubic, surroundings};
+use crate::pixels::resize::{border_and_step, cubic};
 use burn::tensor::{DType, Int, Tensor, TensorData};
 
 /// The number of source pixels under the cubic kernel.
@@ -17,7 +17,7 @@ pub(crate) fn cubic_taps<B: Backend>(
     edge: Edge,
     device: &B::Device,
 ) -> (Tensor<B, 2, Int>, Tensor<B, 2>) {
-    let (edge, step) = surroundings(n, to, step, edge);
+    let (edge, step) = border_and_step(n, to, step, edge);
     let mut sources = Vec::with_capacity(TAPS * to);
     let mut weights = Vec::with_capacity(TAPS * to);
     for i in 0..to {

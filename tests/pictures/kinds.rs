@@ -25,7 +25,7 @@ fn every_kind_in_every_format() {
             let name = format!("{:?} in {format:?}", image.color());
             let (bytes, warnings) = Picture::from(image.clone()).to_bytes(format).unwrap();
             let on_white = format == ImageFormat::Jpeg && image.color().has_alpha();
-            let expected = on_white.then_some(Warning::OnWhite);
+            let expected = on_white.then_some(Warning::FlattenedOnWhite);
             assert_eq!(warnings, Vec::from_iter(expected), "{name}");
             let back = good(&bytes);
             assert_eq!(

@@ -1,8 +1,9 @@
-//! Pixels and what goes beside them, by format.
+//! Encoders for each format that embed ICC profile, EXIF and XMP.
 //!
-//! `image`'s encoders take no XMP, and that of TIFF nothing at all: but for JPEG these are the encoders that it uses itself.
+//! The encoders of `image` cannot embed XMP, and its TIFF encoder cannot embed anything. PNG, WebP and TIFF are therefore
+//! written with the encoders that `image` uses internally.
 
-use super::exif::Tags;
+use super::exif::ExifTags;
 use super::xmp;
 use image::codecs::jpeg::JpegEncoder;
 use image::error::EncodingError;
@@ -16,19 +17,19 @@ use tiff::encoder::{TiffEncoder, TiffValue};
 use tiff::tags::{ExtraSamples, Tag};
 use tiff::{TiffError, TiffResult};
 
-/// The picture is the result of much work: spend the bytes.
+/// High, because the size of the file matters less than the quality of the result.
 const JPEG_QUALITY: u8 = 95;
 
-/// What goes beside the pixels.
-pub(super) struct Beside<'a> {
+/// Data that a file embeds along with the pixels.
+pub(super) struct Embedded<'a> {
     pub profile: Option<&'a [u8]>,
     pub exif: Option<&'a [u8]>,
     pub xmp: Option<&'a str>,
 }
 
-impl Beside<'_> {
-    /// Float becomes 16 bit.
-    pub(super) fn png(&self, image: &DynamicImage, out: &mut impl Write) -> ImageResult<()> {
+impl Embedded<'_> {
+    /// Writes a PNG file. Float samples become 16 bit.
+    pub(super) fn write_png(&self, image: &DynamicImage, out: &mut impl Write) -> ImageResult<()> {
         let image = match image {
             DynamicImage::ImageRgb32F(_) => Cow::Owned(image.to_rgb16().into()),
             DynamicImage::ImageRgba32F(_) => Cow::Owned(image.to_rgba16().into()),
@@ -63,28 +64,37 @@ impl Beside<'_> {
         });
         written.map_err(|error| match error {
             png::EncodingError::IoError(error) => ImageError::IoError(error),
-            other => refused(ImageFormat::Png, other),
+            other => encoding_error(ImageFormat::Png, other),
         })
     }
 
-    /// Colour without alpha, or grey. All becomes 8 bit.
-    pub(super) fn jpeg(&self, image: &DynamicImage, out: &mut impl Write) -> ImageResult<()> {
+    /// Writes a JPEG file. `image` must not have alpha. Samples become 8 bit.
+    pub(super) fn write_jpeg(&self, image: &DynamicImage, out: &mut impl Write) -> ImageResult<()> {
         let Some(xmp) = self.xmp else {
-            return self.jpeg_without_xmp(image, out);
+            return self.write_jpeg_without_xmp(image, out);
         };
         let mut bytes = Vec::new();
-        self.jpeg_without_xmp(image, &mut bytes)?;
-        // The mark of the start, and the segment of JFIF, which has to be the first.
+        self.write_jpeg_without_xmp(image, &mut bytes)?;
+        // The file begins with the start-of-image marker (2 bytes) and the JFIF segment (18 bytes), which must come first.
         let (start, rest) = bytes.split_at(20);
-        let length = 2 + xmp::JPEG_MARK.len() + xmp.len();
-        let length = u16::try_from(length).expect("what is longer was left out");
-        let segment = [start, &[0xFF, 0xE1], &length.to_be_bytes(), xmp::JPEG_MARK];
+        let length = 2 + xmp::JPEG_PREFIX.len() + xmp.len();
+        let length = u16::try_from(length).expect("XMP that is too long was left out");
+        let segment = [
+            start,
+            &[0xFF, 0xE1],
+            &length.to_be_bytes(),
+            xmp::JPEG_PREFIX,
+        ];
         out.write_all(&segment.concat())?;
         out.write_all(xmp.as_bytes())?;
         Ok(out.write_all(rest)?)
     }
 
-    fn jpeg_without_xmp(&self, image: &DynamicImage, out: &mut impl Write) -> ImageResult<()> {
+    fn write_jpeg_without_xmp(
+        &self,
+        image: &DynamicImage,
+        out: &mut impl Write,
+    ) -> ImageResult<()> {
         let mut encoder = JpegEncoder::new_with_quality(out, JPEG_QUALITY);
         if let Some(profile) = self.profile {
             let set = encoder.set_icc_profile(profile.to_vec());
@@ -97,18 +107,18 @@ impl Beside<'_> {
         image.write_with_encoder(encoder)
     }
 
-    /// All becomes 8 bit.
-    pub(super) fn webp(&self, image: &DynamicImage, out: &mut impl Write) -> ImageResult<()> {
+    /// Writes a lossless WebP file. Samples become 8 bit.
+    pub(super) fn write_webp(&self, image: &DynamicImage, out: &mut impl Write) -> ImageResult<()> {
         use ColorType::*;
         let color = match image.color() {
             L8 => image_webp::ColorType::L8,
             La8 => image_webp::ColorType::La8,
             Rgb8 => image_webp::ColorType::Rgb8,
             Rgba8 => image_webp::ColorType::Rgba8,
-            L16 => return self.webp(&image.to_luma8().into(), out),
-            La16 => return self.webp(&image.to_luma_alpha8().into(), out),
-            Rgba16 | Rgba32F => return self.webp(&image.to_rgba8().into(), out),
-            _ => return self.webp(&image.to_rgb8().into(), out),
+            L16 => return self.write_webp(&image.to_luma8().into(), out),
+            La16 => return self.write_webp(&image.to_luma_alpha8().into(), out),
+            Rgba16 | Rgba32F => return self.write_webp(&image.to_rgba8().into(), out),
+            _ => return self.write_webp(&image.to_rgb8().into(), out),
         };
         let mut encoder = image_webp::WebPEncoder::new(out);
         encoder.set_icc_profile(self.profile.unwrap_or_default().to_vec());
@@ -117,37 +127,38 @@ impl Beside<'_> {
         let written = encoder.encode(samples(image), image.width(), image.height(), color);
         written.map_err(|error| match error {
             image_webp::EncodingError::IoError(error) => ImageError::IoError(error),
-            other => refused(ImageFormat::WebP, other),
+            other => encoding_error(ImageFormat::WebP, other),
         })
     }
 
-    /// Grey with alpha becomes colour.
-    pub(super) fn tiff(
+    /// Writes an uncompressed TIFF file. Grey with alpha becomes RGBA.
+    pub(super) fn write_tiff(
         &self,
         image: &DynamicImage,
         out: &mut (impl Write + Seek),
     ) -> ImageResult<()> {
         use DynamicImage::*;
         let written = match image {
-            ImageLuma8(image) => self.strips::<colortype::Gray8, _>(image, out),
-            ImageLuma16(image) => self.strips::<colortype::Gray16, _>(image, out),
-            ImageRgb8(image) => self.strips::<colortype::RGB8, _>(image, out),
-            ImageRgb16(image) => self.strips::<colortype::RGB16, _>(image, out),
-            ImageRgb32F(image) => self.strips::<colortype::RGB32Float, _>(image, out),
-            ImageRgba8(image) => self.strips::<colortype::RGBA8, _>(image, out),
-            ImageRgba16(image) => self.strips::<colortype::RGBA16, _>(image, out),
-            ImageRgba32F(image) => self.strips::<colortype::RGBA32Float, _>(image, out),
-            ImageLumaA16(_) => return self.tiff(&image.to_rgba16().into(), out),
-            other => return self.tiff(&other.to_rgba8().into(), out),
+            ImageLuma8(image) => self.write_strips::<colortype::Gray8, _>(image, out),
+            ImageLuma16(image) => self.write_strips::<colortype::Gray16, _>(image, out),
+            ImageRgb8(image) => self.write_strips::<colortype::RGB8, _>(image, out),
+            ImageRgb16(image) => self.write_strips::<colortype::RGB16, _>(image, out),
+            ImageRgb32F(image) => self.write_strips::<colortype::RGB32Float, _>(image, out),
+            ImageRgba8(image) => self.write_strips::<colortype::RGBA8, _>(image, out),
+            ImageRgba16(image) => self.write_strips::<colortype::RGBA16, _>(image, out),
+            ImageRgba32F(image) => self.write_strips::<colortype::RGBA32Float, _>(image, out),
+            ImageLumaA16(_) => return self.write_tiff(&image.to_rgba16().into(), out),
+            other => return self.write_tiff(&other.to_rgba8().into(), out),
         };
         written.map_err(|error| match error {
             TiffError::IoError(error) => ImageError::IoError(error),
-            other => refused(ImageFormat::Tiff, other),
+            other => encoding_error(ImageFormat::Tiff, other),
         })
     }
 
-    /// Says what the fourth sample is, which `image`'s encoder leaves out: other programs take it for colour.
-    fn strips<C, P>(
+    /// Writes the strips of a TIFF file and its tags. Declares the fourth sample as alpha, which the encoder of `image` omits:
+    /// other programs would take it for a colour.
+    fn write_strips<C, P>(
         &self,
         image: &ImageBuffer<P, Vec<C::Inner>>,
         out: &mut (impl Write + Seek),
@@ -158,9 +169,9 @@ impl Beside<'_> {
         [C::Inner]: TiffValue,
     {
         let mut encoder = TiffEncoder::new(out)?;
-        let exif = self.exif.and_then(Tags::read);
-        let below = match &exif {
-            Some(exif) => exif.write_below(&mut encoder)?,
+        let exif = self.exif.and_then(ExifTags::read);
+        let sub_ifds = match &exif {
+            Some(exif) => exif.write_sub_ifds(&mut encoder)?,
             None => Vec::new(),
         };
         let mut file = encoder.new_image::<C>(image.width(), image.height())?;
@@ -175,20 +186,21 @@ impl Beside<'_> {
             tags.write_tag(Tag::Unknown(xmp::TIFF_TAG), xmp.as_bytes())?;
         }
         if let Some(exif) = &exif {
-            exif.write_first(&below, tags)?;
+            exif.write_ifd0(&sub_ifds, tags)?;
         }
-        // As in `samples`.
+        // The buffer may be longer than the picture, as in `samples`.
         let pixels = image.width() as usize * image.height() as usize;
         file.write_data(&image.as_raw()[..pixels * usize::from(P::CHANNEL_COUNT)])
     }
 }
 
-/// The bytes of the samples. Not the whole buffer: it may be longer than the picture.
+/// Returns the bytes of the samples. The buffer may be longer than the picture.
 fn samples(image: &DynamicImage) -> &[u8] {
     let pixels = image.width() as usize * image.height() as usize;
     &image.as_bytes()[..pixels * usize::from(image.color().bytes_per_pixel())]
 }
 
+/// Converts 16-bit samples from native to big-endian byte order.
 fn big_endian(samples: &[u8]) -> Vec<u8> {
     let samples = samples.as_chunks().0.iter();
     samples
@@ -196,7 +208,7 @@ fn big_endian(samples: &[u8]) -> Vec<u8> {
         .collect()
 }
 
-fn refused(
+fn encoding_error(
     format: ImageFormat,
     reason: impl std::error::Error + Send + Sync + 'static,
 ) -> ImageError {

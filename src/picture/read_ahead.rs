@@ -1,14 +1,15 @@
-//! Decoding the next picture while this one is worked on.
+//! Decodes the next picture while the current one is processed.
 
+use std::fmt;
 use std::panic::resume_unwind;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::{JoinHandle, spawn};
 
-/// The same items as those of another iterator, made on a thread of their own, one ahead of what is asked for. So while a
-/// picture is enlarged the next is decoded, and no more than that one waits in memory.
+/// An iterator that runs another iterator on a background thread, one item ahead of the caller. While one picture is enlarged,
+/// the next is decoded, and at most that one waits in memory.
 ///
-/// The thread starts with the first item asked for. When this is dropped early, nothing is waited for: the thread ends after
-/// the item that it is at.
+/// The first call of `next` starts the thread. Dropping the iterator early does not block: the thread ends after its current
+/// item.
 ///
 /// ```no_run
 /// # #[cfg(all(feature = "flex", feature = "pretrained"))]
@@ -37,11 +38,18 @@ enum State<I: Iterator> {
     Ended,
 }
 
+impl<I: Iterator> fmt::Debug for ReadAhead<I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReadAhead").finish_non_exhaustive()
+    }
+}
+
 impl<I> ReadAhead<I>
 where
     I: Iterator<Item: Send> + Send + 'static,
 {
-    /// The items of `items`; nothing happens before the first is asked for.
+    /// Creates an iterator over `items`. Nothing runs before the first call of `next`.
+    #[must_use]
     pub fn new(items: impl IntoIterator<IntoIter = I>) -> Self {
         Self(State::Idle(items.into_iter()))
     }
@@ -55,7 +63,7 @@ where
 
     /// # Panics
     ///
-    /// When the other iterator has panicked, or the system gives no thread.
+    /// If the other iterator panics, or the system cannot start a thread.
     fn next(&mut self) -> Option<I::Item> {
         let (items, thread) = match std::mem::replace(&mut self.0, State::Ended) {
             State::Idle(source) => start(source),
@@ -67,7 +75,7 @@ where
                 self.0 = State::Running { items, thread };
                 Some(item)
             }
-            // The thread is at its end, one way or the other.
+            // The thread has ended, either normally or by a panic.
             Err(_) => match thread.join() {
                 Ok(()) => None,
                 Err(panic) => resume_unwind(panic),
@@ -80,12 +88,12 @@ fn start<I>(source: I) -> (Receiver<I::Item>, JoinHandle<()>)
 where
     I: Iterator<Item: Send> + Send + 'static,
 {
-    // Nothing waits between the two: what the thread holds already is the one ahead.
+    // The channel has no buffer: the item that the thread holds is the one ahead.
     let (sender, items) = sync_channel(0);
     let thread = spawn(move || {
         for item in source {
             if sender.send(item).is_err() {
-                return; // Nobody asks any more.
+                return; // The receiver was dropped.
             }
         }
     });
@@ -109,7 +117,7 @@ mod tests {
         assert_eq!(ReadAhead::new(Vec::<u8>::new()).next(), None);
     }
 
-    /// Counts the items that are made.
+    /// Returns an iterator and the number of items that it has produced.
     fn counted() -> (Arc<AtomicUsize>, impl Iterator<Item = usize> + Send) {
         let made = Arc::new(AtomicUsize::new(0));
         let count = made.clone();
@@ -125,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn one_is_made_ahead() {
+    fn one_item_is_produced_ahead() {
         let (made, items) = counted();
         let mut items = ReadAhead::new(items);
         sleep(Duration::from_millis(20));
@@ -135,7 +143,7 @@ mod tests {
         sleep(Duration::from_millis(20));
         assert_eq!(made.load(SeqCst), 2);
         drop(items);
-        // The thread lets go of the source when it ends.
+        // The thread drops the source when it ends.
         let start = Instant::now();
         while Arc::strong_count(&made) > 1 {
             assert!(start.elapsed() < Duration::from_secs(20));
