@@ -5,7 +5,7 @@
 
 use burn::tensor::{Distribution, Tensor};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use gendr_pix::backend::Default as B;
+use gendr_pix::backend::Cpu as B;
 use gendr_pix::shuffle::{pixel_shuffle, pixel_unshuffle};
 use gendr_pix::{Backend, GenDrPix, GenDrPixConfig, Padding, Upscale};
 use image::DynamicImage;

@@ -13,7 +13,7 @@ mod common;
 
 use clap::Parser;
 use common::noise;
-use gendr_pix::backend::Default as B;
+use gendr_pix::backend::Cpu as B;
 use gendr_pix::picture::Picture;
 use gendr_pix::unet::UNetConfig;
 use gendr_pix::{GenDrPix, Padding, Upscale};

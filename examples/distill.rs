@@ -138,7 +138,7 @@ fn devices<B: Backend>(replicas: u16) -> Vec<B::Device> {
 }
 
 fn check(config: &DistillConfig) -> Result<(), Box<dyn Error>> {
-    type B = backend::Default;
+    type B = backend::Cpu;
     let device = Default::default();
     let vae = config.gendr.vae.init::<B>(&device)?;
     println!("VAE: {} parameters", vae.parameters());

@@ -11,7 +11,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .nth(1)
         .unwrap_or_else(|| "assets/sample.jpg".into());
 
-    let model = GenDrPix::<backend::Default>::pretrained(&Default::default())?;
+    let model = GenDrPix::<backend::Cpu>::pretrained(&Default::default())?;
     let large = model.upscale(&image::open(path)?)?;
 
     large.save("upscaled.png")?;

@@ -54,7 +54,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let steps = args.steps.unwrap_or(config.learner.schedule.steps);
     config.learner.schedule.steps = steps;
     let mut trainer =
-        NanoTrainer::<Autodiff<backend::Default>>::new(config, &args.folder, &Default::default())?;
+        NanoTrainer::<Autodiff<backend::Cpu>>::new(config, &args.folder, &Default::default())?;
     if let Some(from) = &args.from
         && trainer.steps_done() == 0
     {

@@ -399,10 +399,10 @@ pub type Cuda<F = f32> =
 #[cfg(feature = "wgpu")]
 pub type Wgpu<F = f32> = burn_cubecl::CubeBackend<burn_wgpu::WgpuRuntime, F, i32, u32>;
 
-/// The CPU backend to use when nothing else is asked for: [`Flex`], else [`NdArray`].
+/// The default CPU backend: [`Flex`] with feature `flex`, otherwise [`NdArray`].
 #[cfg(feature = "flex")]
-pub type Default = Flex;
+pub type Cpu = Flex;
 
-/// The CPU backend to use when nothing else is asked for: [`NdArray`], as feature `flex` is off.
+/// The default CPU backend: [`NdArray`], because feature `flex` is off.
 #[cfg(all(feature = "ndarray", not(feature = "flex")))]
-pub type Default = NdArray;
+pub type Cpu = NdArray;

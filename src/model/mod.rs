@@ -42,7 +42,7 @@ use std::path::Path;
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// use gendr_pix::{GenDrPix, Upscale, backend};
 ///
-/// let model = GenDrPix::<backend::Default>::pretrained(&Default::default())?;
+/// let model = GenDrPix::<backend::Cpu>::pretrained(&Default::default())?;
 /// let picture = image::open("in.jpg")?;
 /// model.upscale(&picture)?.save("out.png")?;
 /// model.upscale_with(&picture, &Upscale::new().scale(2.0))?.save("out2.png")?;

@@ -15,7 +15,7 @@ use std::thread::{JoinHandle, spawn};
 /// # fn main() -> gendr_pix::Result<()> {
 /// use gendr_pix::{GenDrPix, backend, picture::{Picture, ReadAhead}};
 ///
-/// let model = GenDrPix::<backend::Default>::pretrained(&Default::default())?;
+/// let model = GenDrPix::<backend::Cpu>::pretrained(&Default::default())?;
 /// let names = ["a.jpg", "b.png"].into_iter();
 /// for (name, picture) in ReadAhead::new(names.map(|name| (name, Picture::open(name)))) {
 ///     let large = picture?.map(|image| model.upscale(image))?;

@@ -5,7 +5,7 @@
 //! # fn main() -> gendr_pix::Result<()> {
 //! use gendr_pix::{GenDrPix, backend, picture::Picture};
 //!
-//! let model = GenDrPix::<backend::Default>::pretrained(&Default::default())?;
+//! let model = GenDrPix::<backend::Cpu>::pretrained(&Default::default())?;
 //! let large = Picture::open("photo.jpg")?.map(|image| model.upscale(image))?;
 //! for warning in large.save("large.png")? {
 //!     eprintln!("large.png: {warning}");

@@ -341,7 +341,7 @@ impl<B: Backend> SelfTest<'_, B> {
     /// The model beside itself on the CPU.
     #[cfg(any(feature = "flex", feature = "ndarray"))]
     fn whole(&mut self, model: &GenDrPix<B>) -> Result<()> {
-        use crate::backend::Default as Cpu;
+        use crate::backend::Cpu;
         use std::any::TypeId;
 
         /// Roundings of all layers add up.
