@@ -1,4 +1,4 @@
-//! Everything that can go wrong, by who can fix it: the picture, an option, the config, the weights, the machine.
+//! Errors: every failure that this crate reports, and the [kind](ErrorKind) of each, which names who can fix it.
 
 use burn::tensor::backend::ExecutionError;
 use std::fmt;
@@ -8,7 +8,8 @@ use std::path::PathBuf;
 /// The crate's result type.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why a model could not be built, loaded, saved or run.
+/// The reason why a model, a picture or a training run failed. [`kind`](Error::kind) groups the variants by who can fix
+/// them.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -21,13 +22,13 @@ pub enum Error {
         height: u32,
     },
 
-    /// A float picture holds NaN or infinity.
-    #[error("the picture holds a value that is not finite (NaN or infinity)")]
+    /// A float picture contains NaN or infinity.
+    #[error("the picture contains a value that is not finite (NaN or infinity)")]
     NonFinitePicture,
 
-    /// The enlarged picture would pass the pixel limit of the options.
+    /// The output would exceed the pixel limit of the options.
     #[error(
-        "the output would be {width}x{height}, {} pixels, over the limit of {limit}: lower the scale or raise `max_output_pixels`",
+        "the output would be {width}x{height} ({} pixels), over the limit of {limit} pixels: lower the scale or raise `max_output_pixels`",
         u128::from(*width) * u128::from(*height)
     )]
     OutputTooLarge {
@@ -35,22 +36,22 @@ pub enum Error {
         width: u64,
         /// Height of the output in pixels.
         height: u64,
-        /// Most pixels allowed.
+        /// Maximum number of pixels.
         limit: u64,
     },
 
-    /// The enlargement does not fit the memory budget of the options, nor do its tiles.
+    /// The enlargement does not fit into the memory budget of the options, not even in tiles.
     #[error(
-        "the enlargement needs {needed} bytes of memory at least, over the budget of {budget}: raise `memory_budget` or lower the scale"
+        "the enlargement needs at least {needed} bytes of memory, over the budget of {budget} bytes: raise `memory_budget` or lower the scale"
     )]
     OverBudget {
-        /// Bytes that the smallest tiles need, or those that were asked for.
+        /// Bytes needed by the smallest tiles, or by the tiles that the options ask for.
         needed: u64,
-        /// Bytes allowed.
+        /// Maximum number of bytes.
         budget: u64,
     },
 
-    /// An option's value cannot be used.
+    /// The value of an option is not valid.
     #[error("option `{option}`: {reason}")]
     Option {
         /// Name of the option.
@@ -59,73 +60,73 @@ pub enum Error {
         reason: String,
     },
 
-    /// The model's config contradicts itself or is not supported.
+    /// A config contradicts itself or is not supported.
     #[error("config `{field}`: {reason}")]
     Config {
-        /// Field of the config.
+        /// Name of the field.
         field: &'static str,
         /// What is wrong with it.
         reason: String,
     },
 
-    /// A tensor handed to the model has the wrong shape.
+    /// A tensor argument has the wrong shape.
     #[error("{what}: expected shape {expected}, found {found:?}")]
     Shape {
-        /// Which tensor.
+        /// Name of the tensor.
         what: &'static str,
-        /// The shape that was expected, in words.
+        /// The expected shape, in words.
         expected: String,
-        /// The shape that was found.
+        /// The shape of the argument.
         found: Vec<usize>,
     },
 
-    /// The device does not compute in the precision of the backend's type.
+    /// The device does not support the requested float type.
     #[error(
-        "the device of backend `{backend}` does not compute in {precision}: take a backend of another precision, f32 say"
+        "the device of backend `{backend}` does not support {precision}: use a backend with another precision, such as f32"
     )]
     Precision {
-        /// What the backend calls itself.
+        /// The name that the backend gives itself.
         backend: String,
         /// The float type.
         precision: &'static str,
     },
 
-    /// Operations on the device are not what they should be: see [`GenDrPix::self_test`](crate::GenDrPix::self_test).
-    #[error("the device computes wrongly: {}", list_deviations(off))]
+    /// Operations on the device return wrong results: see [`GenDrPix::self_test`](crate::GenDrPix::self_test).
+    #[error("the device computes incorrectly: {}", list_deviations(off))]
     SelfTest {
-        /// The operations, how far they are off, and what is allowed.
+        /// The operations whose error exceeds the tolerance.
         off: Vec<Deviation>,
     },
 
-    /// The device lost what it was computing, or could not compute it.
+    /// The device failed during a computation, or lost its results.
     #[error("the device failed: {reason}")]
     Device {
-        /// What burn says of it.
+        /// The message from burn.
         reason: String,
     },
 
-    /// The model's output holds NaN or infinity.
+    /// The model's output contains NaN or infinity.
     #[error(
         "the model's output is not finite (NaN or infinity): the precision of this backend may be too low for the weights"
     )]
     NonFiniteOutput,
 
-    /// The model made a picture of one colour from one that is not.
+    /// The model's output has a single colour, although the picture has several.
     #[error(
-        "the model's output is of one colour, the picture is not: the backend computes wrongly, or its precision is too low for the weights"
+        "the model's output has a single colour, but the picture has several: the backend computes incorrectly, or its precision is too low for the weights"
     )]
     ConstantOutput,
 
-    /// A picture file claims more than the limits allow.
+    /// A picture file exceeds the decoding limits.
     #[error("{}: {reason}", path.display())]
     InputTooLarge {
         /// The file; `<memory>` for bytes.
         path: PathBuf,
-        /// What is too large.
+        /// The limit that is exceeded.
         reason: String,
     },
 
-    /// A file or folder of weights, or a picture's file, cannot be understood, or is of a format that cannot be written.
+    /// A file or folder is not in the expected format, or a picture cannot be written in the requested format.
     #[error("{}: {reason}", path.display())]
     Format {
         /// The file or folder; `<memory>` for bytes.
@@ -134,21 +135,21 @@ pub enum Error {
         reason: String,
     },
 
-    /// The tensors of a weights file are not those of the model.
-    #[error("{}: the tensors do not fit the model{}", path.display(), list_mismatch(missing, unused, misshapen))]
+    /// The tensors of a weights file do not match the model. The text lists at most ten keys of each field.
+    #[error("{}: the tensors do not match the model{}", path.display(), list_mismatch(missing, unused, misshapen))]
     Keys {
         /// The file or folder; `<memory>` for bytes.
         path: PathBuf,
-        /// Keys the model needs and the file lacks.
+        /// All keys that the model needs and the file lacks.
         missing: Vec<String>,
-        /// Keys of the file that the model does not know.
+        /// All keys in the file that the model does not use.
         unused: Vec<String>,
-        /// Keys whose shape differs, with what was expected and found.
+        /// All keys whose shape differs, each with the expected and the actual shape.
         misshapen: Vec<String>,
     },
 
     /// A weight is NaN or infinite.
-    #[error("{}: tensor `{key}` holds a value that is not finite (NaN or infinity)", path.display())]
+    #[error("{}: tensor `{key}` contains a value that is not finite (NaN or infinity)", path.display())]
     NonFiniteWeight {
         /// The file or folder; `<memory>` for bytes.
         path: PathBuf,
@@ -156,43 +157,43 @@ pub enum Error {
         key: String,
     },
 
-    /// A folder of training pictures has none that can be used.
+    /// A folder contains no usable training picture.
     #[error(
-        "{}: no picture to train on: of {found} picture files {broken} cannot be decoded and {small} are smaller than {smallest}x{smallest}",
+        "{}: no picture to train on: of {found} picture files, {broken} cannot be decoded and {small} are smaller than {smallest}x{smallest}",
         folder.display()
     )]
     NoPictures {
         /// The folder.
         folder: PathBuf,
-        /// Files with a picture's extension.
+        /// Number of files with the extension of a picture format.
         found: usize,
-        /// Those that cannot be decoded.
+        /// Number of files that cannot be decoded.
         broken: usize,
-        /// Those that are too small.
+        /// Number of pictures that are too small.
         small: usize,
-        /// Least side that can be used.
+        /// Minimum width and height in pixels.
         smallest: usize,
     },
 
-    /// The work was stopped by the [`Cancel`](crate::Cancel) that it was given.
+    /// The caller cancelled the work through [`Cancel`](crate::Cancel).
     #[error("cancelled")]
     Cancelled,
 
-    /// A term of the training's loss is NaN or infinite; the step was not taken.
+    /// A term of the training loss is NaN or infinite. The weights are not updated.
     #[error("training step {step}: the loss term `{term}` is {value}")]
     Diverged {
-        /// The step, counted from one.
+        /// The training step, counted from one.
         step: u64,
-        /// Name of the term.
+        /// Name of the loss term.
         term: &'static str,
-        /// Its value.
+        /// Value of the term.
         value: f64,
     },
 
-    /// Devices that train together could not exchange their gradients.
+    /// The devices of a training run could not exchange their gradients.
     #[error("the devices could not exchange their gradients: {reason}")]
     Collective {
-        /// What burn's collective says.
+        /// The message from burn-collective.
         reason: String,
     },
 
@@ -201,13 +202,69 @@ pub enum Error {
     Io {
         /// The file.
         path: PathBuf,
-        /// The operating system's error.
-        source: std::io::Error,
+        /// The error from the operating system.
+        source: io::Error,
     },
 }
 
+/// Groups [errors](Error) by who can fix them. Returned by [`Error::kind`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The picture is empty, contains values that are not finite, or is too large for the limits that are set. Whoever
+    /// provides the picture can fix it, or the caller who sets the limits.
+    Picture,
+    /// An option or an argument of the call is not valid. The caller can fix it.
+    Option,
+    /// A config contradicts itself or is not supported. Whoever wrote the config can fix it.
+    Config,
+    /// The weights do not match the model, contain values that are not finite, or do not suit the precision that they
+    /// are computed in. Whoever provides the weights can fix it, or the caller who chooses the precision.
+    Weights,
+    /// The device lacks a feature, failed, or computes incorrectly. Whoever maintains the machine can fix it, or the
+    /// caller who chooses the backend.
+    Device,
+    /// A training run cannot continue: it has no pictures, it diverged, or its devices lost each other. Whoever
+    /// runs the training can fix it.
+    Training,
+    /// The caller cancelled the work. There is nothing to fix.
+    Cancelled,
+    /// The operating system could not read or write a file. Whoever maintains the machine can fix it, or the caller who
+    /// chooses the path.
+    Io,
+    /// A file is damaged, or not in a format that this crate reads or writes. Whoever provides the file can fix it, or
+    /// the caller who chooses the format.
+    Format,
+}
+
 impl Error {
-    /// The operating system's error of the file at `path`.
+    /// Returns who can fix the error.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::EmptyPicture { .. }
+            | Self::NonFinitePicture
+            | Self::OutputTooLarge { .. }
+            | Self::OverBudget { .. }
+            | Self::InputTooLarge { .. } => ErrorKind::Picture,
+            Self::Option { .. } | Self::Shape { .. } => ErrorKind::Option,
+            Self::Config { .. } => ErrorKind::Config,
+            Self::NonFiniteOutput
+            | Self::ConstantOutput
+            | Self::Keys { .. }
+            | Self::NonFiniteWeight { .. } => ErrorKind::Weights,
+            Self::Precision { .. } | Self::SelfTest { .. } | Self::Device { .. } => {
+                ErrorKind::Device
+            }
+            Self::NoPictures { .. } | Self::Diverged { .. } | Self::Collective { .. } => {
+                ErrorKind::Training
+            }
+            Self::Cancelled => ErrorKind::Cancelled,
+            Self::Io { .. } => ErrorKind::Io,
+            Self::Format { .. } => ErrorKind::Format,
+        }
+    }
+
+    /// Converts an error from the operating system to [`Error::Io`] for the file at `path`.
     pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         |source| Self::Io {
             path: path.into(),
@@ -215,7 +272,7 @@ impl Error {
         }
     }
 
-    /// The file at `path` cannot be understood.
+    /// Returns [`Error::Format`] for the file or folder at `path`.
     pub(crate) fn format(path: impl Into<PathBuf>, reason: impl Into<String>) -> Self {
         Self::Format {
             path: path.into(),
@@ -223,24 +280,36 @@ impl Error {
         }
     }
 
-    /// What a device says when its results are read.
-    pub(crate) fn of_device(error: ExecutionError) -> Self {
+    /// Converts an error that a device reports when its results are read to [`Error::Device`].
+    pub(crate) fn device(error: ExecutionError) -> Self {
         let (ExecutionError::WithContext { reason } | ExecutionError::Generic { reason, .. }) =
             error;
         Self::Device { reason }
     }
 }
 
+/// Describes the keys at fault, with a semicolon before each kind that occurs.
 fn list_mismatch(missing: &[String], unused: &[String], misshapen: &[String]) -> String {
     [
         ("missing", missing),
         ("unused", unused),
-        ("of another shape", misshapen),
+        ("with another shape", misshapen),
     ]
     .iter()
     .filter(|(_, keys)| !keys.is_empty())
-    .map(|(kind, keys)| format!("; {} {kind}: {}", keys.len(), keys.join(", ")))
+    .map(|(kind, keys)| format!("; {} {kind}: {}", keys.len(), list_keys(keys)))
     .collect()
+}
+
+/// Joins the keys, and counts those after the tenth: a wrong file can have hundreds.
+fn list_keys(keys: &[String]) -> String {
+    const LISTED: usize = 10;
+    match keys.split_at_checked(LISTED) {
+        Some((listed, rest)) if !rest.is_empty() => {
+            format!("{} and {} more", listed.join(", "), rest.len())
+        }
+        _ => keys.join(", "),
+    }
 }
 
 fn list_deviations(off: &[Deviation]) -> String {
@@ -248,15 +317,17 @@ fn list_deviations(off: &[Deviation]) -> String {
     off.join("; ")
 }
 
-/// How far an operation on a device is from the reference. Made by [`GenDrPix::self_test`].
+/// The difference between the result of an operation on a device and the reference. Returned by
+/// [`GenDrPix::self_test`](crate::GenDrPix::self_test).
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Deviation {
-    /// The operation and its shape, as `convolution 3x3 of 96 to 112 channels, 9x13`.
+    /// The operation and its shape, such as `convolution 3x3 of 96 to 112 channels, 9x13`.
     pub operation: String,
-    /// Largest error of an output over the largest output; infinite where the device's is not finite.
+    /// Largest absolute error of an output value, divided by the largest output value. Infinite if a value from the device
+    /// is not finite.
     pub error: f64,
-    /// What is allowed in the device's precision.
+    /// Largest error that is accepted in the precision of the device.
     pub tolerance: f64,
 }
 
@@ -271,5 +342,136 @@ impl fmt::Display for Deviation {
             f,
             "{operation}: off by {error:.1e}, allowed {tolerance:.1e}"
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_variant_has_its_kind() {
+        let text = || "text".to_owned();
+        let errors = [
+            (
+                Error::EmptyPicture {
+                    width: 0,
+                    height: 3,
+                },
+                ErrorKind::Picture,
+            ),
+            (Error::NonFinitePicture, ErrorKind::Picture),
+            (
+                Error::OutputTooLarge {
+                    width: 9,
+                    height: 9,
+                    limit: 80,
+                },
+                ErrorKind::Picture,
+            ),
+            (
+                Error::OverBudget {
+                    needed: 2,
+                    budget: 1,
+                },
+                ErrorKind::Picture,
+            ),
+            (
+                Error::InputTooLarge {
+                    path: PathBuf::new(),
+                    reason: text(),
+                },
+                ErrorKind::Picture,
+            ),
+            (
+                Error::Option {
+                    option: "scale",
+                    reason: text(),
+                },
+                ErrorKind::Option,
+            ),
+            (
+                Error::Shape {
+                    what: "prompt",
+                    expected: text(),
+                    found: vec![1],
+                },
+                ErrorKind::Option,
+            ),
+            (
+                Error::Config {
+                    field: "in_channels",
+                    reason: text(),
+                },
+                ErrorKind::Config,
+            ),
+            (
+                Error::Precision {
+                    backend: text(),
+                    precision: "f16",
+                },
+                ErrorKind::Device,
+            ),
+            (Error::SelfTest { off: Vec::new() }, ErrorKind::Device),
+            (Error::Device { reason: text() }, ErrorKind::Device),
+            (Error::NonFiniteOutput, ErrorKind::Weights),
+            (Error::ConstantOutput, ErrorKind::Weights),
+            (keys(1), ErrorKind::Weights),
+            (
+                Error::NonFiniteWeight {
+                    path: PathBuf::new(),
+                    key: text(),
+                },
+                ErrorKind::Weights,
+            ),
+            (
+                Error::NoPictures {
+                    folder: PathBuf::new(),
+                    found: 2,
+                    broken: 1,
+                    small: 1,
+                    smallest: 64,
+                },
+                ErrorKind::Training,
+            ),
+            (
+                Error::Diverged {
+                    step: 1,
+                    term: "pixel",
+                    value: f64::NAN,
+                },
+                ErrorKind::Training,
+            ),
+            (Error::Collective { reason: text() }, ErrorKind::Training),
+            (Error::Cancelled, ErrorKind::Cancelled),
+            (
+                Error::io("file")(io::ErrorKind::NotFound.into()),
+                ErrorKind::Io,
+            ),
+            (Error::format("file", "reason"), ErrorKind::Format),
+        ];
+        for (error, kind) in errors {
+            assert_eq!(error.kind(), kind, "{error}");
+        }
+    }
+
+    /// A weights file that lacks `count` tensors.
+    fn keys(count: usize) -> Error {
+        Error::Keys {
+            path: "file".into(),
+            missing: (0..count).map(|i| format!("k{i}")).collect(),
+            unused: Vec::new(),
+            misshapen: vec!["other".to_owned()],
+        }
+    }
+
+    #[test]
+    fn long_lists_of_keys_are_cut() {
+        let expected = "file: the tensors do not match the model; 2 missing: k0, k1; 1 with another shape: other";
+        assert_eq!(keys(2).to_string(), expected);
+        assert!(keys(10).to_string().contains("k8, k9; 1 with"));
+        let cut = keys(12).to_string();
+        assert!(cut.contains("12 missing: k0, k1,"), "{cut}");
+        assert!(cut.contains("k9 and 2 more; 1 with"), "{cut}");
     }
 }

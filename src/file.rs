@@ -1,4 +1,4 @@
-//! Files that are written whole or not at all.
+//! Files that are either written completely or left untouched.
 
 use crate::error::{Error, Result};
 use std::fs::File;
@@ -6,44 +6,44 @@ use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Has `write` write a file beside `path`, and gives it that name when all is on disk. A file at `path` is replaced then,
-/// and untouched on any error; nothing else is left behind.
+/// Calls `write` with a temporary file in the folder of `path`, and renames that file to `path` once it is on disk. This
+/// replaces an existing file. On any error an existing file stays untouched and the temporary file is removed.
 ///
 /// # Errors
 ///
-/// [`Error::Io`] with `path` when the file cannot be created, written or renamed, and those of `write`.
+/// - [`Error::Io`] with `path` if the file cannot be created, written or renamed.
+/// - The errors of `write`.
 pub(crate) fn write_whole<T>(
     path: &Path,
     write: impl FnOnce(&mut BufWriter<File>) -> Result<T>,
 ) -> Result<T> {
-    let io = |source| Error::Io {
-        path: path.to_owned(),
-        source,
-    };
-    let (temporary, file) = Temporary::beside(path).map_err(io)?;
+    let (temporary, file) = TemporaryFile::next_to(path).map_err(Error::io(path))?;
     let mut out = BufWriter::new(file);
     let written = write(&mut out)?;
-    let file = out.into_inner().map_err(|error| io(error.into_error()))?;
-    file.sync_all().map_err(io)?;
+    let file = out
+        .into_inner()
+        .map_err(|error| Error::io(path)(error.into_error()))?;
+    file.sync_all().map_err(Error::io(path))?;
     drop(file);
-    std::fs::rename(&temporary.0, path).map_err(io)?;
+    std::fs::rename(&temporary.0, path).map_err(Error::io(path))?;
     Ok(written)
 }
 
-/// A file next to the one to be written, removed when dropped unless renamed by then.
-struct Temporary(PathBuf);
+/// A file that is removed on drop unless it has been renamed by then.
+struct TemporaryFile(PathBuf);
 
-impl Temporary {
-    fn beside(path: &Path) -> io::Result<(Self, File)> {
+impl TemporaryFile {
+    /// Creates a file in the folder of `path`.
+    fn next_to(path: &Path) -> io::Result<(Self, File)> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         loop {
             let count = COUNT.fetch_add(1, Ordering::Relaxed);
-            // Not made from the file's own name, which may be as long as names can be.
+            // Not derived from the name of `path`, which may already have the maximum length.
             let name = format!(".gendr-pix-{}-{count}.tmp", std::process::id());
             let temporary = path.with_file_name(name);
             match File::create_new(&temporary) {
                 Ok(file) => return Ok((Self(temporary), file)),
-                // Left by a process that was killed, or of another machine on the same share.
+                // A killed process left it behind, or another machine writes to the same share.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
             }
@@ -51,9 +51,9 @@ impl Temporary {
     }
 }
 
-impl Drop for Temporary {
+impl Drop for TemporaryFile {
     fn drop(&mut self) {
-        // Gone already after the rename, and there is nobody to tell otherwise.
+        // Fails after the rename, which is expected. Other failures cannot be reported from here.
         let _ = std::fs::remove_file(&self.0);
     }
 }

@@ -61,7 +61,7 @@
 
 pub mod backend;
 mod config;
-mod error;
+pub mod error;
 mod file;
 pub mod guide;
 #[cfg(feature = "latent")]
@@ -83,7 +83,7 @@ mod weights;
 pub use backend::precision::Precision;
 pub use backend::{Backend, GroupNormOptions};
 pub use config::GenDrPixConfig;
-pub use error::{Deviation, Error, Result};
+pub use error::{Error, Result};
 pub use model::GenDrPix;
 pub use model::plan::Plan;
 pub use options::Upscale;

@@ -136,7 +136,7 @@ fn to_tensor<B: Backend>(plain: &Enlarger, rows: Range<usize>, device: &B::Devic
 /// `[1, 3, H, W]` -> planes.
 async fn to_planes<B: Backend>(tensor: Tensor<B, 4>) -> Result<Planes> {
     let [_, channels, height, width] = tensor.dims();
-    let data = tensor.into_data_async().await.map_err(Error::of_device)?;
+    let data = tensor.into_data_async().await.map_err(Error::device)?;
     let data = data.convert::<f32>();
     let data = data.into_vec().expect("converted to f32 just now");
     Ok(Planes::new(channels, width, height, data))

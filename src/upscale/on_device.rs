@@ -115,7 +115,7 @@ async fn read<B: Backend>(
     bytes: Tensor<B, 1, Int>,
 ) -> Result<(Vec<f32>, TensorData)> {
     let both = Transaction::default().register(extremes).register(bytes);
-    let both = both.execute_async().await.map_err(Error::of_device)?;
+    let both = both.execute_async().await.map_err(Error::device)?;
     let [extremes, bytes] = both.try_into().expect("both that were asked for");
     Ok((extremes.into_vec().expect("extremes are in f32"), bytes))
 }

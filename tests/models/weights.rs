@@ -115,7 +115,7 @@ fn what_is_wrong_with_a_folder_is_said() {
     let folder = diffusers_folder();
     write_prompts(folder.path(), 65);
     let error = load(folder.path()).unwrap_err().to_string();
-    let reason = "2 of another shape: prompt.positive (expected [1.., 64], found [2, 65])";
+    let reason = "2 with another shape: prompt.positive (expected [1.., 64], found [2, 65])";
     assert!(error.contains(PROMPTS) && error.contains(reason), "{error}");
     std::fs::remove_file(folder.path().join(PROMPTS)).unwrap();
     let error = load(folder.path()).unwrap_err();

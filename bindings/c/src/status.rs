@@ -1,6 +1,7 @@
 //! How a call reports failure: a status and a message.
 
 use gendr_pix::Error;
+use gendr_pix::error::ErrorKind;
 use std::ffi::{CString, c_char};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -53,10 +54,10 @@ impl Failure {
 impl From<Error> for Failure {
     /// The failure of enlarging a picture.
     fn from(error: Error) -> Self {
-        let status = match error {
-            Error::Option { .. } => GendrPixStatus::Option,
-            Error::EmptyPicture { .. } | Error::OutputTooLarge { .. } => GendrPixStatus::Picture,
-            Error::NonFiniteOutput | Error::ConstantOutput => GendrPixStatus::Weights,
+        let status = match error.kind() {
+            ErrorKind::Option => GendrPixStatus::Option,
+            ErrorKind::Picture => GendrPixStatus::Picture,
+            ErrorKind::Weights => GendrPixStatus::Weights,
             _ => GendrPixStatus::Internal,
         };
         Self {
