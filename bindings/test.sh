@@ -3,12 +3,12 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
-# Together, so that maturin, which builds with the features of the one alone, finds most of it built.
+# Both at once: maturin, which builds with the features of the Python crate alone, then finds most of it built.
 cargo test --release -p gendr-pix-c -p gendr-pix-python
 
 target=$(cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 venv=$target/python
-if ! python3 -c 'import ensurepip' 2>/dev/null; then # Debian has it apart
+if ! python3 -c 'import ensurepip' 2>/dev/null; then # a separate package on Debian
   sudo=""
   [ "$(id -u)" = 0 ] || sudo=sudo
   $sudo apt-get update -qq

@@ -1,13 +1,13 @@
-//! How large the numbers in a model become, layer by layer, and whether half precision (f16, up to 65,504) holds them:
+//! Reports the largest activation of each layer, and whether f16 (up to 65,504) holds the model:
 //!
 //! ```sh
 //! cargo run --release --example diagnose -- small.jpg other.png --json
-//! cargo run --release --example diagnose -- --weights sd21.safetensors    # noise
+//! cargo run --release --example diagnose -- --weights sd21.safetensors    # on noise
 //! ```
 //!
-//! Computed in f32 on the default CPU backend, over the pictures at four times their size. What is within a layer counts
-//! too where it is larger than what goes in and comes out (the feed-forward's hidden layer); sums of norms and products are
-//! taken in f32 by all backends.
+//! The model runs in f32 on the default CPU backend, over the pictures at four times their size. Values inside a layer count as
+//! well where they can exceed its input and output (the hidden layer of the feed-forward). Sums of norms and products are in f32
+//! on all backends.
 
 mod common;
 
@@ -27,17 +27,17 @@ use tracing::{Event, Metadata, Subscriber, span};
 
 /// The largest f16.
 const LARGEST: f64 = 65_504.0;
-/// Share of it that a model may come to over the pictures that were tried: others may take it further.
+/// Share of it that a model may reach over the tested pictures, as other pictures may reach more.
 const SAFE: f64 = 0.25;
-/// Layers that are shown.
+/// Number of layers to print.
 const SHOWN: usize = 15;
 
-/// Largest activation of each layer, and whether f16 holds it.
+/// Reports the largest activation of each layer, and whether f16 holds the model.
 #[derive(Parser)]
 struct Args {
-    /// Pictures to enlarge four times; noise of 128x128 pixels when none is given.
+    /// Pictures to enlarge four times; default: noise of 128x128 pixels.
     pictures: Vec<PathBuf>,
-    /// Weights file or folder, in place of the bundled weights.
+    /// Weights file or folder instead of the bundled weights.
     #[arg(long, value_name = "FILE_OR_FOLDER")]
     weights: Option<PathBuf>,
     /// Print all layers as JSON.
@@ -49,19 +49,19 @@ struct Args {
 struct Report {
     f16: bool,
     largest: f64,
-    /// Of f16's range.
+    /// `largest` over f16's largest value.
     share: f64,
     layers: Vec<Layer>,
 }
 
 #[derive(Serialize)]
 struct Layer {
-    /// As diffusers names it.
+    /// Name in diffusers.
     name: String,
     kind: &'static str,
-    /// Absolute value of the largest output.
+    /// Largest absolute value of the output.
     largest: f64,
-    /// Of f16's range.
+    /// `largest` over f16's largest value.
     share: f64,
 }
 
@@ -84,7 +84,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         pictures.push(noise(128, 128));
     }
     let mut layers = layers(&model.config().unet);
-    // One padding of the self-ensemble is as good as another.
+    // One padding of the self-ensemble is enough.
     let options = Upscale::new().ensemble(vec![Padding::CENTRED]);
     let listener = Listener::default();
     for picture in &pictures {
@@ -92,10 +92,10 @@ fn main() -> Result<(), Box<dyn Error>> {
             model.upscale_with(picture, &options)
         })?;
     }
-    let told = listener.0.lock().expect("no panic");
-    for pass in told.chunks(layers.len()) {
+    let events = listener.0.lock().expect("no panic");
+    for pass in events.chunks(layers.len()) {
         for (layer, (kind, largest)) in layers.iter_mut().zip(pass) {
-            assert_eq!(layer.kind, kind, "{}: another layer ran", layer.name);
+            assert_eq!(layer.kind, kind, "{}: a different layer ran", layer.name);
             layer.largest = layer.largest.max(*largest);
             layer.share = layer.largest / LARGEST;
         }
@@ -134,7 +134,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let verdict = match share {
         _ if f16 => "f16 holds this model",
-        ..1.0 => "not recommended: too near to f16's range",
+        ..1.0 => "f16 is not recommended: too close to the end of its range",
         _ => "f16 does not hold this model",
     };
     println!(
@@ -144,7 +144,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Takes down kind and largest output of each layer.
+/// Records the kind and the largest output of each layer.
 #[derive(Clone, Default)]
 struct Listener(Arc<Mutex<Vec<(String, f64)>>>);
 
@@ -153,10 +153,10 @@ impl Subscriber for Listener {
         metadata.target() == "gendr_pix::activations"
     }
     fn event(&self, event: &Event<'_>) {
-        let mut told = Told::default();
-        event.record(&mut told);
+        let mut fields = Fields::default();
+        event.record(&mut fields);
         let mut all = self.0.lock().expect("no panic");
-        all.push((told.layer, told.largest));
+        all.push((fields.layer, fields.largest));
     }
     fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
         span::Id::from_u64(1)
@@ -169,12 +169,12 @@ impl Subscriber for Listener {
 
 /// The fields of an event.
 #[derive(Default)]
-struct Told {
+struct Fields {
     layer: String,
     largest: f64,
 }
 
-impl Visit for Told {
+impl Visit for Fields {
     fn record_f64(&mut self, _: &Field, value: f64) {
         self.largest = value;
     }
@@ -184,7 +184,7 @@ impl Visit for Told {
     fn record_debug(&mut self, _: &Field, _: &dyn fmt::Debug) {}
 }
 
-/// The layers of a pass in the order in which they run.
+/// The layers of a pass, in the order in which they run.
 fn layers(config: &UNetConfig) -> Vec<Layer> {
     let widths = &config.block_out_channels;
     let stages = config.stages();
@@ -209,7 +209,7 @@ fn layers(config: &UNetConfig) -> Vec<Layer> {
     for (i, stage) in (0..stages).rev().enumerate() {
         let block = format!("up_blocks.{i}");
         for layer in 0..=config.layers_per_block[stage] {
-            // Its input has the skip's channels beside.
+            // Its input includes the skip's channels.
             names.resnet(&block, layer, true);
             if config.up_attention[i] {
                 names.transformer(&block, layer);

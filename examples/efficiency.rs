@@ -1,14 +1,14 @@
-//! The paper's headline, measured: what the VAE costs. GenDR with guidance, GenDR-Adc with guidance, GenDR-Pix with
-//! PadCFG and without guidance, all of random weights:
+//! Measures the paper's headline, the cost of the VAE: GenDR with guidance, GenDR-Adc with guidance, and GenDR-Pix with PadCFG
+//! and without guidance, all with random weights:
 //!
 //! ```sh
 //! cargo run --release --features latent --example efficiency -- --model sd21 --size 512x512 --json table.json
 //! ```
 //!
-//! Each model runs in a process of its own, so that each has its own peak of memory. Seconds are of whole pictures
-//! (resize, passes, conversion), after one that is not counted.
+//! Each model runs in a process of its own, so that each has its own peak of memory. Seconds are those of whole pictures (resize,
+//! passes, conversion), after one that is not counted.
 
-// Without a backend, all that is left to do is to say so.
+// Without a backend the program only reports that.
 #![cfg_attr(
     not(any(feature = "flex", feature = "wgpu", feature = "cuda")),
     allow(unused)
@@ -28,29 +28,29 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// Any scale that takes both prompts.
+/// Any guidance scale that runs both prompts.
 const GUIDANCE: f64 = 1.5;
-/// Input sides are the output's over this.
+/// Output side divided by input side.
 const SCALE: u32 = 4;
 
-/// Time, memory and multiply-accumulates of the paper's models, side by side.
+/// Compares time, memory and multiply-accumulates of the paper's models.
 #[derive(Parser)]
 struct Args {
-    /// Which sizes of UNet and VAE.
+    /// Sizes of UNet and VAE.
     #[arg(long, value_enum, default_value_t = Size::Nano)]
     model: Size,
-    /// Size of the output, in multiples of 8; the input is a quarter of it.
+    /// Size of the output, in multiples of 8; the input's sides are a quarter of it.
     #[arg(long, default_value = "512x512", value_parser = size)]
     size: (u32, u32),
     #[command(flatten)]
     backend: BackendArgs,
-    /// Pictures of each model, after one that is not counted; the median is told.
+    /// Number of pictures for each model, after one that is not counted; the median is reported.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
     runs: u64,
-    /// Where to write the figures as JSON, one object for each model.
+    /// File to write the figures to as JSON, one object for each model.
     #[arg(long)]
     json: Option<PathBuf>,
-    /// Measures one subject and prints its figures: what this program calls itself with.
+    /// Measure one subject and print its figures. The program calls itself with this option.
     #[arg(long, value_enum, hide = true)]
     only: Option<Subject>,
 }
@@ -63,7 +63,7 @@ enum Size {
     Nano,
 }
 
-/// What is measured: the models, then the parts of the first.
+/// The subjects: the models, then the parts of the first.
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum Subject {
     Gendr,
@@ -89,7 +89,7 @@ struct Figures {
     name: String,
     /// Median of the runs.
     seconds: f64,
-    /// The process's largest resident size; of a GPU, what its pools took.
+    /// The process's largest resident size, or what a GPU's pools took.
     peak_bytes: Option<u64>,
     weight_bytes: u64,
     /// With the products of attention.
@@ -126,7 +126,7 @@ fn tables(args: &Args) -> Result<(), Box<dyn Error>> {
     let measured = |subject: Subject| -> Result<Figures, Box<dyn Error>> {
         let name = subject
             .to_possible_value()
-            .ok_or("every subject is named")?;
+            .ok_or("every subject has a name")?;
         let child = Command::new(std::env::current_exe()?)
             .args(std::env::args_os().skip(1))
             .args(["--only", name.get_name()])
@@ -137,7 +137,7 @@ fn tables(args: &Args) -> Result<(), Box<dyn Error>> {
         }
         Ok(serde_json::from_slice(&child.stdout)?)
     };
-    // Before the work: a name that cannot be written to should not cost it.
+    // Created before the work, so that a file that cannot be written does not waste it.
     let json = args.json.as_ref().map(|path| {
         let file = std::fs::File::create(path);
         file.map_err(|error| format!("{}: {error}", path.display()))
@@ -209,7 +209,7 @@ fn gigabytes(bytes: Option<f64>) -> String {
     bytes.map_or("-".into(), |bytes| format!("{:.2}", bytes / 1e9))
 }
 
-/// Prints a table that is Markdown, too.
+/// Prints a Markdown table.
 fn print_table(head: &[&str], rows: Vec<Vec<String>>) {
     let width = |column: usize| {
         let cells = rows.iter().map(|row| row[column].chars().count());
@@ -269,7 +269,7 @@ fn macs(subject: Subject, args: &Args) -> Macs {
             adc.unet.macs(h, w, tokens),
             adc.vae.decoder_macs(h, w),
         ],
-        // The padding adds a cell to each side.
+        // The padding adds a cell to each axis.
         Subject::PixPadcfg => vec![pix.unet.macs(h + 1, w + 1, tokens); 2],
         Subject::Pix => vec![pix.unet.macs(h + 1, w + 1, tokens)],
         Subject::Encoder => vec![gendr.vae.encoder_macs(height, width)],

@@ -1,14 +1,14 @@
-//! Seconds and peak memory of a model with random weights, on the default CPU backend or another:
+//! Measures the time and peak memory of a model with random weights, on the default CPU backend or another:
 //!
 //! `cargo run --release --example measure -- --model sd21 --size 512x512 --runs 3`
 //!
 //! `cargo run --release --features cuda --example measure -- --backend cuda --precision bf16 --model sd21 --size 3840x2160`
 //!
-//! Cost over size, at 0.25, 1, 4, 8 and 16 megapixels; add `--tile 512` or `--budget 600000000` for tiles:
+//! By size, at 0.25, 1, 4, 8 and 16 megapixels; `--tile 512` or `--budget 600000000` enlarges in tiles:
 //!
 //! `cargo run --release --example measure -- --size 512x512,1024x1024,2048x2048,3840x2160,4096x4096`
 
-// Without a backend, all that is left to do is to say so.
+// Without a backend the program only reports that.
 #![cfg_attr(
     not(any(feature = "flex", feature = "wgpu", feature = "cuda")),
     allow(unused)
@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-/// Times whole pictures: resize, passes, conversion; decoding and encoding left out.
+/// Measures whole pictures: resize, passes and conversion, without decoding and encoding.
 #[derive(Parser)]
 struct Args {
     /// Which model.
@@ -34,22 +34,22 @@ struct Args {
     model: Model,
     #[command(flatten)]
     backend: BackendArgs,
-    /// Sizes of the output, one after the other, smallest first; the input is a quarter of it.
+    /// Sizes of the output, measured in this order, smallest first; the input's sides are a quarter of it.
     #[arg(long, default_value = "1920x1080", value_parser = size, value_delimiter = ',')]
     size: Vec<(u32, u32)>,
     /// Guidance scale; 1 is a single pass.
     #[arg(long, default_value_t = 1.0)]
     guidance: f64,
-    /// Restore in tiles of this many pixels of the output a side.
+    /// Side of a tile in pixels of the output; without it the whole picture at once.
     #[arg(long)]
     tile: Option<usize>,
     /// Memory budget in bytes.
     #[arg(long)]
     budget: Option<u64>,
-    /// Let the attention see windows of this many tokens a side only.
+    /// Limit self-attention to windows of this many tokens a side.
     #[arg(long)]
     window: Option<usize>,
-    /// Pictures, after one that is not counted.
+    /// Number of pictures, after one that is not counted.
     #[arg(long, default_value_t = 3)]
     runs: usize,
 }
@@ -82,12 +82,12 @@ fn measure<B: Measured>(args: &Args) -> Result<(), Box<dyn Error>> {
         println!("{width}x{height}");
         let picture = picture(width / 4, height / 4);
         let plan = model.plan(picture.width(), picture.height(), &options)?;
-        // What a GPU's tensors hold, layer by layer.
+        // The most that a GPU's tensors hold after any layer.
         let most = Arc::new(AtomicU64::new(0));
-        let (seen, of) = (most.clone(), device.clone());
+        let (peak, used) = (most.clone(), device.clone());
         let first = options.clone().on_progress(move |_| {
-            let bytes = B::device_memory_in_use(&of).unwrap_or(0);
-            seen.fetch_max(bytes, Ordering::Relaxed);
+            let bytes = B::device_memory_in_use(&used).unwrap_or(0);
+            peak.fetch_max(bytes, Ordering::Relaxed);
         });
         model.upscale_with(&picture, &first)?;
         if i == 0 {
@@ -96,27 +96,27 @@ fn measure<B: Measured>(args: &Args) -> Result<(), Box<dyn Error>> {
                 start.elapsed().as_secs_f64()
             );
         }
-        // Drawing the weights takes more than they do.
+        // Drawing the weights takes more memory than the weights.
         let drawn = peak_memory();
         forget_peak();
         let median = median_seconds(args.runs, || -> gendr_pix::Result<()> {
             let start = Instant::now();
-            // Of each stage, and when something was last told.
-            let stages = Arc::new(Mutex::new((BTreeMap::new(), 0.0)));
-            let told = stages.clone();
+            // Seconds of each phase, and the time of the last report.
+            let phases = Arc::new(Mutex::new((BTreeMap::new(), 0.0)));
+            let times = phases.clone();
             let options = options.clone().on_progress(move |progress| {
                 let now = start.elapsed().as_secs_f64();
-                let (stages, last) = &mut *told.lock().expect("no panic");
-                *stages.entry(progress.phase).or_insert(0.0) += now - *last;
+                let (phases, last) = &mut *times.lock().expect("no panic");
+                *phases.entry(progress.phase).or_insert(0.0) += now - *last;
                 *last = now;
             });
             model.upscale_with(&picture, &options)?;
             println!("pass: {:.3} s", start.elapsed().as_secs_f64());
             if B::device_memory(&device).is_some() {
-                return Ok(()); // What a GPU is told to do and what it has done are two things.
+                return Ok(()); // A GPU queues work, so the times of phases would say nothing.
             }
-            for (stage, seconds) in &stages.lock().expect("no panic").0 {
-                print!("  {stage:?} {seconds:.3} s");
+            for (phase, seconds) in &phases.lock().expect("no panic").0 {
+                print!("  {phase:?} {seconds:.3} s");
             }
             println!();
             Ok(())

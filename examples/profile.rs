@@ -1,12 +1,12 @@
-//! Where the time of one pass goes, by kind of operation, with random weights:
+//! Profiles one pass by kind of operation, with random weights:
 //!
 //! `cargo run --release --example profile -- --model sd21 --size 512x512`
 //!
-//! On a GPU with its feature, as `--features cuda` and `--backend cuda --precision bf16`.
+//! On a GPU: `--features cuda` and `--backend cuda --precision bf16`, for example.
 //!
-//! Each operation is timed alone, at every shape that the pass has, and multiplied by how often the pass has it. The
-//! rest is what the whole pass takes beyond these: concatenations, residual additions, enlargements, the shuffles around
-//! the UNet, and the weights, which come from memory there and from a cache here.
+//! Each operation is timed alone, at every shape of the pass, and multiplied by the number of times that the pass runs it.
+//! "The rest" is the time of the whole pass less these: concatenations, residual additions, upsampling, the shuffles around the
+//! UNet, and reading the weights from memory, which come from the cache when an operation is repeated.
 
 mod common;
 
@@ -30,15 +30,15 @@ struct Args {
     /// Size of the output.
     #[arg(long, default_value = "512x512", value_parser = size)]
     size: (u32, u32),
-    /// Runs of each operation and of the pass; the median counts.
+    /// Number of runs of each operation and of the pass; the median is reported.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
-    /// Show every operation at every shape, too.
+    /// Also list every operation at every shape.
     #[arg(long)]
     each: bool,
 }
 
-/// Seconds and multiply-accumulates of a kind of operation in one pass.
+/// Seconds and multiply-accumulates of one kind of operation in a pass.
 #[derive(Default)]
 struct Share {
     seconds: f64,
@@ -132,7 +132,7 @@ fn kind(operation: Operation) -> &'static str {
         Operation::Attention { .. } => "attention",
         Operation::GroupNorm { .. } | Operation::TokenNorm { .. } => "norm",
         Operation::FeedForward { .. } => "feed-forward",
-        other => panic!("{other:?} has no name here"),
+        other => panic!("no name for {other:?}"),
     }
 }
 
@@ -218,7 +218,7 @@ impl Timer {
                     B::feed_forward(x.clone(), weights.clone(), biases.clone());
                 })
             }
-            other => panic!("{other:?} is not timed here"),
+            other => panic!("no timing for {other:?}"),
         }
     }
 
@@ -226,11 +226,11 @@ impl Timer {
         random(shape, self.dtype)
     }
 
-    /// Median seconds of the runs after one that is not counted.
+    /// Returns the median seconds of the runs, after one that is not counted.
     fn time<B: Backend>(&self, mut run: impl FnMut()) -> f64 {
         let mut run = || {
             run();
-            // GPUs are given work and told nothing of its end.
+            // GPUs queue work and return.
             B::sync(&Default::default()).expect("a device that works");
         };
         run();

@@ -1,17 +1,18 @@
-//! Whether memory stays flat over many pictures of mixed sizes in one process:
+//! Checks that memory stays flat over many pictures of mixed sizes in one process:
 //!
 //! ```sh
 //! cargo run --release --example soak -- --pictures 200 --longest 512
 //! ```
 //!
-//! What the process holds after a picture, and the device where that can be told, is to be no more in any ten pictures than
-//! the slack over the most in the first ten. Random weights; sizes come from a fixed sequence, the largest first.
+//! The program measures the memory of the process after each picture, and of the device if that is known. It fails if the peak
+//! over any ten pictures exceeds the peak over the first ten by more than the slack. Weights are random; sizes come from a fixed
+//! sequence, the largest first.
 //!
-//! The C library of Linux keeps much of what was freed, in the pieces that it was freed in: on a CPU up to a fifth more than in
-//! the first ten pictures, without growing after the first fifty. With `MALLOC_MMAP_THRESHOLD_=131072` in the environment it
-//! gives large pieces back, and what is left is the crate's own.
+//! Linux's C library keeps much of the freed memory, in fragments: on a CPU up to a fifth more than in the first ten pictures,
+//! without growth after the first fifty. With `MALLOC_MMAP_THRESHOLD_=131072` in the environment it returns large pieces, and
+//! what remains is the crate's own.
 
-// Without a backend, all that is left to do is to say so.
+// Without a backend the program only reports that.
 #![cfg_attr(
     not(any(feature = "flex", feature = "wgpu", feature = "cuda")),
     allow(unused)
@@ -25,10 +26,10 @@ use common::{Model, memory, picture};
 use gendr_pix::{GenDrPix, Padding, Target, Upscale};
 use std::error::Error;
 
-/// Pictures of which the most is told together; over the first of these, memory may rise.
+/// Number of pictures in a group, whose peak is reported. Memory may rise within the first group.
 const GROUP: usize = 10;
 
-/// Memory over many pictures.
+/// Checks that memory stays flat over many pictures.
 #[derive(Parser)]
 struct Args {
     /// Which model.
@@ -42,10 +43,10 @@ struct Args {
     /// Pixels of the longer side of the largest output.
     #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u32).range(64..))]
     longest: u32,
-    /// Give memory back after each picture, as when no other is to come for a while.
+    /// Return pooled memory after each picture.
     #[arg(long)]
     trim: bool,
-    /// How much more memory there may be than in the first ten pictures, in per cent.
+    /// Allowed growth over the first ten pictures, in per cent.
     #[arg(long, default_value_t = 10)]
     slack: u64,
 }
@@ -90,7 +91,7 @@ fn soak<B: Measured>(args: &Args) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Neither the process nor the device holds more than at first.
+/// Fails if the process or the device holds more than at first.
 fn check(args: &Args, first: [Option<u64>; 2], most: [Option<u64>; 2]) -> Result<(), String> {
     for (i, what) in ["process", "device"].into_iter().enumerate() {
         if let (Some(first), Some(most)) = (first[i], most[i])
@@ -104,7 +105,7 @@ fn check(args: &Args, first: [Option<u64>; 2], most: [Option<u64>; 2]) -> Result
     Ok(())
 }
 
-/// Width and height of picture `i`: the largest first, then any from an eighth of its side up.
+/// Width and height of picture `i`: the largest first, then between an eighth of its side and its side.
 fn size(i: usize, longest: u32) -> [u32; 2] {
     if i == 0 {
         return [longest; 2];

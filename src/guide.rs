@@ -1,9 +1,9 @@
-//! A guide: which backend, how much memory, which precision, what to ask for, training, and what the model cannot do.
+//! A guide: choosing a backend, memory, precision, quality, training, and what the model cannot do.
 //!
 //! # Choosing a backend
 //!
-//! A backend is a type of burn's, named in [`backend`](crate::backend) and switched on by the feature of its name. Code that
-//! is generic over [`Backend`] runs on each:
+//! A backend is a type from [`backend`](crate::backend), switched on by the feature of its name. Code that is generic over
+//! [`Backend`] runs on all of them:
 //!
 //! ```no_run
 //! use gendr_pix::{Backend, GenDrPix, Result, picture::Picture};
@@ -15,69 +15,84 @@
 //! }
 //! ```
 //!
-//! - **`flex`**, the default and `backend::Cpu`, needs nothing but a CPU. The bundled model is made for it.
-//! - **`cuda`** for NVIDIA's GPUs: the driver and NVRTC are found at run time, nothing is needed to build.
-//! - **`wgpu`** for any GPU, by WGSL; `vulkan` and `metal` add compilers of their own, which are faster where they work.
-//!   In a browser it is WebGPU, which can only be awaited: [`GenDrPix::upscale_async`], and `examples/web` for a whole page.
-//! - **`ndarray`** is burn's older CPU backend: slower, a second opinion where a result looks wrong.
+//! - **`flex`** is the default, and `backend::Cpu` is an alias of it. It needs nothing but a CPU. The bundled model is made for it.
+//! - **`cuda`** is for NVIDIA GPUs. It finds the driver and NVRTC at run time and needs nothing to build.
+//! - **`wgpu`** is for any GPU, through WGSL. `vulkan` and `metal` add their own compilers, which are faster where they work. In a
+//!   browser `wgpu` is WebGPU, whose results can only be awaited: use [`GenDrPix::upscale_async`]. `examples/web` is a whole page.
+//! - **`ndarray`** is burn's older CPU backend. It is slower and serves as a second opinion if a result looks wrong.
 //!
-//! GPU backends compile kernels when a shape is first seen, and with `autotune` time several: the first picture takes
-//! far longer than the next of its size. Pictures of many sizes are best enlarged in [tiles](crate::Tiling), which are of few.
-//! The README tells what has been measured on which device.
+//! The first picture on a GPU takes far longer than later ones, because kernels are compiled and, with feature `autotune`, timed
+//! against each other. Later pictures reuse both, also at other sizes: kernels are compiled for kinds of shapes, not for each
+//! size, and timings are shared by all sizes between two powers of two. There is no need to bring pictures to common sizes. The
+//! documentation of [`backend`](crate::backend#the-first-picture-on-a-gpu) has the details, and [`GenDrPix::warm_up`] does this
+//! work beforehand.
 //!
-//! Load a model once: it is `Send + Sync`, and threads may share it by an `Arc`. One picture at a time uses all cores already.
+//! `docs/benchmarks.md` in the repository lists what has been measured on which device.
+//!
+//! Load a model once. It is `Send + Sync`, and threads may share it through an `Arc`. One picture at a time already uses all cores.
 //!
 //! # Memory
 //!
-//! [`GenDrPix::plan`] tells what an enlargement will hold at its worst moment, computed from numbers alone:
+//! [`GenDrPix::plan`] predicts the peak memory of an enlargement. It computes it from the sizes alone and runs nothing:
 //!
 //! ```no_run
 //! use gendr_pix::{Backend, GenDrPix, Result, Upscale};
 //!
-//! fn tell<B: Backend>(model: &GenDrPix<B>) -> Result<()> {
+//! fn print_plan<B: Backend>(model: &GenDrPix<B>) -> Result<()> {
 //!     let plan = model.plan(1920, 1080, &Upscale::new())?;
 //!     println!("{} MB in {} tiles", plan.peak_bytes >> 20, plan.tiles);
 //!     Ok(())
 //! }
 //! ```
 //!
-//! - A **budget** is the simplest: [`Upscale::memory_budget`] takes the whole picture at once if that fits, else the largest
-//!   tiles that do, and is an error before any work if none does.
-//! - **Tiles** by hand: [`Upscale::tiling`]. They overlap and fade into each other. A tile sees nothing of the others, so
-//!   that the result is another one than the whole picture's, by little; and what overlaps is computed more than once.
-//! - **Windows**: [`Upscale::attention`] lets self-attention, whose work grows with the square of the picture, see windows
-//!   only. That is for the full-size UNet and large pictures: the bundled model has too little attention to gain from it.
-//! - **Bombs**: files that claim huge pictures are refused ([`Picture::open_within`]), as are outputs of more than
-//!   [`Upscale::max_output_pixels`]. A service should set both.
+//! - A **budget** is the simplest way: [`Upscale::memory_budget`] takes the whole picture at once if that fits, and otherwise the
+//!   largest tiles that fit. If none fit, it returns an error before any work starts.
+//! - **Tiles** can be set by hand with [`Upscale::tiling`]. They overlap and fade into each other. A tile does not see the others,
+//!   so the result differs a little from that of the whole picture, and the overlaps are computed more than once.
+//! - **Windows**: with [`Upscale::attention`] self-attention sees windows only. Otherwise its work grows with the square of the
+//!   number of pixels. Windows are for the full-size UNet and large pictures; the bundled model has too little attention to gain
+//!   from them.
+//! - **Decompression bombs**: [`Picture::open_within`] refuses files that claim huge pictures, and
+//!   [`Upscale::max_output_pixels`] refuses huge outputs. A service should set both.
 //!
-//! Memory that runs out nevertheless ends the process, as in most of Rust.
+//! If memory runs out anyway, the process ends, as in most of Rust.
 //!
 //! # Precision
 //!
-//! A model computes in the float type of its backend: f32 on CPUs, on GPUs what is asked for, `Cuda<half::bf16>` for one.
-//! Weights are cast to it when they are loaded, whatever the file holds. [`GenDrPix::in_precision`] takes a model to bf16 on
-//! any backend that has it, the CPU's too: half of the memory, and faster where the CPU has Intel AMX (AVX512-BF16 is used,
-//! too, and was not timed).
-//! Statistics of norms, softmaxes and residual sums are in f32 always. bf16 has the range of f32 and is the safe one of the
-//! short types; f16 overflows with some weights. Where that happens the result is an error ([`Error::NonFiniteOutput`],
-//! [`Error::ConstantOutput`]), not a black picture.
+//! A model computes in the float type of its backend: f32 on CPUs, and the chosen type on GPUs, such as `Cuda<half::bf16>`.
+//! Weights are converted to it when they are loaded, whatever the file holds.
 //!
-//! On CPUs with a matrix unit (Intel AMX, on Linux) `flex` computes large products as sums of bf16 pairs: within about 5e-6 of
-//! the largest number of a product, 1e-5 of that of a convolution.
+//! [`GenDrPix::in_precision`] converts a model to bf16 on any backend that supports it, including the CPU. bf16 takes half the
+//! memory and is faster on CPUs with Intel AMX. On CPUs with AVX512-BF16 it uses those instructions; that path has not been timed.
+//!
+//! Statistics of norms, softmaxes and residual sums are always in f32. bf16 has the range of f32 and is the safe half precision.
+//! f16 overflows with some weights; the example `diagnose` checks whether it does. An overflow is an error
+//! ([`Error::NonFiniteOutput`], [`Error::ConstantOutput`]), not a black picture.
+//!
+//! On Linux, on CPUs with a matrix unit (Intel AMX), `flex` computes large f32 products as sums of bf16 pairs. The error is about
+//! 5e-6 of the largest number of a product, and 1e-5 for a convolution.
 //!
 //! # Quality
 //!
-//! - **Paddings** ([`Upscale::ensemble`]): the picture is restored once for each and the results are averaged. The bundled model
-//!   recommends four; one, `vec![Padding::CENTRED]`, takes a quarter of the time and loses a few hundredths of a dB.
-//! - **Guidance** ([`Upscale::guidance`]): above 1 sharpens by a second pass, and costs fidelity on noisy pictures.
-//! - **Fidelity** ([`Upscale::fidelity`]): 0 is the plain resize, 1 the model; between, coarse structure stays nearer to the
-//!   input than fine detail.
-//! - **Colours** are held to the input by default ([`ColorFix`]): the mean of a channel stays within 0.5 of 255 levels.
-//! - **Edges** ([`Edge`]): `Edge::Wrap` for textures that repeat.
-//! - **Scale**: `Upscale::new().scale(1.0)` restores without enlarging. The model was trained at four; far larger ones are
-//!   smooth.
+//! - **Paddings** ([`Upscale::ensemble`]): the model restores the picture once per padding and averages the results. The bundled
+//!   model recommends four. One, `vec![Padding::CENTRED]`, takes a quarter of the time and loses a few hundredths of a dB.
+//! - **Guidance** ([`Upscale::guidance`]): values above 1 sharpen at the cost of a second pass and of fidelity on noisy pictures.
+//! - **Fidelity** ([`Upscale::fidelity`]): 0 is the plain resize and 1 is the model. Values between keep coarse structure closer
+//!   to the input than fine detail.
+//! - **Colours** ([`ColorFix`]) are held to the input by default: the mean of a channel stays within 0.5 of 255 levels.
+//! - **Edges** ([`Edge`]): use `Edge::Wrap` for textures that repeat.
+//! - **Scale**: `Upscale::new().scale(1.0)` restores without enlarging. The model was trained at a scale of four. Much larger
+//!   scales give smooth pictures.
 //!
-//! Files: [`picture`](crate::picture) keeps what is in them. Values of the `image` crate without it are taken for sRGB.
+//! [`picture`](crate::picture) keeps the profile and metadata of files. An image of the `image` crate that does not come from
+//! there is taken to be sRGB.
+//!
+//! # Weights
+//!
+//! [`GenDrPix::load`] reads a bundle or a diffusers UNet folder. A bundle is one safetensors file with diffusers' key names under
+//! `unet.`, two prompt embeddings, and the config as JSON in the header. A folder needs `prompts.safetensors` (`prompt.positive`,
+//! `prompt.negative`) beside its `config.json`. Files may hold f32, f16 or bf16. They are memory-mapped and read one tensor at a
+//! time.
 //!
 //! # Training your own
 //!
@@ -87,28 +102,31 @@
 //! cargo run --release --features train --example train_nano -- --folder runs/mine --photos photos --out mine.safetensors
 //! ```
 //!
-//! Photos are cut and degraded as they are read; without a folder of them, pictures are drawn. What the model should be good at must
-//! be among them. The run can be stopped at any moment and goes on from its last checkpoint; `log.jsonl` tells the errors.
-//! `--from` starts with the weights of a bundle. The result is a bundle, for [`GenDrPix::load`] or, built into a program,
-//! [`GenDrPix::from_bytes`].
+//! Photos are cut and degraded as they are read. Without a folder of photos, pictures are generated. Whatever the model should be
+//! good at must be among them. You can stop the run at any moment; it continues from its last checkpoint. `log.jsonl` records the
+//! errors. `--from` starts from the weights of a bundle. The result is a bundle for [`GenDrPix::load`] or, built into a program,
+//! for [`GenDrPix::from_bytes`].
 //!
-//! Another shape of model is another [`GenDrPixConfig`]. [`GenDrPixConfig::sd21`] is the paper's: weights of
-//! Stable Diffusion 2.1's UNet in diffusers' layout load as they are, but with its own first and last convolution they do not restore;
-//! the example `distill` is the paper's way from there, and has been run at a small scale only.
+//! A model of another shape is another [`GenDrPixConfig`]. [`GenDrPixConfig::sd21`] is the paper's. Stable Diffusion 2.1's own
+//! UNet can be read with [`UNet::load_diffusers`], but it is no GenDR-Pix model: its first and last convolution have 4 latent
+//! channels where the paper's have 192, so [`GenDrPix::load`] refuses it. The example `distill` is the paper's way from there,
+//! and has been run only at a small scale.
 //!
 //! # What the model cannot do
 //!
-//! The bundled model has 3.9 million parameters and was taught by the absolute error.
+//! The bundled model has 3.9 million parameters and was trained on the absolute error.
 //!
-//! - It draws edges and flattens **texture**: fur, grass, far foliage, skin. It does not make up what is plausible, as GANs and
-//!   large diffusion models do; nor does it invent faces or letters.
-//! - **Text** too small to be read stays unreadable.
+//! - It draws edges and flattens **texture**: fur, grass, far foliage, skin. Unlike GANs and large diffusion models it does not
+//!   invent plausible detail, and it does not invent faces or letters.
+//! - **Text** that is too small to be read stays unreadable.
 //! - **Strong noise and compression** are softened, not undone.
-//! - **Motion blur** is not among what it was trained on.
+//! - **Motion blur** was not part of the training.
 //! - **Video**: pictures are enlarged one by one, and nothing keeps them from flickering.
-//! - It knows pictures as sRGB has them. **HDR** is enlarged as the values are, and what is beyond white without the model.
+//! - The model knows sRGB only. **HDR** values are enlarged as they are, and values beyond white do not pass through the model.
 
 #[cfg(doc)]
 use crate::picture::Picture;
+#[cfg(doc)]
+use crate::unet::UNet;
 #[cfg(doc)]
 use crate::{Backend, ColorFix, Edge, Error, GenDrPix, GenDrPixConfig, Upscale};

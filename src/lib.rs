@@ -1,9 +1,9 @@
 //! Enlarges and restores pictures with GenDR-Pix: one-step diffusion super-resolution without a VAE, in pure Rust.
 //!
-//! A low-quality picture is enlarged by bicubic interpolation, folded into cells of 8x8 pixels, passed once through
-//! Stable Diffusion's UNet, and unfolded: `x -> pixel-unshuffle x8 -> UNet -> pixel-shuffle x8 -> y`. The method is that
-//! of Wang, Zhao, Li and Zhang, "Eliminating VAE for Fast and High-Resolution Generative Detail Restoration" (ICLR
-//! 2026, arXiv 2602.10630), "the paper" in these pages.
+//! A low-quality picture is enlarged by bicubic interpolation, folded into cells of 8x8 pixels, passed once through Stable
+//! Diffusion's UNet and unfolded: `x -> pixel-unshuffle x8 -> UNet -> pixel-shuffle x8 -> y`. The method is from Wang, Zhao, Li
+//! and Zhang, "Eliminating VAE for Fast and High-Resolution Generative Detail Restoration" (ICLR 2026, arXiv 2602.10630), called
+//! "the paper" in this documentation.
 //!
 //! ```no_run
 //! # #[cfg(all(feature = "flex", feature = "pretrained"))]
@@ -21,42 +21,42 @@
 //!
 //! # Where to look
 //!
-//! | you want | see |
+//! | to | see |
 //! | --- | --- |
-//! | to choose a backend, save memory, train a model | the [`guide`] |
-//! | to enlarge a picture | [`GenDrPix::upscale`], [`GenDrPix::upscale_with`] and its options, [`Upscale`] |
-//! | to await a GPU, in a browser or another async program | [`GenDrPix::upscale_async`], [`picture::Picture::map_async`] |
-//! | to show how far it is, to stop it | [`Upscale::on_progress`], [`Upscale::cancel`] |
-//! | many pictures, the next decoded meanwhile | [`GenDrPix::upscale_many`], [`picture::ReadAhead`] |
-//! | to read and write picture files with all that is in them | [`picture`] |
-//! | to know that a GPU computes right, to make it ready, to give its memory back | [`GenDrPix::self_test`], [`GenDrPix::warm_up`], [`GenDrPix::trim`] |
-//! | to work on tensors | [`GenDrPix::restore`] |
-//! | half of the memory, bf16 | [`GenDrPix::in_precision`] |
-//! | to load other weights | [`GenDrPix::load`], [`GenDrPix::from_bytes`] |
-//! | the paper's full-size model | [`GenDrPixConfig::sd21`] |
-//! | another device | [`backend`] |
-//! | a burn backend of your own | [`Backend`] |
-//! | the parts | [`unet`], [`shuffle`], [`OneStep`], [`Padding`] |
+//! | choose a backend, save memory, train a model | the [`guide`] |
+//! | enlarge a picture | [`GenDrPix::upscale`], [`GenDrPix::upscale_with`] and its options, [`Upscale`] |
+//! | await a GPU, in a browser or another async program | [`GenDrPix::upscale_async`], [`picture::Picture::map_async`] |
+//! | show progress, cancel | [`Upscale::on_progress`], [`Upscale::cancel`] |
+//! | enlarge many pictures and decode the next one meanwhile | [`GenDrPix::upscale_many`], [`picture::ReadAhead`] |
+//! | read and write picture files with their metadata | [`picture`] |
+//! | check a GPU, prepare it, release its memory | [`GenDrPix::self_test`], [`GenDrPix::warm_up`], [`GenDrPix::trim`] |
+//! | work on tensors | [`GenDrPix::restore`] |
+//! | halve the memory with bf16 | [`GenDrPix::in_precision`] |
+//! | load other weights | [`GenDrPix::load`], [`GenDrPix::from_bytes`] |
+//! | use the paper's full-size model | [`GenDrPixConfig::sd21`] |
+//! | use another device | [`backend`] |
+//! | use your own burn backend | [`Backend`] |
+//! | use the parts | [`unet`], [`shuffle`], [`OneStep`], [`Padding`] |
 //!
 //! # Features
 //!
-//! Features only add; all of them together compile.
+//! Features only add, and all of them compile together.
 //!
 //! | feature | what it adds |
 //! | --- | --- |
 //! | `flex` (default) | the CPU backend: pure Rust, SIMD |
 //! | `pretrained` (default) | the bundled nano weights, in the binary |
-//! | `autotune` (default) | GPU backends time their kernels and keep the fastest; nothing without a GPU backend |
+//! | `autotune` (default) | GPU backends time their kernels and keep the fastest; no effect without a GPU backend |
 //! | `ndarray` | burn's older CPU backend |
 //! | `cuda` | NVIDIA GPUs |
-//! | `wgpu` | any GPU, by WebGPU's shading language |
+//! | `wgpu` | any GPU, through WebGPU's shading language |
 //! | `vulkan`, `metal` | `wgpu` with kernels compiled for Vulkan or Metal |
-//! | `latent` | the paper's latent baselines, which keep the VAE or half of it |
-//! | `train` | the training of the bundled model, and the paper's distillation; brings `latent` along |
-//! | `collective` | the distillation on several devices at once; brings `train` along, and some sixty crates of burn-collective's |
+//! | `latent` | the paper's latent baselines, which keep all or half of the VAE |
+//! | `train` | the bundled model's training and the paper's distillation; includes `latent` |
+//! | `collective` | the distillation on several devices; includes `train`, and adds some sixty crates of burn-collective's |
 
 #![warn(missing_docs)]
-// On docs.rs, whose compiler can, items tell their feature.
+// docs.rs shows the feature that each item needs.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod backend;

@@ -1,18 +1,18 @@
-//! The backends that the measuring examples run on, by name and precision.
+//! Chooses a backend by name and precision, for the measuring examples.
 
 #[cfg(any(feature = "cuda", feature = "wgpu"))]
 use gendr_pix::backend;
 use gendr_pix::{Backend, GenDrPix, Precision, Result};
 
-/// A backend and what it tells of its device's memory.
+/// A backend that can report its device's memory.
 pub trait Measured: Backend {
-    /// Bytes that the pools of the calling thread have taken from a GPU. They give nothing back by themselves: after a run
-    /// it is the run's peak.
+    /// Bytes that the calling thread's pools have taken from a GPU. Pools return nothing by themselves, so after a run this is
+    /// the run's peak.
     fn device_memory(_device: &Self::Device) -> Option<u64> {
         None
     }
 
-    /// Bytes of these that tensors hold at the moment.
+    /// Bytes of these that tensors hold now.
     fn device_memory_in_use(_device: &Self::Device) -> Option<u64> {
         None
     }
@@ -55,19 +55,19 @@ measured!(
     backend::Cuda<half::bf16>
 );
 
-/// What to compute on.
+/// Backend and precision.
 #[derive(clap::Args)]
 pub struct BackendArgs {
-    /// What to compute on; all but `flex` need the cargo feature of the same name.
+    /// Backend; all except `flex` need the cargo feature of the same name.
     #[arg(long, value_parser = ["flex", "wgpu", "cuda"], default_value = "flex")]
     pub backend: String,
-    /// Precision of weights and layers: `flex` and `cuda` have bf16, GPUs f16, too.
+    /// Precision of weights and layers: bf16 on `flex` and `cuda`, f16 on GPUs.
     #[arg(long, value_parser = ["f32", "f16", "bf16"], default_value = "f32")]
     pub precision: String,
 }
 
 impl BackendArgs {
-    /// `model` in the precision that is asked for, where that is not the backend's own.
+    /// Converts `model` to the requested precision, if that is not the backend's own.
     pub fn in_precision<B: Backend>(&self, model: GenDrPix<B>) -> Result<GenDrPix<B>> {
         match self.precision.as_str() {
             "bf16" => model.in_precision(Precision::Bf16),
@@ -75,16 +75,16 @@ impl BackendArgs {
         }
     }
 
-    /// There is no such backend, in this build at least.
+    /// The error for a backend that is not in this build.
     pub fn missing(&self) -> String {
         let Self { backend, precision } = self;
         format!(
-            "backend `{backend}` in {precision} is not built in: build with `--features {backend}`, in a precision that it has"
+            "backend `{backend}` in {precision} is not built in: build with `--features {backend}` and choose a precision that it supports"
         )
     }
 }
 
-/// `$run::<B>($($argument),*)` with the backend that `$args` asks for; its error is boxed.
+/// Calls `$run::<B>($($argument),*)` with the backend that `$args` names; the error is boxed.
 #[macro_export]
 macro_rules! on_backend {
     ($args:expr, $run:ident($($argument:expr),*)) => {{

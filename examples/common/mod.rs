@@ -1,4 +1,4 @@
-//! What the measuring examples share.
+//! Shared by the measuring examples.
 
 #[allow(
     dead_code,
@@ -21,7 +21,7 @@ pub enum Model {
 }
 
 impl Model {
-    /// Its config, and the tokens of its prompts.
+    /// The model's config, and the number of tokens of its prompts.
     #[allow(dead_code, reason = "not every example has random weights")]
     pub fn config(self) -> (GenDrPixConfig, usize) {
         match self {
@@ -31,7 +31,7 @@ impl Model {
     }
 }
 
-/// Reads `WIDTHxHEIGHT`.
+/// Parses `WIDTHxHEIGHT`.
 #[allow(dead_code, reason = "not every example takes sizes")]
 pub fn size(text: &str) -> Result<(u32, u32), String> {
     let (width, height) = text.split_once('x').ok_or("expected WIDTHxHEIGHT")?;
@@ -39,7 +39,7 @@ pub fn size(text: &str) -> Result<(u32, u32), String> {
     Ok((side(width)?, side(height)?))
 }
 
-/// A picture to work on: its content does not matter, but that it has some.
+/// A picture to measure with. Its content does not matter as long as it is not constant.
 #[allow(dead_code, reason = "not every example measures whole pictures")]
 pub fn picture(width: u32, height: u32) -> DynamicImage {
     DynamicImage::ImageRgb8(RgbImage::from_fn(width, height, |x, y| {
@@ -64,7 +64,7 @@ pub fn noise(width: u32, height: u32) -> DynamicImage {
     }))
 }
 
-/// Median seconds of `runs` calls, if there are any.
+/// Returns the median seconds of `runs` calls, or `None` for no runs.
 #[allow(dead_code, reason = "not every example takes times")]
 pub fn median_seconds<E>(
     runs: usize,
@@ -80,22 +80,22 @@ pub fn median_seconds<E>(
     Ok(seconds.get(runs / 2).copied())
 }
 
-/// The process's largest resident size in bytes, where the system tells (Linux).
+/// The process's largest resident size in bytes, if the system reports it (Linux).
 #[allow(dead_code, reason = "not every example measures whole pictures")]
 pub fn peak_memory() -> Option<u64> {
     status("VmHWM:")
 }
 
-/// The process's resident size in bytes, where the system tells (Linux).
+/// The process's resident size in bytes, if the system reports it (Linux).
 #[allow(dead_code, reason = "not every example compares memory with a plan")]
 pub fn memory() -> Option<u64> {
     status("VmRSS:")
 }
 
-/// Makes [`peak_memory`] the peak from now on, where the system can (Linux).
+/// Resets [`peak_memory`] to the present size, if the system can (Linux).
 #[allow(dead_code, reason = "not every example compares memory with a plan")]
 pub fn forget_peak() {
-    // Where it cannot, the peak is that of the process from its start.
+    // If it cannot, the peak is that since the start of the process.
     let _ = std::fs::write("/proc/self/clear_refs", "5");
 }
 

@@ -1,4 +1,4 @@
-//! What the training examples share: the log, and when to save.
+//! Shared by the training examples: the log, and when to save a checkpoint.
 
 use serde::Serialize;
 use std::fs::{self, File, OpenOptions};
@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 pub const LOG_EVERY: u64 = 20;
 /// Time between two checkpoints.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(180);
-/// Of a progress bar.
+/// Template of the progress bar.
 pub const STYLE: &str = "{elapsed_precise} {wide_bar} {pos}/{len}, {eta} left, {msg}";
 
-/// `log.jsonl` of a run's folder, made with the first line: a run that is refused leaves none.
+/// `log.jsonl` in a run's folder. It is created with the first line, so a run that is refused leaves no log.
 pub struct Log {
     path: PathBuf,
     file: Option<File>,
@@ -27,7 +27,7 @@ impl Log {
         }
     }
 
-    /// Adds a line of JSON.
+    /// Appends a line of JSON.
     pub fn write(&mut self, line: &impl Serialize) -> io::Result<()> {
         let file = match &mut self.file {
             Some(file) => file,
@@ -43,7 +43,7 @@ impl Log {
     }
 }
 
-/// Tells when a checkpoint is due.
+/// Keeps track of when a checkpoint is due.
 pub struct Saving(Instant);
 
 impl Saving {
@@ -51,7 +51,7 @@ impl Saving {
         Self(Instant::now())
     }
 
-    /// Whether the last one is long ago; if so, one is made now.
+    /// Returns whether a checkpoint is due, and if so restarts the interval.
     pub fn due(&mut self) -> bool {
         let due = self.0.elapsed() > CHECKPOINT_EVERY;
         if due {

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the page and tests it in headless Chromium. Needs Node 20 or later; fetches Chromium from Debian (or takes that
-# of $CHROMIUM) and playwright-core from npm.
+# Builds the page and tests it in headless Chromium. Needs Node 20 or later. Fetches Chromium from Debian (or uses the one
+# in $CHROMIUM) and playwright-core from npm.
 set -euo pipefail
 cd "$(dirname "$0")"
 

@@ -2,11 +2,20 @@
 //!
 //! # The first picture on a GPU
 //!
-//! waits for its kernels to be compiled and, with feature `autotune`, for several to be tried for each new shape of a product or
-//! a convolution. [`GenDrPix::warm_up`](crate::GenDrPix::warm_up) has that done beforehand. For the trials burn rounds sizes up
-//! to powers of two: what was tried for one output serves all those whose sides, and whose area, are between the same powers
-//! (in cells of 8 pixels, with the one that padding adds: widths of 2041 to 4088 pixels, say). So there is no need to bring
-//! pictures to common sizes. (As cubecl 0.10's source has it; the trials were not measured on a GPU.)
+//! The first picture takes longer than later ones: its kernels are compiled and, with feature `autotune`, several are timed for
+//! each product and convolution. [`GenDrPix::warm_up`](crate::GenDrPix::warm_up) does this work beforehand. Both are shared by
+//! pictures of different sizes, so there is no need to bring pictures to common sizes:
+//!
+//! - **Timings** are kept by shape with every length rounded up to a power of two. What was timed for one output serves all outputs
+//!   whose sides and whose area lie between the same powers, in cells of 8 pixels with the one that padding adds: widths of 2041
+//!   to 4088 pixels, for example. (Sources: `ConvAutotuneKey` in burn-cubecl 0.21 and `MatmulAutotuneKey` in
+//!   cubek-matmul 0.2, rounded by `anchor` in cubecl-runtime 0.10 at the default level `balanced`.)
+//! - **Compiled kernels** are kept by precision, vector width, address width, workgroup size, tile sizes and which bounds are checked. The
+//!   size of a picture is an argument at run time. A new size compiles a kernel again only if it leads to another of these few
+//!   combinations, such as a side that a tile no longer divides. (Sources: `KernelId` in cubecl-runtime 0.10, `TilingBlueprint` in
+//!   cubek-matmul 0.2, and `backend/cube/`, where no compile-time argument is a size of the picture.)
+//!
+//! This is read from the sources; the times were not measured on a GPU.
 //!
 //! What came of the trials is kept in a file: in `target` beside the next `Cargo.toml` in the working directory or above it,
 //! else in the user's cache directory (`~/.cache/cubecl` on Linux). Compiled kernels are not kept. Both can be changed for

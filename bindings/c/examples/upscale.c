@@ -1,4 +1,4 @@
-/* Enlarges a picture of the format PPM:
+/* Enlarges a PPM picture:
  *
  *     upscale in.ppm out.ppm [scale]
  */
@@ -19,7 +19,7 @@ static int read_ppm(const char *path, GendrPixPicture *picture) {
     int ok = file && fscanf(file, "P6 %5u %5u %3u", &width, &height, &max) == 3 && max == 255;
     if (ok) {
         size_t size = (size_t)width * height * 3;
-        fgetc(file); /* the white space after the header */
+        fgetc(file); /* white space after the header */
         picture->data = malloc(size);
         picture->width = width;
         picture->height = height;

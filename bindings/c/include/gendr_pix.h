@@ -7,11 +7,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// How a call ended.
+// The outcome of a call.
 typedef enum GendrPixStatus {
-  // It did what it is for.
+  // Success.
   GENDR_PIX_STATUS_OK = 0,
-  // An argument is NULL or not what it should be.
+  // An argument is NULL or invalid.
   GENDR_PIX_STATUS_ARGUMENT = 1,
   // An option is out of range.
   GENDR_PIX_STATUS_OPTION = 2,
@@ -19,49 +19,53 @@ typedef enum GendrPixStatus {
   GENDR_PIX_STATUS_PICTURE = 3,
   // The weights cannot be read or used.
   GENDR_PIX_STATUS_WEIGHTS = 4,
-  // The library failed: a bug.
+  // The library failed. This is a bug.
   GENDR_PIX_STATUS_INTERNAL = 5,
 } GendrPixStatus;
 
-// A model, ready to run. Threads may share it.
+// A model that is ready to run. Threads may share it.
 typedef struct GendrPixModel GendrPixModel;
 
-// A picture of 8 bits a channel, sRGB-encoded: row after row from the top, pixels from left to right, their channels side by
-// side, without gaps.
+// A picture with 8 bits per channel, sRGB-encoded. Rows run from top to bottom, pixels from left
+// to right, with interleaved channels and no gaps.
 typedef struct GendrPixPicture {
   // `width * height * channels` bytes.
   uint8_t *data;
-  // Pixels of a row.
+  // Width in pixels.
   uint32_t width;
-  // Rows.
+  // Height in pixels.
   uint32_t height;
-  // 1: grey, 2: grey and alpha, 3: RGB, 4: RGBA (alpha is not multiplied in).
+  // 1: grey, 2: grey and alpha, 3: RGB, 4: RGBA. Alpha is straight (not premultiplied).
   uint32_t channels;
 } GendrPixPicture;
 
-// Options of `gendr_pix_upscale`. Start from the defaults, by `gendr_pix_options`.
+// Options of `gendr_pix_upscale`. Start from the defaults that `gendr_pix_options` sets.
 //
-// Later versions of the library may know more, at the end: `size` tells which there were when the program was built, and
-// the others have their defaults.
+// Later versions of the library may add options at the end. `size` says which options existed
+// when the program was built; newer ones then have their defaults.
 typedef struct GendrPixOptions {
   // `sizeof(GendrPixOptions)`, set by `gendr_pix_options`.
   size_t size;
-  // Output sides over input sides, from 1 up, where `width` and `height` are 0. Default: 4.
+  // Output side divided by input side, 1 or more. Used if `width` and `height` are 0. Default: 4.
   double scale;
-  // Width of the output in pixels; where `height` is 0, that follows. Default: 0, unset.
+  // Width of the output in pixels, or 0. If only one of `width` and `height` is set, the other
+  // keeps the aspect ratio. Default: 0.
   uint32_t width;
-  // Height of the output in pixels; where `width` is 0, that follows. Default: 0, unset.
+  // Height of the output in pixels, or 0. See `width`. Default: 0.
   uint32_t height;
-  // 1 runs one pass, more sharpens by a second pass. Default: NaN, the model's recommendation.
+  // Guidance scale: 1 runs one pass; more sharpens by a second pass. Default: NaN, the model's
+  // recommendation.
   double guidance;
-  // How far the picture may move from the input: 0 is the plain resize, 1 the model. Default: 1.
+  // How far the picture may move from the input: 0 is the plain resize, 1 is the model.
+  // Default: 1.
   double fidelity;
-  // Whether to run one padding rather than those that the model recommends: four times as fast with the bundled
-  // model, and a little worse. Default: false.
+  // Whether to run one padding instead of those that the model recommends. With the bundled model
+  // this is four times as fast and slightly worse. Default: false.
   bool fast;
-  // Sides of tiles in pixels of the output, rounded down to a multiple of 8; 0 is the whole picture at once. Default: 0.
+  // Side of a tile in pixels of the output, rounded down to a multiple of 8. 0 enlarges the whole
+  // picture at once. Default: 0.
   uint32_t tile;
-  // Most pixels of the output. Default: 2^27.
+  // Largest number of pixels of the output. Default: 2^27.
   uint64_t max_output_pixels;
 } GendrPixOptions;
 
@@ -69,67 +73,71 @@ typedef struct GendrPixOptions {
 extern "C" {
 #endif // __cplusplus
 
-// Makes the model whose weights are in this library.
+// Creates the bundled model, whose weights are part of this library.
 //
-// `model` is set on success, and to be freed by `gendr_pix_model_free`. `error` may be NULL; else it is set to NULL
-// on success and to what went wrong otherwise, to be freed by `gendr_pix_string_free`. So it is with all functions
-// that return a status.
+// On success `model` is set; free it with `gendr_pix_model_free`. `error` may be NULL. If it is
+// not, it is set to NULL on success, and to a message on failure; free the message with
+// `gendr_pix_string_free`. All functions that return a status treat `error` like this.
 //
 // # Safety
 //
-// `model` and `error` must be NULL or point to memory that can be written.
+// `model` and `error` must be NULL or point to writable memory.
 enum GendrPixStatus gendr_pix_model_bundled(struct GendrPixModel **model, char **error);
 
-// Loads a bundle file, or a diffusers folder with `prompts.safetensors` in it. `path` is UTF-8.
+// Loads a bundle file, or a diffusers folder that contains `prompts.safetensors`. `path` is
+// UTF-8.
 //
 // # Safety
 //
-// As of `gendr_pix_model_bundled`; `path` must be NULL or a string that ends in a zero byte.
+// As for `gendr_pix_model_bundled`. `path` must be NULL or a zero-terminated string.
 enum GendrPixStatus gendr_pix_model_load(const char *path, struct GendrPixModel **model, char **error);
 
-// Frees a model; NULL is let pass.
+// Frees a model. Does nothing if `model` is NULL.
 //
 // # Safety
 //
-// `model` must be NULL or come from this library, be in use by no other thread, and not be used again.
+// `model` must be NULL or come from this library. No other thread may be using it, and it must
+// not be used again.
 void gendr_pix_model_free(struct GendrPixModel *model);
 
-// Enlarges a picture into a new one with as many channels.
+// Enlarges a picture into a new one with the same number of channels.
 //
-// `options` may be NULL for the defaults. `output` is set on success, and its data to be freed by
-// `gendr_pix_picture_free`. It may not be `input`, whose data is only read.
+// `options` may be NULL for the defaults. On success `output` is set; free its data with
+// `gendr_pix_picture_free`. `output` must not be `input`. The data of `input` is only read.
 //
 // # Safety
 //
-// `model` must be NULL or a model that was not freed; `input->data` must point to `width * height * channels` bytes;
-// `options`, `output` and `error` must be NULL or point to such objects, and `options->size` must be as `gendr_pix_options` set
-// it.
+// `model` must be NULL or a model that has not been freed. `input->data` must point to
+// `width * height * channels` bytes. `options`, `output` and `error` must be NULL or point to
+// objects of their types, and `options->size` must be the value that `gendr_pix_options` set.
 enum GendrPixStatus gendr_pix_upscale(const struct GendrPixModel *model,
                                       const struct GendrPixPicture *input,
                                       const struct GendrPixOptions *options,
                                       struct GendrPixPicture *output,
                                       char **error);
 
-// Sets `options` to the defaults. `size` is `sizeof(GendrPixOptions)`; NULL is let pass.
+// Sets `options` to the defaults. `size` is `sizeof(GendrPixOptions)`. Does nothing if `options`
+// is NULL.
 //
 // # Safety
 //
-// `options` must be NULL or point to `size` bytes that can be written.
+// `options` must be NULL or point to `size` writable bytes.
 void gendr_pix_options(struct GendrPixOptions *options, size_t size);
 
-// Frees the data of a picture that `gendr_pix_upscale` made, and sets it to NULL; NULL is let pass.
+// Frees the data of a picture that `gendr_pix_upscale` made, and sets `data` to NULL. Does
+// nothing if `picture` is NULL.
 //
 // # Safety
 //
-// `picture` must be NULL or point to a picture whose data is NULL or comes from this library, with the size that it came
-// with.
+// `picture` must be NULL or point to a picture whose data is NULL or comes from this library, with
+// its width, height and channels unchanged.
 void gendr_pix_picture_free(struct GendrPixPicture *picture);
 
-// Frees what a call told through `error`; NULL is let pass.
+// Frees a message that a call returned through `error`. Does nothing if `string` is NULL.
 //
 // # Safety
 //
-// `string` must be NULL or come from this library, and not be used again.
+// `string` must be NULL or come from this library, and must not be used again.
 void gendr_pix_string_free(char *string);
 
 #ifdef __cplusplus

@@ -1,6 +1,6 @@
-//! gendr-pix for C: see `include/gendr_pix.h`, which is generated from this crate, and `README.md`.
+//! gendr-pix for C. `include/gendr_pix.h` is generated from this crate; see `README.md`.
 //!
-//! No call keeps state outside its arguments, and none lets a panic out.
+//! No call keeps state outside its arguments, and no panic crosses the boundary.
 
 mod options;
 mod picture;
@@ -14,18 +14,18 @@ use gendr_pix::{GenDrPix, backend};
 use status::{Failure, guard};
 use std::ffi::{CStr, c_char};
 
-/// A model, ready to run. Threads may share it.
+/// A model that is ready to run. Threads may share it.
 pub struct GendrPixModel(GenDrPix<backend::Flex>);
 
-/// Makes the model whose weights are in this library.
+/// Creates the bundled model, whose weights are part of this library.
 ///
-/// `model` is set on success, and to be freed by `gendr_pix_model_free`. `error` may be NULL; else it is set to NULL
-/// on success and to what went wrong otherwise, to be freed by `gendr_pix_string_free`. So it is with all functions
-/// that return a status.
+/// On success `model` is set; free it with `gendr_pix_model_free`. `error` may be NULL. If it is
+/// not, it is set to NULL on success, and to a message on failure; free the message with
+/// `gendr_pix_string_free`. All functions that return a status treat `error` like this.
 ///
 /// # Safety
 ///
-/// `model` and `error` must be NULL or point to memory that can be written.
+/// `model` and `error` must be NULL or point to writable memory.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gendr_pix_model_bundled(
     model: *mut *mut GendrPixModel,
@@ -36,17 +36,18 @@ pub unsafe extern "C" fn gendr_pix_model_bundled(
             return Err(Failure::null("model"));
         }
         let loaded = GenDrPix::pretrained(&Default::default())?;
-        // SAFETY: the caller's promise; it is not null, and what is there is not read.
+        // SAFETY: not null, and writable by the caller's promise; the old value is not read.
         unsafe { model.write(Box::into_raw(Box::new(GendrPixModel(loaded)))) };
         Ok(())
     })
 }
 
-/// Loads a bundle file, or a diffusers folder with `prompts.safetensors` in it. `path` is UTF-8.
+/// Loads a bundle file, or a diffusers folder that contains `prompts.safetensors`. `path` is
+/// UTF-8.
 ///
 /// # Safety
 ///
-/// As of `gendr_pix_model_bundled`; `path` must be NULL or a string that ends in a zero byte.
+/// As for `gendr_pix_model_bundled`. `path` must be NULL or a zero-terminated string.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gendr_pix_model_load(
     path: *const c_char,
@@ -57,42 +58,43 @@ pub unsafe extern "C" fn gendr_pix_model_load(
         if path.is_null() {
             return Err(Failure::null("path"));
         }
-        // SAFETY: the caller's promise; it is not null.
+        // SAFETY: not null, and zero-terminated by the caller's promise.
         let path = unsafe { CStr::from_ptr(path) }.to_str();
         let path = path.map_err(|_| Failure::argument("`path` is not UTF-8"))?;
         if model.is_null() {
             return Err(Failure::null("model"));
         }
         let loaded = GenDrPix::load(path, &Default::default()).map_err(Failure::of_weights)?;
-        // SAFETY: the caller's promise; it is not null, and what is there is not read.
+        // SAFETY: not null, and writable by the caller's promise; the old value is not read.
         unsafe { model.write(Box::into_raw(Box::new(GendrPixModel(loaded)))) };
         Ok(())
     })
 }
 
-/// Frees a model; NULL is let pass.
+/// Frees a model. Does nothing if `model` is NULL.
 ///
 /// # Safety
 ///
-/// `model` must be NULL or come from this library, be in use by no other thread, and not be used again.
+/// `model` must be NULL or come from this library. No other thread may be using it, and it must
+/// not be used again.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gendr_pix_model_free(model: *mut GendrPixModel) {
     if !model.is_null() {
-        // SAFETY: made by `Box::into_raw`, by the caller's promise.
+        // SAFETY: by the caller's promise it comes from `Box::into_raw`.
         drop(unsafe { Box::from_raw(model) });
     }
 }
 
-/// Enlarges a picture into a new one with as many channels.
+/// Enlarges a picture into a new one with the same number of channels.
 ///
-/// `options` may be NULL for the defaults. `output` is set on success, and its data to be freed by
-/// `gendr_pix_picture_free`. It may not be `input`, whose data is only read.
+/// `options` may be NULL for the defaults. On success `output` is set; free its data with
+/// `gendr_pix_picture_free`. `output` must not be `input`. The data of `input` is only read.
 ///
 /// # Safety
 ///
-/// `model` must be NULL or a model that was not freed; `input->data` must point to `width * height * channels` bytes;
-/// `options`, `output` and `error` must be NULL or point to such objects, and `options->size` must be as `gendr_pix_options` set
-/// it.
+/// `model` must be NULL or a model that has not been freed. `input->data` must point to
+/// `width * height * channels` bytes. `options`, `output` and `error` must be NULL or point to
+/// objects of their types, and `options->size` must be the value that `gendr_pix_options` set.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gendr_pix_upscale(
     model: *const GendrPixModel,
@@ -102,7 +104,7 @@ pub unsafe extern "C" fn gendr_pix_upscale(
     error: *mut *mut c_char,
 ) -> GendrPixStatus {
     guard(error, || {
-        // SAFETY: the caller's promises, for this line and those below.
+        // SAFETY: the caller's promises, for this line and the unsafe lines below.
         let model = unsafe { model.as_ref() }.ok_or(Failure::null("model"))?;
         let input = unsafe { input.as_ref() }.ok_or(Failure::null("input"))?;
         let image = unsafe { input.read() }?;

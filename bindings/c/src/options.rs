@@ -1,34 +1,38 @@
-//! What a caller can ask of an enlargement.
+//! The options of an enlargement.
 
 use crate::status::Failure;
 use gendr_pix::{Padding, Target, Tiling, Upscale};
 use std::mem::offset_of;
 
-/// Options of `gendr_pix_upscale`. Start from the defaults, by `gendr_pix_options`.
+/// Options of `gendr_pix_upscale`. Start from the defaults that `gendr_pix_options` sets.
 ///
-/// Later versions of the library may know more, at the end: `size` tells which there were when the program was built, and
-/// the others have their defaults.
+/// Later versions of the library may add options at the end. `size` says which options existed
+/// when the program was built; newer ones then have their defaults.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct GendrPixOptions {
     /// `sizeof(GendrPixOptions)`, set by `gendr_pix_options`.
     pub size: usize,
-    /// Output sides over input sides, from 1 up, where `width` and `height` are 0. Default: 4.
+    /// Output side divided by input side, 1 or more. Used if `width` and `height` are 0. Default: 4.
     pub scale: f64,
-    /// Width of the output in pixels; where `height` is 0, that follows. Default: 0, unset.
+    /// Width of the output in pixels, or 0. If only one of `width` and `height` is set, the other
+    /// keeps the aspect ratio. Default: 0.
     pub width: u32,
-    /// Height of the output in pixels; where `width` is 0, that follows. Default: 0, unset.
+    /// Height of the output in pixels, or 0. See `width`. Default: 0.
     pub height: u32,
-    /// 1 runs one pass, more sharpens by a second pass. Default: NaN, the model's recommendation.
+    /// Guidance scale: 1 runs one pass; more sharpens by a second pass. Default: NaN, the model's
+    /// recommendation.
     pub guidance: f64,
-    /// How far the picture may move from the input: 0 is the plain resize, 1 the model. Default: 1.
+    /// How far the picture may move from the input: 0 is the plain resize, 1 is the model.
+    /// Default: 1.
     pub fidelity: f64,
-    /// Whether to run one padding rather than those that the model recommends: four times as fast with the bundled
-    /// model, and a little worse. Default: false.
+    /// Whether to run one padding instead of those that the model recommends. With the bundled model
+    /// this is four times as fast and slightly worse. Default: false.
     pub fast: bool,
-    /// Sides of tiles in pixels of the output, rounded down to a multiple of 8; 0 is the whole picture at once. Default: 0.
+    /// Side of a tile in pixels of the output, rounded down to a multiple of 8. 0 enlarges the whole
+    /// picture at once. Default: 0.
     pub tile: u32,
-    /// Most pixels of the output. Default: 2^27.
+    /// Largest number of pixels of the output. Default: 2^27.
     pub max_output_pixels: u64,
 }
 
@@ -49,27 +53,27 @@ impl Default for GendrPixOptions {
 }
 
 impl GendrPixOptions {
-    /// Where the options of the first version end.
+    /// Size of the struct in the first version.
     const FIRST: usize = offset_of!(Self, max_output_pixels) + size_of::<u64>();
 
-    /// The options at `options`; the defaults for null.
+    /// Returns a copy of `*options`, or the defaults if `options` is null.
     ///
     /// # Safety
     ///
-    /// `options` must be null or point to `options->size` bytes of them.
+    /// `options` must be null or point to `options->size` readable bytes.
     pub(crate) unsafe fn at(options: *const Self) -> Result<Self, Failure> {
         let mut read = Self::default();
         if options.is_null() {
             return Ok(read);
         }
-        // SAFETY: the caller's promise; it is not null, and the size comes first.
+        // SAFETY: not null, and readable by the caller's promise; `size` is the first field.
         let size = unsafe { options.cast::<usize>().read() };
         if !(Self::FIRST..=size_of::<Self>()).contains(&size) {
             return Err(Failure::argument(format!(
                 "`options->size` is {size}, which this version does not know: start from `gendr_pix_options`"
             )));
         }
-        // SAFETY: as above; as many bytes as there are, and no more than there is room for.
+        // SAFETY: as above. `size` bytes are readable, and `read` has room for them.
         unsafe {
             std::ptr::copy_nonoverlapping(options.cast::<u8>(), (&raw mut read).cast(), size)
         };
@@ -100,11 +104,12 @@ impl GendrPixOptions {
     }
 }
 
-/// Sets `options` to the defaults. `size` is `sizeof(GendrPixOptions)`; NULL is let pass.
+/// Sets `options` to the defaults. `size` is `sizeof(GendrPixOptions)`. Does nothing if `options`
+/// is NULL.
 ///
 /// # Safety
 ///
-/// `options` must be NULL or point to `size` bytes that can be written.
+/// `options` must be NULL or point to `size` writable bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gendr_pix_options(options: *mut GendrPixOptions, size: usize) {
     let defaults = GendrPixOptions {
@@ -113,7 +118,8 @@ pub unsafe extern "C" fn gendr_pix_options(options: *mut GendrPixOptions, size: 
     };
     if !options.is_null() {
         let known = size.min(size_of::<GendrPixOptions>());
-        // SAFETY: the caller's promise; no more bytes than there is room for, nor than there are.
+        // SAFETY: `known` is at most `size`, which is writable by the caller's promise, and at most the
+        // size of the defaults.
         unsafe {
             std::ptr::copy_nonoverlapping((&raw const defaults).cast::<u8>(), options.cast(), known)
         };

@@ -1,25 +1,25 @@
-//! Pictures in and out: bytes, row after row.
+//! Pictures as bytes, row by row, in and out.
 
 use crate::status::Failure;
 use image::{DynamicImage, ImageBuffer};
 
-/// A picture of 8 bits a channel, sRGB-encoded: row after row from the top, pixels from left to right, their channels side by
-/// side, without gaps.
+/// A picture with 8 bits per channel, sRGB-encoded. Rows run from top to bottom, pixels from left
+/// to right, with interleaved channels and no gaps.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct GendrPixPicture {
     /// `width * height * channels` bytes.
     pub data: *mut u8,
-    /// Pixels of a row.
+    /// Width in pixels.
     pub width: u32,
-    /// Rows.
+    /// Height in pixels.
     pub height: u32,
-    /// 1: grey, 2: grey and alpha, 3: RGB, 4: RGBA (alpha is not multiplied in).
+    /// 1: grey, 2: grey and alpha, 3: RGB, 4: RGBA. Alpha is straight (not premultiplied).
     pub channels: u32,
 }
 
 impl GendrPixPicture {
-    /// A picture that owns its data, to be freed by [`gendr_pix_picture_free`].
+    /// Creates a picture that owns its data. [`gendr_pix_picture_free`] frees it.
     pub(crate) fn new(image: DynamicImage) -> Self {
         let (width, height) = (image.width(), image.height());
         let channels = u32::from(image.color().channel_count());
@@ -32,7 +32,7 @@ impl GendrPixPicture {
         }
     }
 
-    /// Bytes of the data, where they can be counted.
+    /// Size of the data in bytes, or `None` if it exceeds `isize::MAX`.
     fn size(&self) -> Option<usize> {
         let sides = [self.height, self.channels].map(|n| n as usize);
         let bytes = sides
@@ -41,7 +41,7 @@ impl GendrPixPicture {
         (isize::try_from(bytes).is_ok()).then_some(bytes)
     }
 
-    /// A copy of the picture.
+    /// Copies the picture.
     ///
     /// # Safety
     ///
@@ -59,7 +59,7 @@ impl GendrPixPicture {
         let bytes = match size {
             0 => Vec::new(),
             _ if data.is_null() => return Err(Failure::null("input->data")),
-            // SAFETY: the caller's promise; not null, and no more bytes than a slice may have.
+            // SAFETY: not null, readable by the caller's promise, and at most `isize::MAX` bytes.
             _ => unsafe { std::slice::from_raw_parts(data, size) }.to_vec(),
         };
         let image = match channels {
@@ -76,12 +76,13 @@ impl GendrPixPicture {
     }
 }
 
-/// Frees the data of a picture that `gendr_pix_upscale` made, and sets it to NULL; NULL is let pass.
+/// Frees the data of a picture that `gendr_pix_upscale` made, and sets `data` to NULL. Does
+/// nothing if `picture` is NULL.
 ///
 /// # Safety
 ///
-/// `picture` must be NULL or point to a picture whose data is NULL or comes from this library, with the size that it came
-/// with.
+/// `picture` must be NULL or point to a picture whose data is NULL or comes from this library, with
+/// its width, height and channels unchanged.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gendr_pix_picture_free(picture: *mut GendrPixPicture) {
     // SAFETY: the caller's promise.
@@ -90,7 +91,7 @@ pub unsafe extern "C" fn gendr_pix_picture_free(picture: *mut GendrPixPicture) {
     };
     if let Some(size) = picture.size().filter(|_| !picture.data.is_null()) {
         let data = std::ptr::slice_from_raw_parts_mut(picture.data, size);
-        // SAFETY: made by `new` from a box of as many bytes, by the caller's promise.
+        // SAFETY: by the caller's promise `new` made it from a box of the same size.
         drop(unsafe { Box::from_raw(data) });
         picture.data = std::ptr::null_mut();
     }

@@ -1,17 +1,17 @@
-//! How a call says that it failed: a status, and a sentence.
+//! How a call reports failure: a status and a message.
 
 use gendr_pix::Error;
 use gendr_pix::error::ErrorKind;
 use std::ffi::{CString, c_char};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// How a call ended.
+/// The outcome of a call.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GendrPixStatus {
-    /// It did what it is for.
+    /// Success.
     Ok = 0,
-    /// An argument is NULL or not what it should be.
+    /// An argument is NULL or invalid.
     Argument = 1,
     /// An option is out of range.
     Option = 2,
@@ -19,7 +19,7 @@ pub enum GendrPixStatus {
     Picture = 3,
     /// The weights cannot be read or used.
     Weights = 4,
-    /// The library failed: a bug.
+    /// The library failed. This is a bug.
     Internal = 5,
 }
 
@@ -42,7 +42,7 @@ impl Failure {
         Self::argument(format!("`{name}` is NULL"))
     }
 
-    /// Of a model that was being loaded.
+    /// The failure of loading a model.
     pub(crate) fn of_weights(error: Error) -> Self {
         Self {
             status: GendrPixStatus::Weights,
@@ -52,7 +52,7 @@ impl Failure {
 }
 
 impl From<Error> for Failure {
-    /// Of a picture that was being enlarged.
+    /// The failure of enlarging a picture.
     fn from(error: Error) -> Self {
         let status = match error.kind() {
             ErrorKind::Option => GendrPixStatus::Option,
@@ -67,12 +67,13 @@ impl From<Error> for Failure {
     }
 }
 
-/// Runs `call`, and tells its failure or panic by the status and, unless it is null, by `error`.
+/// Runs `call`. Returns its failure or panic as a status and writes the message to `error` unless
+/// that is null.
 pub(crate) fn guard(
     error: *mut *mut c_char,
     call: impl FnOnce() -> Result<(), Failure>,
 ) -> GendrPixStatus {
-    // What a panic leaves half done is dropped by it: a call changes nothing that it does not own but by its last line.
+    // Unwind safe: a call writes to memory that it does not own only in its last line.
     let result = catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
@@ -89,24 +90,25 @@ pub(crate) fn guard(
         }
     };
     if !error.is_null() {
-        // SAFETY: writable, which every caller is told; what is there may never have been written, and is not read.
+        // SAFETY: writable by the contract of every exported function. The old value may be
+        // uninitialised and is not read.
         unsafe { error.write(message) };
     } else if !message.is_null() {
-        // SAFETY: made by `into_raw` above.
+        // SAFETY: it comes from `into_raw` above.
         drop(unsafe { CString::from_raw(message) });
     }
     status
 }
 
-/// Frees what a call told through `error`; NULL is let pass.
+/// Frees a message that a call returned through `error`. Does nothing if `string` is NULL.
 ///
 /// # Safety
 ///
-/// `string` must be NULL or come from this library, and not be used again.
+/// `string` must be NULL or come from this library, and must not be used again.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gendr_pix_string_free(string: *mut c_char) {
     if !string.is_null() {
-        // SAFETY: made by `CString::into_raw`, by the caller's promise.
+        // SAFETY: by the caller's promise it comes from `CString::into_raw`.
         drop(unsafe { CString::from_raw(string) });
     }
 }

@@ -1,4 +1,4 @@
-//! The functions as a program calls them, with good arguments and bad ones.
+//! Calls the functions as a program does, with valid and invalid arguments.
 
 use gendr_pix_c::*;
 use std::ffi::{CStr, CString, c_char};
@@ -15,7 +15,7 @@ impl Model {
         Self(model)
     }
 
-    /// The output's bytes and size, or how the call failed.
+    /// Returns the output's bytes and size, or the status and message of the failure.
     fn upscale(
         &self,
         bytes: &mut [u8],
@@ -38,7 +38,7 @@ impl Model {
         let status = unsafe { gendr_pix_upscale(self.0, &input, options, &mut output, &mut error) };
         if status != GendrPixStatus::Ok {
             assert!(output.data.is_null());
-            return Err((status, told(error)));
+            return Err((status, message(error)));
         }
         assert!(error.is_null());
         let size = [output.width, output.height, output.channels];
@@ -64,8 +64,8 @@ const EMPTY: GendrPixPicture = GendrPixPicture {
     channels: 0,
 };
 
-/// The text of an error, which is freed.
-fn told(error: *mut c_char) -> String {
+/// Returns the message of an error and frees it.
+fn message(error: *mut c_char) -> String {
     assert!(!error.is_null());
     let text = unsafe { CStr::from_ptr(error) }
         .to_str()
@@ -139,7 +139,7 @@ fn options_are_used() {
 }
 
 #[test]
-fn bad_pictures_and_options_are_told() {
+fn bad_pictures_and_options_are_reported() {
     use GendrPixStatus::{Argument, Option, Picture};
     let model = Model::bundled();
     let fails = |size, options, status, text: &str| {
@@ -230,7 +230,7 @@ fn options_of_other_versions() {
         assert_eq!(status, GendrPixStatus::Argument);
         assert!(message.contains("options->size"), "{message}");
     }
-    // Of a struct that is shorter only so much is written, and of one that is longer only what is known.
+    // No more is written than the struct has room for, and no more than this version knows.
     let mut room = [0xAA_u8; 2 * size_of::<GendrPixOptions>()];
     let written = |room: &[u8]| {
         room.iter()
@@ -244,7 +244,7 @@ fn options_of_other_versions() {
 }
 
 #[test]
-fn null_is_told() {
+fn null_arguments_are_reported() {
     let model = Model::bundled();
     let mut bytes = [0; 3];
     let input = GendrPixPicture {
@@ -257,7 +257,7 @@ fn null_is_told() {
     let fails = |name: &str, call: &mut dyn FnMut(*mut *mut c_char) -> GendrPixStatus| {
         let mut error = null_mut();
         assert_eq!(call(&mut error), GendrPixStatus::Argument);
-        assert_eq!(told(error), format!("`{name}` is NULL"));
+        assert_eq!(message(error), format!("`{name}` is NULL"));
         assert_eq!(call(null_mut()), GendrPixStatus::Argument);
     };
     unsafe {
@@ -304,8 +304,8 @@ fn models_are_loaded_from_files() {
     let (status, model, error) =
         load(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml").as_bytes());
     assert_eq!((status, model), (GendrPixStatus::Weights, null_mut()));
-    assert!(told(error).contains("safetensors"));
+    assert!(message(error).contains("safetensors"));
     let (status, _, error) = load(b"\xff");
     assert_eq!(status, GendrPixStatus::Argument);
-    assert_eq!(told(error), "`path` is not UTF-8");
+    assert_eq!(message(error), "`path` is not UTF-8");
 }

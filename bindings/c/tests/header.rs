@@ -1,6 +1,6 @@
-//! The header in `include/` is that of the sources.
+//! The header in `include/` is up to date with the sources.
 //!
-//! `UPDATE_HEADER=1 cargo test --test header` writes it.
+//! `UPDATE_HEADER=1 cargo test --test header` writes it anew.
 
 use std::path::Path;
 
@@ -20,6 +20,6 @@ fn the_header_is_up_to_date() {
     let committed = std::fs::read(&path).unwrap_or_default();
     assert!(
         committed == header,
-        "include/gendr_pix.h is not that of src/: run this test with UPDATE_HEADER=1"
+        "include/gendr_pix.h is out of date with src/: run this test with UPDATE_HEADER=1"
     );
 }

@@ -60,7 +60,7 @@ fn the_example_enlarges_a_picture() {
 }
 
 #[test]
-fn the_example_tells_what_went_wrong() {
+fn the_example_reports_errors() {
     let folder = tempfile::tempdir().unwrap();
     let program = compile(&folder);
     std::fs::write(folder.path().join("in.ppm"), b"P6 1 1 255\n\x01\x02\x03").unwrap();

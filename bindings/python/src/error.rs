@@ -1,29 +1,34 @@
-//! The exceptions.
+//! The module's exceptions, and the crate's errors as exceptions.
 
 use gendr_pix::Error as Failure;
 use pyo3::create_exception;
 use pyo3::exceptions::{PyException, PyOSError};
 use pyo3::prelude::*;
 
-create_exception!(gendr_pix, Error, PyException, "Why a call failed.");
+create_exception!(
+    gendr_pix,
+    Error,
+    PyException,
+    "Base class of this module's exceptions."
+);
 create_exception!(gendr_pix, OptionError, Error, "An option is out of range.");
 create_exception!(
     gendr_pix,
     PictureError,
     Error,
-    "A picture cannot be used, or the output would be too large."
+    "The picture cannot be used, or the output would be too large."
 );
 create_exception!(
     gendr_pix,
     WeightsError,
     Error,
-    "Weights cannot be understood or used."
+    "The weights cannot be read or used."
 );
 
-/// Of a model that was being loaded.
+/// The exception for an error of loading a model.
 pub(crate) fn of_weights(error: Failure) -> PyErr {
     match error {
-        // Python makes it a FileNotFoundError, a PermissionError or whatever fits the code.
+        // Python turns it into FileNotFoundError, PermissionError and so on, by the code.
         Failure::Io { path, source } if source.raw_os_error().is_some() => {
             PyOSError::new_err((source.raw_os_error(), source.to_string(), path))
         }
@@ -31,7 +36,7 @@ pub(crate) fn of_weights(error: Failure) -> PyErr {
     }
 }
 
-/// Of a picture that was being enlarged.
+/// The exception for an error of enlarging a picture.
 pub(crate) fn of_picture(error: Failure) -> PyErr {
     let text = error.to_string();
     match error {

@@ -1,20 +1,20 @@
-//! Ctrl-C while a picture is enlarged: Python hears signals only where it is asked to.
+//! Ctrl-C during an enlargement. Python runs signal handlers only when asked to check for signals.
 
 use gendr_pix::{Cancel, Upscale};
 use pyo3::prelude::*;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How often it is asked. It may have to wait for Python's other threads.
+/// Interval between checks. A check may have to wait for Python's other threads.
 const EVERY: Duration = Duration::from_millis(100);
 
-/// What the handler of a signal has raised, if one has.
+/// The exception that a signal handler has raised, if any.
 #[derive(Clone, Default)]
 pub(crate) struct Interrupt(Arc<Mutex<Option<PyErr>>>);
 
 impl Interrupt {
-    /// The options with signals heard along with progress: an exception cancels.
-    pub(crate) fn heard_with(&self, options: Upscale) -> Upscale {
+    /// Returns `options` with a progress callback that checks for signals and cancels if a handler raises.
+    pub(crate) fn watching(&self, options: Upscale) -> Upscale {
         let (raised, cancel) = (self.clone(), Cancel::new());
         let token = cancel.clone();
         let last = Mutex::new(Instant::now());
@@ -30,7 +30,7 @@ impl Interrupt {
         })
     }
 
-    /// Raises what was raised.
+    /// Raises the handler's exception, if any.
     pub(crate) fn check(&self) -> PyResult<()> {
         self.set(None).map_or(Ok(()), Err)
     }

@@ -1,4 +1,4 @@
-//! The Python module `gendr_pix`: see `gendr_pix.pyi` for its face.
+//! The Python module `gendr_pix`. Its interface is documented in `gendr_pix.pyi`.
 
 mod error;
 mod interrupt;
@@ -23,9 +23,9 @@ mod module {
     use super::error::{Error, OptionError, PictureError, WeightsError};
 }
 
-/// A model, ready to run; threads may share it.
+/// A model that is ready to run. Threads may share it.
 ///
-/// The bundled one, or that of a bundle file or diffusers folder.
+/// The bundled model, or that of a bundle file or diffusers folder.
 #[pyclass(frozen, module = "gendr_pix")]
 struct Model(GenDrPix<backend::Flex>);
 
@@ -42,7 +42,7 @@ impl Model {
         Ok(Self(model.map_err(of_weights)?))
     }
 
-    /// Enlarges a picture: an array for an array, the bytes of a PNG file for the bytes of a file.
+    /// Enlarges a picture. Returns an array for an array, and the bytes of a PNG file for the bytes of a file.
     #[pyo3(signature = (
         picture, scale = None, *, width = None, height = None, guidance = None, fidelity = 1.0, fast = false,
         tile = None, max_output_pixels = 1 << 27,
@@ -75,7 +75,7 @@ impl Model {
             options = options.tiling(Tiling::with_side(tile).map_err(of_picture)?);
         }
         let interrupt = Interrupt::default();
-        let options = interrupt.heard_with(options);
+        let options = interrupt.watching(options);
         if let Ok(bytes) = picture.cast::<PyBytes>() {
             let large = self.upscale_file(bytes, &options);
             interrupt.check()?;
@@ -121,7 +121,7 @@ impl Model {
     }
 }
 
-/// A scale of 4 where nothing is asked for.
+/// The output size that the arguments ask for: a scale of 4 if they are all `None`.
 fn target(scale: Option<f64>, width: Option<u32>, height: Option<u32>) -> PyResult<Target> {
     match (scale, width, height) {
         (None, None, None) => Ok(Target::Scale(4.0)),

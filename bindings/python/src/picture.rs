@@ -1,4 +1,4 @@
-//! Arrays to pictures and back.
+//! Converts arrays to pictures and back.
 
 use image::{DynamicImage, ImageBuffer};
 use numpy::ndarray::{ArrayD, IxDyn};
@@ -6,9 +6,9 @@ use numpy::{IntoPyArray, PyReadonlyArrayDyn};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-/// The picture that an array of uint8 holds, and its shape: `[H, W]` is grey, `[H, W, C]` grey, grey with alpha, RGB or
-/// RGBA for 1 to 4 channels. `None` for anything else than an array of uint8. Nothing is copied before `check` has taken
-/// width and height.
+/// Returns the picture in an array of uint8, and the array's shape. `[H, W]` is grey; `[H, W, C]` is grey, grey with alpha,
+/// RGB or RGBA for 1 to 4 channels. Returns `None` for anything but an array of uint8. `check` receives width and height
+/// before anything is copied.
 pub(crate) fn read(
     array: &Bound<'_, PyAny>,
     check: impl FnOnce(u32, u32) -> PyResult<()>,
@@ -28,7 +28,7 @@ pub(crate) fn read(
         return Err(wrong());
     };
     check(width, height)?;
-    // In order of rows, however the array lies in memory.
+    // In row order, whatever the array's layout in memory.
     let bytes = array.iter().copied().collect();
     let image = match channels {
         1 => ImageBuffer::from_raw(width, height, bytes).map(DynamicImage::ImageLuma8),
@@ -41,7 +41,7 @@ pub(crate) fn read(
     Ok(Some((image, shape)))
 }
 
-/// The array of a picture, with as many axes as `shape` has.
+/// Returns the picture as an array with as many axes as `shape`.
 pub(crate) fn write<'py>(
     py: Python<'py>,
     image: DynamicImage,

@@ -58,7 +58,7 @@ def test_files_keep_their_exif_and_are_upright(model):
     assert large.getexif()[0x010F] == "a maker"
 
 
-def test_what_is_not_kept_is_a_warning(model):
+def test_metadata_that_cannot_be_kept_is_a_warning(model):
     data = file(Image.fromarray(noise(4, 4, 3)), "PNG", icc_profile=b"no profile")
     with pytest.warns(UserWarning, match="profile"):
         model.upscale(data)
@@ -129,8 +129,8 @@ def test_weights(tmp_path):
         assert issubclass(kind, gendr_pix.Error)
 
 
-def test_other_threads_run_meanwhile(model):
-    """One thread counts while another upscales: the interpreter's lock is not held."""
+def test_other_threads_keep_running(model):
+    """A thread keeps running while another upscales: the interpreter's lock is released."""
     work = threading.Thread(target=model.upscale, args=(noise(128, 128, 3),))
     start = last = time.monotonic()
     longest = 0.0
@@ -143,7 +143,7 @@ def test_other_threads_run_meanwhile(model):
 
 
 @pytest.mark.parametrize("as_file", [False, True])
-def test_signals_stop_within_a_picture(model, as_file):
+def test_signals_interrupt_a_picture(model, as_file):
     picture = noise(192, 192, 3)
     if as_file:
         picture = file(Image.fromarray(picture), "PNG")

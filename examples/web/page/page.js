@@ -1,11 +1,11 @@
-// The page: takes pictures, has the worker enlarge them, shows both.
+// The page: takes a picture, lets the worker enlarge it, and shows both.
 const $ = (id) => document.getElementById(id);
 const view = $("view"), compare = $("compare"), split = $("split"), download = $("download");
 
-// "cpu" or "webgpu" by the page's address; else the worker looks for itself.
+// "cpu" or "webgpu" from the page's address; without it the worker decides.
 let backend = new URLSearchParams(location.search).get("backend") ?? "";
-let because = "the page's address says so"; // why the CPU, where this page asks for it
-let device = ""; // "CPU" or "GPU", by the worker
+let because = "the page's address asks for it"; // the reason, if this page asks for the CPU
+let device = ""; // "CPU" or "GPU", reported by the worker
 let worker = null;
 let file = null;
 let timer = 0;
@@ -32,7 +32,7 @@ function newWorker() {
   return worker;
 }
 
-/** Goes on with a worker on the CPU, where the GPU broke the last one. A picture in progress is begun anew. */
+/** Continues with a worker on the CPU after the GPU broke the last one. A picture in progress starts again. */
 function withoutGpu(why) {
   backend = "cpu";
   because = why;
@@ -41,7 +41,7 @@ function withoutGpu(why) {
   else worker = newWorker();
 }
 
-/** Ends the work in progress, if any. It cannot be interrupted, so its worker goes with it. */
+/** Ends the work in progress, if any. It cannot be interrupted, so the worker is terminated. */
 function stop() {
   if (document.body.ariaBusy === "true") dropWorker();
   idle();
@@ -71,7 +71,7 @@ function idle() {
   document.body.ariaBusy = "false";
   $("progress").hidden = $("cancel").hidden = true;
   $("again").hidden = !file;
-  download.hidden = split.hidden; // where both pictures are still shown, the result is to be had
+  download.hidden = split.hidden; // while both pictures are shown, the result can be downloaded
   $("status").textContent = $("elapsed").textContent = "";
 }
 
@@ -84,7 +84,7 @@ function fail(message, broken) {
 
 function showDevice(data) {
   device = data.device;
-  $("device").textContent = device === "GPU" ? "Runs on the GPU, by WebGPU." : `Runs on the CPU: ${data.because}.`;
+  $("device").textContent = device === "GPU" ? "Runs on the GPU with WebGPU." : `Runs on the CPU: ${data.because}.`;
 }
 
 function showBefore({ before, width, height }) {
@@ -104,7 +104,7 @@ async function showAfter({ after, seconds }) {
   const image = $("after");
   idle();
   show(image, after);
-  await image.decode().catch(() => {}); // fails where the next picture has taken its place
+  await image.decode().catch(() => {}); // fails if the next picture has replaced it
   if (document.body.ariaBusy === "true") return;
   compare.classList.add("split");
   split.hidden = false;
@@ -115,7 +115,7 @@ async function showAfter({ after, seconds }) {
   $("status").textContent = `Done in ${seconds.toFixed(1)} s on the ${device}.`;
 }
 
-/** Shows a picture in place of the last one, whose memory is given back. */
+/** Shows a picture and releases the memory of the one before. */
 function show(image, blob) {
   URL.revokeObjectURL(image.src);
   image.hidden = !blob;
@@ -150,5 +150,5 @@ document.onpaste = ({ clipboardData }) => {
   if (clipboardData.files.length) start(clipboardData.files[0]);
 };
 
-// Loaded while the visitor looks for a picture.
+// Loads the model while the visitor looks for a picture.
 worker = newWorker();

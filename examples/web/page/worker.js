@@ -1,16 +1,16 @@
-// The model's thread: pictures come in, PNG files go out.
+// The model's thread: receives pictures and sends PNG files.
 import init, { Model, Opened } from "./wasm/gendr_pix_web.js";
 
 const TOO_LARGE = "the picture is too large for this browser's memory";
 const FAILED = "WebGPU failed";
 
-// By the page: whether to look for a GPU at all, and why not; or whether to take one in software.
+// From the page: whether to stay on the CPU, and why; or whether to accept a software GPU.
 const asked = new URLSearchParams(location.search);
-let gpu = false; // whether the GPU computes, or is tried
+let gpu = false; // whether the GPU is in use or being tried
 const model = load();
-model.catch(() => {}); // told of with the first picture
+model.catch(() => {}); // reported with the first picture
 
-/** The model, on the GPU where there is one that works. */
+/** Loads the model, on the GPU if there is one that works. */
 async function load() {
   await init({ module_or_path: program() });
   const model = new Model();
@@ -25,7 +25,7 @@ async function load() {
   return model;
 }
 
-/** WebAssembly, unpacked and compiled while it comes in. */
+/** Fetches the WebAssembly program; it is unpacked and compiled while it arrives. */
 async function program() {
   const packed = await fetch(new URL("wasm/gendr_pix_web.packed", import.meta.url));
   if (!packed.ok) throw new Error(`${packed.url}: ${packed.status}`);
@@ -33,26 +33,27 @@ async function program() {
   return new Response(bytes, { headers: { "content-type": "application/wasm" } });
 }
 
-/** Why not to try a GPU, if so. One in software is slower than the model on the CPU: it is taken where the page asks for it only. */
+/** Returns the reason not to try a GPU, if any. A software GPU is slower than the model on the CPU, so it is used only if the
+ * page asks for it. */
 async function whyNoGpu() {
   const backend = asked.get("backend");
   if (backend === "cpu") return asked.get("because");
   if (!navigator.gpu) return "this browser has no WebGPU";
-  // The one that burn will ask for.
+  // The adapter that burn will request.
   const adapter = await navigator.gpu.requestAdapter({ powerPreference: "high-performance" }).catch(() => null);
-  if (!adapter) return "WebGPU has no GPU here";
-  if (adapter.info?.isFallbackAdapter && backend !== "webgpu") return "WebGPU has a GPU in software only";
+  if (!adapter) return "WebGPU finds no GPU";
+  if (adapter.info?.isFallbackAdapter && backend !== "webgpu") return "WebGPU offers only a software GPU";
 }
 
-/** Tells whether the GPU computes, as it was to. */
+/** Reports to the page whether the GPU is in use, and why not if it was to be. */
 function tellDevice(model) {
   gpu = !model.whyNoGpu;
   if (!gpu) console.info(`${FAILED}: ${model.whyNoGpu}`);
   self.postMessage(gpu ? { device: "GPU" } : { device: "CPU", because: FAILED });
 }
 
-// A panic in what is awaited, or memory that runs out there, comes here and nowhere else. Nothing in here can be trusted any
-// more: the page drops this worker.
+// A panic in an awaited call, or running out of memory there, is reported here and nowhere else. The worker's state cannot be
+// trusted afterwards: the page drops this worker.
 self.onerror = () => {
   self.postMessage(gpu ? { withoutGpu: FAILED } : { error: TOO_LARGE, broken: true });
   return true;
@@ -74,13 +75,13 @@ self.onmessage = async ({ data: { file, scale, best } }) => {
     if (gpu) tellDevice(upscaler);
     self.postMessage({ after, seconds });
   } catch (error) {
-    // After a panic or when memory ran out, nothing in here can be trusted any more.
+    // After a panic, or when memory ran out, the worker's state cannot be trusted.
     const broken = error instanceof WebAssembly.RuntimeError;
     self.postMessage({ error: broken ? TOO_LARGE : error.message ?? `${error}`, broken });
   }
 };
 
-/** Opens a picture file, by way of the browser where only that knows its format (AVIF, GIF). */
+/** Opens a picture file. The browser decodes formats that only it knows (AVIF, GIF). */
 async function open(file) {
   try {
     return new Opened(new Uint8Array(await file.arrayBuffer()));

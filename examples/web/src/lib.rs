@@ -1,4 +1,4 @@
-//! What the page's worker calls: a model, and pictures from and to the bytes of files.
+//! The functions that the page's worker calls: a model, and pictures from and to the bytes of files.
 
 use burn_wgpu::graphics::WebGpu;
 use burn_wgpu::init_setup_async;
@@ -8,64 +8,68 @@ use image::{DynamicImage, ImageFormat, Limits, Rgb, RgbImage};
 use wasm_bindgen::prelude::*;
 use wgpu::{Device, ErrorFilter};
 
-/// Most pixels of the output: what the memory of WebAssembly, 4 GB, holds with all that is computed on the way.
+/// Largest number of pixels of the output: what fits in WebAssembly's 4 GB together with all intermediate results.
 const MAX_OUTPUT: u64 = 1 << 25;
 /// Side and overlap of tiles in pixels.
 const TILE: (usize, usize) = (1024, 128);
-/// Most that a GPU's picture may differ from the CPU's, in levels of 8 bits.
+/// Largest difference between the GPU's picture and the CPU's, in levels of 8 bits.
 const MAX_DIFFERENCE: u8 = 2;
 
-/// A picture that was read.
+/// A decoded picture.
 #[wasm_bindgen]
 pub struct Opened(Picture);
 
 #[wasm_bindgen]
 impl Opened {
-    /// Reads the bytes of a file.
+    /// Decodes the bytes of a picture file.
     #[wasm_bindgen(constructor)]
     pub fn new(file: &[u8]) -> Result<Opened, JsError> {
         Ok(Self(Picture::from_bytes(file, Limits::default())?))
     }
 
-    /// Pixels of a row.
+    /// Width in pixels.
     #[wasm_bindgen(getter)]
     pub fn width(&self) -> u32 {
         self.0.image().width()
     }
 
-    /// Rows.
+    /// Height in pixels.
     #[wasm_bindgen(getter)]
     pub fn height(&self) -> u32 {
         self.0.image().height()
     }
 
-    /// The picture as a PNG file, which browsers can show whatever it was read from.
+    /// Returns the picture as a PNG file, which browsers can show whatever the original format is.
     pub fn preview(&self) -> Result<Vec<u8>, JsError> {
         Ok(self.0.to_bytes(ImageFormat::Png)?.0)
     }
 }
 
-/// The bundled model, on the CPU and, once asked for, on the GPU.
+/// The bundled model on the CPU and, after `useGpu`, on the GPU.
 #[wasm_bindgen]
 pub struct Model {
     cpu: GenDrPix<backend::Flex>,
-    /// Or why there is none.
+    /// The model on the GPU, or the reason why there is none.
     gpu: Result<Gpu, String>,
 }
 
 #[wasm_bindgen]
 impl Model {
-    /// Reads the weights.
+    /// Loads the weights.
     #[wasm_bindgen(constructor)]
     pub fn new() -> Result<Model, JsError> {
         Ok(Self {
             cpu: GenDrPix::pretrained(&Default::default())?,
-            gpu: Err("it was not asked for".to_owned()),
+            gpu: Err("it was not requested".to_owned()),
         })
     }
 
-    /// Takes the GPU from now on, if it makes of a picture what the CPU makes: a kernel that a browser refuses may be an error
-    /// nowhere else. The browser must have a WebGPU adapter; without one, or a device of it, this panics.
+    /// Uses the GPU from now on, if it gives the same result for a small picture as the CPU. This also finds kernels that the
+    /// browser refuses, which may be reported nowhere else.
+    ///
+    /// # Panics
+    ///
+    /// If the browser has no WebGPU adapter, or the adapter has no device.
     #[wasm_bindgen(js_name = useGpu)]
     pub async fn use_gpu(&mut self) {
         self.gpu = match Gpu::new().await {
@@ -75,13 +79,13 @@ impl Model {
         .map_err(|error| error.to_string());
     }
 
-    /// Why the GPU did not enlarge the last picture, or will not enlarge the first; nothing if it did or will.
+    /// Why the GPU did not enlarge the last picture or will not enlarge the first, or `undefined` if it did or will.
     #[wasm_bindgen(getter, js_name = whyNoGpu)]
     pub fn why_no_gpu(&self) -> Option<String> {
         self.gpu.as_ref().err().cloned()
     }
 
-    /// The enlarged picture as a PNG file. `best` runs all paddings that the model recommends, else one.
+    /// Enlarges a picture and returns a PNG file. With `best` all paddings that the model recommends are run, otherwise one.
     pub async fn upscale(
         &mut self,
         picture: Opened,
@@ -102,7 +106,7 @@ impl Model {
 }
 
 impl Model {
-    /// On the GPU, if there is one; should it fail, from then on on the CPU.
+    /// Enlarges on the GPU if there is one. If the GPU fails, the CPU is used from then on.
     async fn enlarge(
         &mut self,
         image: &DynamicImage,
@@ -136,7 +140,7 @@ impl Gpu {
         })
     }
 
-    /// Itself, if it makes of a small picture what the CPU makes.
+    /// Returns itself if it gives the same result for a small picture as the CPU.
     async fn compared_with(self, cpu: &GenDrPix<backend::Flex>) -> Result<Self, Error> {
         let color = |x, y| Rgb([x * 10, y * 15, x * y].map(|value: u32| value as u8));
         let picture = RgbImage::from_fn(24, 16, color).into();
@@ -146,7 +150,7 @@ impl Gpu {
         let pairs = expected.iter().zip(found.iter());
         let most = pairs.map(|(a, &b)| a.abs_diff(b)).max();
         if most > Some(MAX_DIFFERENCE) {
-            let reason = "it does not compute what the CPU does".to_owned();
+            let reason = "its result differs from that of the CPU".to_owned();
             return Err(Error::Device { reason });
         }
         Ok(self)
@@ -157,7 +161,7 @@ impl Gpu {
         image: &DynamicImage,
         options: &Upscale,
     ) -> Result<DynamicImage, Error> {
-        // burn does not hear of what the browser refuses, and goes on with whatever is in the device's memory.
+        // burn does not learn what the browser refuses, and continues with whatever the device's memory holds.
         let filters = [
             ErrorFilter::OutOfMemory,
             ErrorFilter::Validation,

@@ -15,7 +15,7 @@ const weight = files.reduce((sum, name) => sum + statSync(join(dist, name)).size
 console.log(`weight of the page: ${(weight / 1e6).toFixed(2)} MB`);
 assert(weight <= 15e6, "the page is heavier than 15 MB");
 
-let fault = ""; // what the worker does first of all: a browser's GPU that is not as it should be
+let fault = ""; // code that the worker runs first: makes the browser's GPU faulty
 const server = createServer((request, response) => {
   const name = new URL(request.url, origin).pathname.slice(1) || "index.html";
   if (!files.includes(name)) return response.writeHead(404).end();
@@ -37,34 +37,34 @@ try {
   const problems = [], elsewhere = [];
   watch();
   await page.goto(origin);
-  await runsOn("CPU: WebGPU has no GPU here");
+  await runsOn("CPU: WebGPU finds no GPU");
   await shot("start");
 
-  // The picture is that of the native program, to be had and to be seen.
+  // The picture equals that of the native program, both downloaded and on the screen.
   await page.check("#best");
   await enlarge(join(here, "small.png"), "CPU");
   const expected = await pixels(readFileSync(join(here, "expected.png")));
   const result = await downloaded();
   assert.deepEqual([result.width, result.height], [256, 256]);
-  assert(difference(result, expected) <= 1, "the download is not what the native program makes");
+  assert(difference(result, expected) <= 1, "the download differs from the native program's picture");
 
-  // The slider, by keyboard: all of the one picture, all of the other, and both.
+  // The slider by keyboard: all of one picture, all of the other, and both.
   await page.focus("#split");
   await page.keyboard.press("Home");
   const after = await screen();
   await page.keyboard.press("End");
   const before = await screen();
   assert(difference(after, expected) <= 1, "the page does not show the enlarged picture");
-  assert(difference(before, expected) > 32, "the page does not show the picture as it was");
+  assert(difference(before, expected) > 32, "the page does not show the original picture");
   for (let i = 0; i < 100; i++) await page.keyboard.press("ArrowLeft");
   assert.equal(await page.inputValue("#split"), "50");
   const both = await screen();
-  assert(difference(both, before, 0, 104) <= 1, "left of the slider is not the picture as it was");
+  assert(difference(both, before, 0, 104) <= 1, "left of the slider is not the original picture");
   assert(difference(both, after, 152, 256) <= 1, "right of the slider is not the enlarged picture");
   assert(difference(both, before, 152, 256) > 32, "the slider shows one picture only");
   await shot("both");
 
-  // Files that are no pictures are told, what is shown is still to be had, and the page goes on.
+  // A file that is not a picture is reported, the result on screen can still be downloaded, and the page goes on.
   await page.setInputFiles("#file", { name: "notes.txt", mimeType: "text/plain", buffer: Buffer.from("no picture") });
   await page.waitForFunction(() => document.getElementById("error").textContent);
   assert.match(await page.textContent("#error"), /^notes\.txt: .*is not a picture that can be read$/);
@@ -82,7 +82,7 @@ try {
   await done();
   assert.equal(await page.textContent("#sizes"), "2 × 1 pixels → 8 × 4");
 
-  // Speed, and cancelling in the midst of it.
+  // Speed, and cancelling halfway.
   const quarter = await page.evaluate(async () => {
     const canvas = new OffscreenCanvas(256, 256);
     const context = canvas.getContext("2d");
@@ -104,29 +104,29 @@ try {
   assert.equal(await page.textContent("#sizes"), "256 × 256 pixels → 1024 × 1024");
   const seconds = Number((await page.textContent("#status")).match(/[\d.]+ (?=s)/)[0]);
   console.log(`256x256 to 1024x1024, one pass: ${seconds} s, ${cpu.toFixed(1)} s of the CPU with loading`);
-  // On a busy machine the clock tells of others, too.
+  // On a busy machine the clock includes other programs' time.
   assert(Math.min(seconds, cpu) <= 10, "slower than 10 s");
 
-  // A panic is told of.
+  // A panic is reported.
   await panic();
   await page.waitForFunction(() => document.getElementById("error").textContent);
   assert.equal(await page.textContent("#error"), "quarter.png: the picture is too large for this browser's memory");
 
-  // A GPU in software is there, but only taken where the address says so. It makes what the CPU makes, with the limits that all
-  // GPUs have to have.
+  // A software GPU is available, but is used only if the address asks for it. Its result equals the CPU's, within the limits that
+  // every WebGPU device guarantees.
   await browser.close();
   browser = await chromium.launch({ executablePath: process.env.CHROMIUM, args: [...flags, ...software] });
   page = await browser.newPage(size);
   watch();
   await page.goto(origin);
   assert(await page.evaluate(async () => Boolean(await navigator.gpu.requestAdapter())), "no WebGPU in this Chromium");
-  await runsOn("CPU: WebGPU has a GPU in software only");
+  await runsOn("CPU: WebGPU offers only a software GPU");
   fault = `
     const request = GPUAdapter.prototype.requestDevice;
     GPUAdapter.prototype.requestDevice = function ({ requiredLimits, ...rest }) { return request.call(this, rest); };`;
   await page.goto(`${origin}?backend=webgpu`);
   const loading = performance.now();
-  await runsOn("GPU, by WebGPU");
+  await runsOn("GPU with WebGPU");
   console.log(`WebGPU in software: ${((performance.now() - loading) / 1000).toFixed(1)} s to load and to compare`);
   await page.check("#best");
   await enlarge(join(here, "small.png"), "GPU");
@@ -134,12 +134,12 @@ try {
   await shot("webgpu");
   const most = difference(await downloaded(), expected);
   console.log(`difference from the native program: ${most} levels of 255`);
-  assert(most <= 2, "the GPU's picture is not what the native program makes");
+  assert(most <= 2, "the GPU's picture differs from the native program's");
   await page.goto(`${origin}?backend=cpu`);
-  await runsOn("CPU: the page's address says so");
+  await runsOn("CPU: the page's address asks for it");
   assert.deepEqual(problems, [], "the browser complains");
 
-  // A GPU that is not as it should be leaves the picture to the CPU, and the page says so.
+  // With a faulty GPU the CPU takes over, and the page says so.
   page = await browser.newPage(size);
   const refusing = `
     const create = GPUDevice.prototype.createShaderModule;
@@ -153,7 +153,7 @@ try {
     await runsOn("CPU: WebGPU failed");
     await enlarge(join(here, "small.png"), "CPU");
   }
-  // So does one that is lost, or refuses something, in the midst of a picture.
+  // The same holds for a GPU that is lost, or refuses something, during a picture.
   fault = `
     const submit = GPUQueue.prototype.submit, request = GPUAdapter.prototype.requestDevice;
     let device;
@@ -161,26 +161,26 @@ try {
     GPUQueue.prototype.submit = function (commands) { self.next?.(device); self.next = null; submit.call(this, commands); };`;
   for (const next of ["device.destroy()", "device.createBuffer({ size: 4, usage: 0 })"]) {
     await page.goto(`${origin}?backend=webgpu`);
-    await runsOn("GPU, by WebGPU");
+    await runsOn("GPU with WebGPU");
     await page.workers()[0].evaluate(`self.next = (device) => { ${next}; }; 0`);
     await page.check("#best");
     await enlarge(join(here, "small.png"), "CPU");
     await runsOn("CPU: WebGPU failed");
-    assert(difference(await downloaded(), expected) <= 1, "without the GPU the picture is another");
+    assert(difference(await downloaded(), expected) <= 1, "without the GPU the picture is different");
   }
   await shot("lost");
 
-  // So does a panic between two pictures.
+  // And for a panic between two pictures.
   fault = "";
   await page.goto(`${origin}?backend=webgpu`);
-  await runsOn("GPU, by WebGPU");
+  await runsOn("GPU with WebGPU");
   await panic();
   await runsOn("CPU: WebGPU failed");
   await enlarge(join(here, "small.png"), "CPU");
 
-  assert.deepEqual(elsewhere, [], "the page asks others");
+  assert.deepEqual(elsewhere, [], "the page sends requests elsewhere");
 
-  /** Notes what the page complains of, and whom else it asks. */
+  /** Records errors and warnings of the page, and requests to other hosts. */
   function watch() {
     page.on("console", (message) => ["error", "warning"].includes(message.type()) && problems.push(message.text()));
     page.on("pageerror", (error) => problems.push(`${error}`));
@@ -201,12 +201,12 @@ try {
     assert.match(await page.textContent("#status"), new RegExp(`on the ${device}\\.$`));
   }
 
-  /** Has the worker end as by a panic in what it awaits. */
+  /** Makes the worker end like after a panic in an awaited call. */
   async function panic() {
     await page.workers()[0].evaluate(() => queueMicrotask(() => { throw new WebAssembly.RuntimeError("unreachable"); }));
   }
 
-  /** The pixels of the file that the page gives of `small.png`. */
+  /** Downloads the result for `small.png` and returns its pixels. */
   async function downloaded() {
     const [download] = await Promise.all([page.waitForEvent("download"), page.click("#download")]);
     assert.equal(download.suggestedFilename(), "small-large.png");
@@ -217,13 +217,13 @@ try {
     await page.waitForFunction(() => /^Done in/.test(document.getElementById("status").textContent), null, { timeout: 120_000 });
   }
 
-  /** What the browser's processes for pages have computed, in seconds. */
+  /** CPU seconds of the browser's renderer processes. */
   async function cpuTime() {
     const { processInfo } = await session.send("SystemInfo.getProcessInfo");
     return processInfo.filter(({ type }) => type === "renderer").reduce((sum, { cpuTime }) => sum + cpuTime, 0);
   }
 
-  /** What the page shows of the pictures, one pixel for one. */
+  /** The part of the screen that shows the pictures, pixel for pixel. */
   async function screen() {
     const { x, y, width, height } = await page.locator("#compare").boundingBox();
     return pixels(await page.screenshot({ clip: { x: Math.round(x), y: Math.round(y), width, height } }));
@@ -249,8 +249,8 @@ try {
   server.close();
 }
 
-/** The largest difference of two pictures between two columns, without what the words, the knob and
- * the round corners cover. */
+/** The largest difference of two pictures between two columns. Leaves out what the labels, the knob and the round corners
+ * cover. */
 function difference(a, b, from = 24, to = 232) {
   assert.deepEqual([a.width, a.height], [b.width, b.height]);
   let largest = 0;
