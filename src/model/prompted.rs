@@ -1,4 +1,4 @@
-//! A UNet with its fixed timestep and its two prompts.
+//! A UNet with its fixed timestep and two prompts.
 
 use crate::backend::Backend;
 use crate::backend::precision::Precision;
@@ -12,7 +12,7 @@ use crate::unet::{Conditioning, UNetConfig};
 use crate::weights::Weights;
 use burn::tensor::{Distribution, Tensor};
 
-/// A UNet, its prompts, and what the fixed timestep and each prompt leave to compute.
+/// A UNet with its prompts, and with the conditioning that the fixed timestep and each prompt fold into.
 #[derive(Debug)]
 pub(crate) struct PromptedUNet<B: Backend> {
     pub(crate) weights: Weights<B>,
@@ -25,7 +25,7 @@ impl<B: Backend> PromptedUNet<B> {
     ///
     /// # Errors
     ///
-    /// [`Error::Shape`] when a prompt is not `[tokens, cross_attention_dim]`.
+    /// [`Error::Shape`] if a prompt is not `[tokens, cross_attention_dim]`.
     pub(crate) fn new(config: &UNetConfig, timestep: f64, weights: Weights<B>) -> Result<Self> {
         let width = config.cross_attention_dim;
         for (what, prompt) in [
@@ -52,7 +52,7 @@ impl<B: Backend> PromptedUNet<B> {
         })
     }
 
-    /// In another precision. What the timestep and the prompts leave was folded before it is rounded.
+    /// Converts to another precision. The conditioning was folded in the original precision and is rounded now.
     pub(crate) fn in_precision(self, precision: Precision) -> Self {
         let weights = self.weights;
         Self {
@@ -88,12 +88,12 @@ impl<B: Backend> PromptedUNet<B> {
     }
 }
 
-/// Random weights and prompts of `tokens` tokens, to measure or to train.
+/// Creates random weights, and prompts of `tokens` tokens.
 ///
 /// # Errors
 ///
-/// [`Error::Config`] when the config contradicts itself or `tokens` is zero, [`Error::Precision`] when the device lacks the
-/// backend's.
+/// [`Error::Config`] if the config contradicts itself or `tokens` is zero, [`Error::Precision`] if the device does not compute
+/// in the backend's precision.
 pub(crate) fn random_weights<B: Backend>(
     config: &UNetConfig,
     tokens: usize,

@@ -1,9 +1,10 @@
-//! How colours are held to the input.
+//! How the colours of the output are held to those of the input.
 
 /// How the colours of the model's output are held to those of the input.
 ///
-/// Measured with the bundled model at x4 on two photos (`benches/score.py`: reduced to a quarter, and blurred, reduced,
-/// noisy and compressed): PSNR and SSIM of luma, PSNR of RGB, and how far the mean of a channel moves from the input's.
+/// Measured with the bundled model at x4 on two photos (`benches/score.py`), clean (reduced to a quarter) and real (blurred,
+/// reduced, noisy and compressed): PSNR and SSIM of luma, PSNR of RGB, and the distance between the channel means of output
+/// and input.
 ///
 /// | | PSNR | SSIM | PSNR, RGB | mean of a channel |
 /// | --- | --- | --- | --- | --- |
@@ -13,11 +14,11 @@
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ColorFix {
-    /// Not at all.
+    /// Colours stay as the model made them.
     None,
-    /// Each channel's mean and standard deviation over the picture become those of the plain resize.
+    /// Each channel gets the mean and the standard deviation of the plain resize, over the whole picture.
     MeanStd,
-    /// What is coarser than about 32 pixels of the output comes from the plain resize (low-pass match, the "wavelet" fix of
+    /// Structure coarser than about 32 pixels of the output comes from the plain resize (a low-pass match, the "wavelet" fix of
     /// other programs).
     #[default]
     Wavelet,

@@ -1,9 +1,10 @@
-//! Where a picture is cut into cells, and what is beyond its edges.
+//! Where a picture is cut into cells, and how it continues beyond its edges.
 
 use serde::{Deserialize, Serialize};
 
-/// Pixels added above and to the left of a picture before it is cut into cells; below and to the right it gets what
-/// fills up the cell. The paddings of an axis add up to the cell's side where the picture is whole cells.
+/// The pixels that are added above and to the left of a picture before it is cut into cells. As many pixels are added below and
+/// to the right as complete the last cells. If the picture is whole cells, the paddings of an axis add up to a cell's
+/// side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Padding {
     /// Pixels above.
@@ -16,7 +17,7 @@ impl Padding {
     /// Half a cell on all sides: the positive pass of PadCFG.
     pub const CENTRED: Self = Self { top: 4, left: 4 };
 
-    /// No padding but what fills up the last cells.
+    /// No padding except what completes the last cells.
     pub(crate) const NONE: Self = Self { top: 0, left: 0 };
 
     /// A padding of `top` and `left` pixels.
@@ -29,8 +30,8 @@ impl Padding {
         self.top <= factor && self.left <= factor
     }
 
-    /// The negative pass's padding beside this one: one pixel less, so that the two cut the picture differently.
-    /// `[4,4,4,4]` gives `[3,5,3,5]`.
+    /// The padding of the negative pass that belongs to this padding: one pixel less, so that the two passes cut the picture
+    /// differently. `[4,4,4,4]` gives `[3,5,3,5]`.
     pub(crate) fn shifted(self, factor: usize) -> Self {
         let back = |p: usize| (p + factor - 1) % factor;
         Self {
@@ -40,27 +41,27 @@ impl Padding {
     }
 }
 
-/// What is beyond the edges of a picture.
+/// How a picture continues beyond its edges.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Edge {
-    /// The picture mirrored, its border pixels not repeated.
+    /// The picture is mirrored; its border pixels are not repeated.
     #[default]
     Reflect,
-    /// The border pixels, over and over.
+    /// The border pixels are repeated.
     Replicate,
-    /// The other side of the picture: for textures that are laid side by side, which stay seamless.
+    /// The picture starts again from its opposite edge. Textures that tile stay seamless.
     Wrap,
 }
 
 impl Edge {
-    /// The pixel of a side of `n` that stands at position `i`, which may lie outside.
+    /// The index of the pixel at position `i`, which may lie outside of `0..n`.
     pub(crate) fn source(self, i: isize, n: usize) -> usize {
         let last = n as isize - 1;
         match self {
             Self::Replicate => i.clamp(0, last) as usize,
             Self::Wrap => i.rem_euclid(n as isize) as usize,
-            // Back and forth, as often as it takes: a picture may be smaller than its padding.
+            // Reflects repeatedly, since a picture may be smaller than its padding.
             Self::Reflect if last > 0 => {
                 let folded = i.rem_euclid(2 * last);
                 folded.min(2 * last - folded) as usize
@@ -69,7 +70,7 @@ impl Edge {
         }
     }
 
-    /// [`source`](Self::source) of a side of `n` with `before` positions before it, `padded` in all.
+    /// The [`source`](Self::source) of each of `padded` positions, of which `before` come before the picture's `n`.
     pub(crate) fn sources(self, before: usize, n: usize, padded: usize) -> Vec<i32> {
         let position = |i: usize| i as isize - before as isize;
         (0..padded)
@@ -78,7 +79,8 @@ impl Edge {
     }
 }
 
-/// Side of a picture's side `n` in cells of `factor` pixels with one cell more, for a padding that moves the cells.
+/// The length of a side of `n` pixels, rounded up to whole cells of `factor` pixels plus one cell. The extra cell leaves room for
+/// any padding.
 pub(crate) fn padded_side(n: usize, factor: usize) -> usize {
     n.next_multiple_of(factor) + factor
 }
@@ -88,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn edges_as_pytorch_has_them() {
+    fn edges_agree_with_pytorch() {
         let at = |edge: Edge| -> Vec<usize> { (-3..6).map(|i| edge.source(i, 4)).collect() };
         assert_eq!(at(Edge::Reflect), [3, 2, 1, 0, 1, 2, 3, 2, 1]);
         assert_eq!(at(Edge::Replicate), [0, 0, 0, 0, 1, 2, 3, 3, 3]);

@@ -1,31 +1,31 @@
-//! How large the output is to be.
+//! The size of the output.
 
 use crate::error::{Error, Result};
 
-/// Size of an enlarged picture. Pictures are never reduced: a target smaller than the picture is an error.
+/// The size of an enlarged picture. Pictures are never reduced: a target smaller than the picture is an error.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Target {
-    /// Output sides over input sides, from 1 (restore without enlarging) up; any number, whole or not. Sides are rounded
-    /// down.
+    /// The ratio of output sides to input sides, any number from 1 (restore without enlarging) up. Sides are rounded down.
     Scale(f64),
-    /// This width in pixels; the height follows.
+    /// The width in pixels. The height keeps the proportions.
     Width(u32),
-    /// This height in pixels; the width follows.
+    /// The height in pixels. The width keeps the proportions.
     Height(u32),
-    /// This many pixels on the longer side; the other follows.
+    /// The longer side in pixels. The other side keeps the proportions.
     Longest(u32),
-    /// This width and height in pixels. The picture is stretched where its proportions are others.
+    /// The width and the height in pixels. The picture is stretched if its proportions differ.
     Size(u32, u32),
 }
 
-/// What a [`Target`] means for one picture.
+/// The enlargement of one picture.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Enlargement {
-    /// Pixels of the result, at least those of the picture.
+    /// The width of the result in pixels, at least that of the picture.
     pub(crate) width: usize,
+    /// The height of the result in pixels, at least that of the picture.
     pub(crate) height: usize,
-    /// Source pixels per pixel of the result, horizontally and vertically.
+    /// The number of source pixels per pixel of the result, horizontally and vertically.
     pub(crate) steps: (f64, f64),
 }
 
@@ -43,11 +43,11 @@ impl Target {
         }
     }
 
-    /// For a picture of `width` x `height`, neither of them zero.
+    /// The enlargement of a picture of `width` x `height`, neither of them zero.
     ///
     /// # Errors
     ///
-    /// Those of [`validate`](Self::validate), [`Error::Option`] for a target smaller than the picture, and
+    /// The errors of [`validate`](Self::validate), [`Error::Option`] for a target smaller than the picture, and
     /// [`Error::OutputTooLarge`] for more pixels than `limit`.
     pub(crate) fn enlarge(self, width: u32, height: u32, limit: u64) -> Result<Enlargement> {
         self.validate()?;
@@ -78,7 +78,7 @@ impl Target {
             });
         }
         let steps = match self {
-            // PyTorch's, where a scale was given: the size is rounded down, the step is not corrected for it.
+            // As in PyTorch with a scale factor: the size is rounded down, and the step stays the exact one.
             Self::Scale(scale) => (scale.recip(), scale.recip()),
             _ => (f64::from(width) / w as f64, f64::from(height) / h as f64),
         };
@@ -138,7 +138,7 @@ mod tests {
     }
 
     proptest! {
-        /// The picture's whole width and height are used, and its proportions kept to within half a pixel.
+        /// The steps cover the whole picture, and its proportions are kept to within half a pixel.
         #[test]
         fn proportions(width in 1..5000_u32, height in 1..5000_u32, more in 0..5000_u32) {
             let longest = width.max(height) + more;

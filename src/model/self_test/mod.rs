@@ -1,48 +1,49 @@
-//! Whether a device computes right: each of the model's operations there beside its formula.
+//! Checks that a device computes correctly: compares each of the model's operations on it with its formula.
 //!
-//! The reference is in f64 and independent of any backend, so that it is there whatever features are on, and the CPU's own
-//! kernels can be tested too.
+//! The reference computes in f64 and depends on no backend, so it is available with any features, and it can test the CPU's
+//! own kernels as well.
 
+mod copies;
+mod operations;
 mod reference;
 #[cfg(all(test, feature = "flex", feature = "ndarray"))]
 mod tests;
 
+use crate::backend::Backend;
 use crate::backend::operation::Operation;
 use crate::backend::precision::widen;
-use crate::backend::{Backend, GroupNormOptions};
 use crate::error::{Deviation, Error, Result};
 use crate::model::GenDrPix;
-use crate::options::padding::Edge;
 use crate::options::padding::Padding;
-use crate::options::padding::padded_side;
 use crate::options::restore::Restore;
 use crate::restore::shuffle::PICTURE_CHANNELS;
 use burn::tensor::{DType, Tensor, TensorData};
+use operations::name;
 use rayon::prelude::*;
 
-/// Cells of a small picture: odd on purpose, in every stage.
+/// The cells of a small picture. Its sides are odd in every stage.
 const SMALL: [usize; 2] = [9, 13];
-/// Cells of a large picture: more than 32,768 pixels and 65,504 numbers to a group, where kernels have failed in half
-/// precision (cubek#519, burn#5382).
+/// The cells of a large picture: more than 32,768 pixels, and more than 65,504 values in a group. Kernels have failed in half
+/// precision at such sizes (cubek#519, burn#5382).
 const LARGE: [usize; 2] = [181, 183];
-/// Products that the reference takes for an operation, about.
+/// About how many products the reference computes for an operation.
 const EFFORT: usize = 1 << 25;
-/// Most outputs that are compared, and least.
+/// The most outputs that are compared, and the fewest.
 const OUTPUTS: [usize; 2] = [4096, 16];
 
 impl<B: Backend> GenDrPix<B> {
-    /// Compares the model's operations on its device with a reference on the CPU: every shape that its UNet has, over a small
-    /// picture, and one of each kind over a large one; then the model, with its weights, over a small picture, where a CPU
-    /// backend is built in (feature `flex` or `ndarray`) and is not the one that is tested.
+    /// Compares the model's operations on its device with a reference on the CPU: all shapes of its UNet over a small picture,
+    /// and one shape of each kind over a large one. Then compares the whole model, with its weights, over a small picture
+    /// with the same model on a CPU backend, if one is built in (feature `flex` or `ndarray`) and is not the tested one.
     ///
-    /// Worth its time once for a new machine, driver or precision: GPU kernels have been wrong on some. With the bundled
-    /// model it takes about a second on a CPU. The last comparison holds the weights in the CPU's memory in f32 meanwhile.
+    /// Run it once for a new machine, driver or precision: GPU kernels have been wrong on some. With the bundled model it
+    /// takes about a second on a CPU. The last comparison holds the weights in the CPU's memory in f32.
     ///
-    /// Returns what was compared, in this order.
+    /// Returns all comparisons in order.
     ///
     /// # Errors
     ///
-    /// [`Error::SelfTest`] with all operations that are off.
+    /// [`Error::SelfTest`] with all operations whose error is too large.
     pub fn self_test(&self) -> Result<Vec<Deviation>> {
         self.self_test_over(LARGE)
     }
@@ -56,8 +57,8 @@ impl<B: Backend> GenDrPix<B> {
             deviations: Vec::new(),
         };
         let unet = &self.config().unet;
-        let of = |[h, w]: [usize; 2]| unet.operations(h, w, self.prompt_tokens());
-        for operation in chosen(of(SMALL), of(large)) {
+        let operations = |[h, w]: [usize; 2]| unet.operations(h, w, self.prompt_tokens());
+        for operation in chosen(operations(SMALL), operations(large)) {
             test.operation(operation, unet.norm_num_groups);
         }
         test.copies(self.config().factor);
@@ -71,7 +72,7 @@ impl<B: Backend> GenDrPix<B> {
     }
 }
 
-/// All shapes of a small picture, and the first of each kind of a large one.
+/// All shapes of a small picture, and the first shape of each kind of a large one.
 fn chosen(small: Vec<Operation>, large: Vec<Operation>) -> Vec<Operation> {
     let kind = |operation| match operation {
         Operation::Convolution { kernel, stride, .. } => (name(operation), kernel, stride),
@@ -92,7 +93,7 @@ fn chosen(small: Vec<Operation>, large: Vec<Operation>) -> Vec<Operation> {
     operations
 }
 
-/// Numbers that are alike on every machine, by Steele, Lea and Flood's SplitMix64.
+/// Pseudorandom numbers that are the same on every machine: Steele, Lea and Flood's SplitMix64.
 struct Numbers(u64);
 
 impl Numbers {
@@ -106,7 +107,7 @@ impl Numbers {
     }
 }
 
-/// A tensor and its numbers as the device rounded them.
+/// A tensor and its values as the device rounded them.
 struct Input<B: Backend, const D: usize> {
     tensor: Tensor<B, D>,
     values: Vec<f64>,
@@ -128,7 +129,7 @@ struct SelfTest<'a, B: Backend> {
 }
 
 impl<B: Backend> SelfTest<'_, B> {
-    /// Numbers of a deviation of about 1 around `centre`, times `scale`.
+    /// Values with a standard deviation of about 1 around `centre`, times `scale`.
     fn input<const D: usize>(&mut self, shape: [usize; D], centre: f32, scale: f64) -> Input<B, D> {
         let count = shape.iter().product();
         let numbers = (0..count).map(|_| (centre + 1.7 * self.numbers.next()) * scale as f32);
@@ -137,17 +138,17 @@ impl<B: Backend> SelfTest<'_, B> {
         Input::new(tensor)
     }
 
-    /// What a norm is given: off zero, and in the precision of residual sums.
+    /// The input of a norm: its mean is not zero, and it has the precision of residual sums.
     fn sums<const D: usize>(&mut self, shape: [usize; D]) -> Input<B, D> {
         Input::new(widen(self.input(shape, 2.0, 1.0).tensor))
     }
 
-    /// A layer's weights, whose outputs are about as large as its `inputs`.
+    /// The weights of a layer with `inputs` inputs. Its outputs are about as large as its inputs.
     fn weight<const D: usize>(&mut self, shape: [usize; D], inputs: usize) -> Input<B, D> {
         self.input(shape, 0.0, (inputs as f64).sqrt().recip())
     }
 
-    /// Compares some of the outputs, evenly spread: `effort` is what the reference takes for one.
+    /// Compares some of the outputs, evenly spaced. The reference computes `effort` products for one output.
     fn compare<const D: usize>(
         &mut self,
         operation: String,
@@ -161,7 +162,7 @@ impl<B: Backend> SelfTest<'_, B> {
         let pairs: Vec<(f64, f64)> = (0..count)
             .into_par_iter()
             .map(|i| {
-                // Within each of `count` equal parts another place: not always one row or channel.
+                // The position within each of the `count` equal parts varies, so as not to hit one row or channel only.
                 let [i, len] = [i, found.len()].map(|n| n as u64);
                 let at = ((i * len + i * 7919 % len) / count as u64) as usize;
                 (found[at], expected(at))
@@ -170,7 +171,7 @@ impl<B: Backend> SelfTest<'_, B> {
         self.add(operation, pairs.into_iter(), 1.0);
     }
 
-    /// Adds what came of a comparison.
+    /// Adds the result of a comparison.
     fn add(&mut self, operation: String, pairs: impl Iterator<Item = (f64, f64)>, slack: f64) {
         let (mut error, mut largest) = (0.0_f64, f64::MIN_POSITIVE);
         for (found, expected) in pairs {
@@ -187,164 +188,13 @@ impl<B: Backend> SelfTest<'_, B> {
         });
     }
 
-    fn operation(&mut self, operation: Operation, groups: usize) {
-        let described = describe(operation);
-        match operation {
-            Operation::Convolution {
-                channels: [input, output],
-                size: size @ [h, w],
-                kernel,
-                stride,
-            } => {
-                let area = kernel * kernel;
-                let x = self.input([1, input, h, w], 0.0, 1.0);
-                let weight = self.weight([output, input, kernel, kernel], input * area);
-                let bias = self.input([output], 0.0, 1.0);
-                let found = B::convolution(x.tensor, weight.tensor, bias.tensor, stride);
-                let values = [&x.values, &weight.values, &bias.values].map(Vec::as_slice);
-                self.compare(described, found, input * area, |at| {
-                    reference::convolution(values, input, size, kernel, stride, at)
-                });
-            }
-            Operation::Linear {
-                tokens,
-                channels: channels @ [input, output],
-                bias,
-            } => {
-                let x = self.input([1, tokens, input], 0.0, 1.0);
-                let weight = self.weight([input, output], input);
-                let bias = bias.then(|| self.input([output], 0.0, 1.0));
-                let (bias, bias_values) = bias.map(|it| (it.tensor, it.values)).unzip();
-                let found = B::token_linear(x.tensor, weight.tensor, bias);
-                let bias = bias_values.unwrap_or_default();
-                let values = [&x.values, &weight.values, &bias].map(Vec::as_slice);
-                self.compare(described, found, input, |at| {
-                    reference::linear(values, channels, at)
-                });
-            }
-            Operation::Attention {
-                queries,
-                keys,
-                channels,
-                heads,
-            } => {
-                let query = self.input([1, queries, channels], 0.0, 1.0);
-                let [key, value] = [(); 2].map(|()| self.input([1, keys, channels], 0.0, 1.0));
-                let found = B::multi_head_attention(query.tensor, key.tensor, value.tensor, heads);
-                let values = [&query.values, &key.values, &value.values].map(Vec::as_slice);
-                let size = channels / heads;
-                self.compare(described, found, keys * size, |at| {
-                    reference::attention(values, channels, size, at)
-                });
-            }
-            Operation::GroupNorm {
-                channels,
-                size: [h, w],
-                silu,
-            } => {
-                let options = GroupNormOptions {
-                    groups,
-                    epsilon: 1e-5,
-                    silu,
-                };
-                let x = self.sums([1, channels, h, w]);
-                let [weight, bias] = [(); 2].map(|()| self.input([channels], 0.0, 1.0));
-                let found = B::group_norm(x.tensor, weight.tensor, bias.tensor, options);
-                let statistics = reference::group_statistics(&x.values, options);
-                let values = [&x.values, &weight.values, &bias.values].map(Vec::as_slice);
-                self.compare(described, found, 1, |at| {
-                    reference::group_norm(values, &statistics, h * w, silu, at)
-                });
-            }
-            Operation::TokenNorm { tokens, channels } => {
-                let x = self.sums([1, tokens, channels]);
-                let [weight, bias] = [(); 2].map(|()| self.input([channels], 0.0, 1.0));
-                let found = B::token_norm(x.tensor, weight.tensor, bias.tensor, 1e-5);
-                let values = [&x.values, &weight.values, &bias.values].map(Vec::as_slice);
-                self.compare(described, found, channels, |at| {
-                    reference::token_norm(values, 1e-5, at)
-                });
-            }
-            Operation::FeedForward {
-                tokens,
-                channels,
-                hidden,
-            } => {
-                let x = self.input([1, tokens, channels], 0.0, 1.0);
-                let up = self.weight([channels, 2 * hidden], channels);
-                let down = self.weight([hidden, channels], hidden);
-                let up_bias = self.input([2 * hidden], 0.0, 0.1);
-                let down_bias = self.input([channels], 0.0, 0.1);
-                let weights = [up.tensor, down.tensor];
-                let found = B::feed_forward(x.tensor, weights, [up_bias.tensor, down_bias.tensor]);
-                let weights = [&up.values, &down.values].map(Vec::as_slice);
-                let biases = [&up_bias.values, &down_bias.values].map(Vec::as_slice);
-                self.compare(described, found, 2 * channels * hidden, |at| {
-                    reference::feed_forward(&x.values, weights, biases, at)
-                });
-            }
-        }
-    }
-
-    /// What moves numbers, or adds them up.
-    fn copies(&mut self, factor: usize) {
-        let (size @ [h, w], padding, edge) = ([11, 21], Padding::new(3, 5), Edge::Reflect);
-        let padded = size.map(|n| padded_side(n, factor));
-        let x = self.input([1, PICTURE_CHANNELS, h, w], 0.0, 1.0);
-        let folded = B::fold_padded(x.tensor.clone(), factor, padding, padded, edge);
-        self.compare(format!("folding of {h}x{w}"), folded, 1, |at| {
-            x.values[reference::folded(size, factor, padding, padded, edge, at)]
-        });
-        let [rows, columns] = padded.map(|n| n / factor);
-        let channels = PICTURE_CHANNELS * factor * factor;
-        let cells = self.input([1, channels, rows, columns], 0.0, 1.0);
-        let unfolded = B::unfold_cropped(cells.tensor, factor, padding, size);
-        self.compare(format!("unfolding to {h}x{w}"), unfolded, 1, |at| {
-            cells.values[reference::unfolded(size, factor, padding, padded, at)]
-        });
-
-        let part = self.input([1, PICTURE_CHANNELS, 4, 7], 0.0, 1.0);
-        let joined = B::concatenate(x.tensor.clone(), x.tensor.clone());
-        self.compare("concatenation".into(), joined, 1, |at| {
-            x.values[at % x.values.len()]
-        });
-        let within = |at: usize| (at / 28 * h + 5 + at / 7 % 4) * w + 9 + at % 7;
-        let cropped = B::crop(x.tensor.clone(), [5, 9], [4, 7]);
-        self.compare("crop".into(), cropped, 1, |at| x.values[within(at)]);
-        let mut sum = x.values.clone();
-        for (at, value) in part.values.iter().enumerate() {
-            sum[within(at)] += value;
-        }
-        let added = B::add_at(x.tensor.clone(), part.tensor, [5, 9]);
-        self.compare("addition of a part".into(), added, 1, |at| sum[at]);
-        let other = self.input([1, PICTURE_CHANNELS, h, w], 0.0, 1.0);
-        let mixed = B::mix(x.tensor.clone(), other.tensor.clone(), [1.5, -0.5]);
-        self.compare("mixture".into(), mixed, 1, |at| {
-            1.5 * x.values[at] - 0.5 * other.values[at]
-        });
-        let sum = B::add(x.tensor.clone(), other.tensor);
-        self.compare("addition".into(), sum, 1, |at| {
-            x.values[at] + other.values[at]
-        });
-        let pixel = |at: usize| at % PICTURE_CHANNELS * h * w + at / PICTURE_CHANNELS;
-        let tokens = B::to_tokens(x.tensor.clone());
-        self.compare("pixels to tokens".into(), tokens, 1, |at| {
-            x.values[pixel(at)]
-        });
-        let tokens = self.input([1, h * w, PICTURE_CHANNELS], 0.0, 1.0);
-        let sum = B::add_tokens(x.tensor, tokens.tensor);
-        self.compare("addition of tokens".into(), sum, 1, |at| {
-            x.values[at] + tokens.values[at % (h * w) * PICTURE_CHANNELS + at / (h * w)]
-        });
-    }
-
-    /// The model beside itself on the CPU.
+    /// Compares the model with the same model on the CPU.
     #[cfg(any(feature = "flex", feature = "ndarray"))]
     fn whole(&mut self, model: &GenDrPix<B>) -> Result<()> {
         use crate::backend::Cpu;
         use std::any::TypeId;
 
-        /// Roundings of all layers add up.
+        /// The rounding errors of all layers add up.
         const SLACK: f64 = 10.0;
         if TypeId::of::<B>() == TypeId::of::<Cpu>() {
             return Ok(());
@@ -369,65 +219,12 @@ fn values<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f64> {
     data.into_vec().expect("converted to f64 just now")
 }
 
-/// Largest error over the largest output. In f32, too, burn's GPU kernels may take products in TF32 or f16, whose ten bits
-/// make an error of 3e-4; f16 and bf16 round the output and what is within an operation on top of that.
+/// The tolerated error relative to the largest output. burn's GPU kernels may multiply in TF32 or f16 even in f32: ten bits of
+/// precision give an error of 3e-4. f16 and bf16 also round the output and the values within an operation.
 fn tolerance(precision: DType) -> f64 {
     match precision {
         DType::BF16 => 3.2e-2,
         DType::F16 => 4e-3,
         _ => 1e-3,
     }
-}
-
-fn name(operation: Operation) -> &'static str {
-    match operation {
-        Operation::Convolution { .. } => "convolution",
-        Operation::Linear { .. } => "linear map",
-        Operation::Attention { .. } => "attention",
-        Operation::GroupNorm { silu: false, .. } => "group norm",
-        Operation::GroupNorm { silu: true, .. } => "group norm with SiLU",
-        Operation::TokenNorm { .. } => "layer norm",
-        Operation::FeedForward { .. } => "feed-forward",
-    }
-}
-
-/// The operation and its shape, in words.
-fn describe(operation: Operation) -> String {
-    let shape = match operation {
-        Operation::Convolution {
-            channels: [input, output],
-            size: [h, w],
-            kernel,
-            stride,
-        } => {
-            let step = if stride == 1 { "" } else { ", halving" };
-            format!("{kernel}x{kernel} of {input} to {output} channels, {h}x{w}{step}")
-        }
-        Operation::Linear {
-            tokens,
-            channels: [input, output],
-            bias,
-        } => {
-            let bias = if bias { "with" } else { "without" };
-            format!("of {tokens} tokens, {input} to {output} channels, {bias} bias")
-        }
-        Operation::Attention {
-            queries,
-            keys,
-            channels,
-            heads,
-        } => format!("of {queries} to {keys} tokens, {channels} channels, {heads} heads"),
-        Operation::GroupNorm {
-            channels,
-            size: [h, w],
-            ..
-        } => format!("of {channels} channels, {h}x{w}"),
-        Operation::TokenNorm { tokens, channels }
-        | Operation::FeedForward {
-            tokens, channels, ..
-        } => {
-            format!("of {tokens} tokens, {channels} channels")
-        }
-    };
-    format!("{} {shape}", name(operation))
 }

@@ -1,11 +1,10 @@
-//! The model's operations as their formulas, one output at a time, in f64: slow, and for any machine. Tensors are slices in
-//! row-major order, of one picture; `at` is the position of the output.
+//! The formulas of the model's operations, one output at a time, in f64. Tensors are slices of one picture in row-major order;
+//! `at` is the position of the output.
 
 use crate::backend::GroupNormOptions;
-use crate::options::padding::Edge;
-use crate::options::padding::Padding;
+use crate::options::padding::{Edge, Padding};
 
-/// Of `x` `[C, H, W]` with `weight` `[C', C, K, K]`.
+/// The convolution of `x`, `[C, H, W]`, with `weight`, `[C', C, K, K]`.
 pub(super) fn convolution(
     [x, weight, bias]: [&[f64]; 3],
     channels: usize,
@@ -31,7 +30,7 @@ pub(super) fn convolution(
     sum
 }
 
-/// Of `x` `[T, C]` with `weight` `[C, C']`, without a bias if that is empty.
+/// The linear map of `x`, `[T, C]`, with `weight`, `[C, C']`. An empty `bias` means none.
 pub(super) fn linear(
     [x, weight, bias]: [&[f64]; 3],
     [input, output]: [usize; 2],
@@ -42,7 +41,7 @@ pub(super) fn linear(
     products.sum::<f64>() + bias.get(to).unwrap_or(&0.0)
 }
 
-/// Of `query` `[T, C]` to `key` and `value` `[T', C]`, with heads of `size` channels.
+/// The attention of `query`, `[T, C]`, to `key` and `value`, `[T', C]`, with heads of `size` channels.
 pub(super) fn attention(
     [query, key, value]: [&[f64]; 3],
     channels: usize,
@@ -68,7 +67,7 @@ pub(super) fn attention(
     sum / total
 }
 
-/// Mean and deviation, `sqrt(var + epsilon)`, of `values`.
+/// The mean of `values`, and their deviation `sqrt(var + epsilon)`.
 fn statistics(values: impl Iterator<Item = f64> + Clone, epsilon: f64) -> [f64; 2] {
     let count = values.clone().count() as f64;
     let mean = values.clone().sum::<f64>() / count;
@@ -76,7 +75,7 @@ fn statistics(values: impl Iterator<Item = f64> + Clone, epsilon: f64) -> [f64; 
     [mean, (variance + epsilon).sqrt()]
 }
 
-/// Of `x` `[C, area]`, given the [`group_statistics`].
+/// The group norm of `x`, `[C, area]`, with its [`group_statistics`].
 pub(super) fn group_norm(
     [x, weight, bias]: [&[f64]; 3],
     statistics: &[[f64; 2]],
@@ -90,14 +89,14 @@ pub(super) fn group_norm(
     if silu { y / (1.0 + (-y).exp()) } else { y }
 }
 
-/// Mean and deviation of each group.
+/// The mean and the deviation of each group.
 pub(super) fn group_statistics(x: &[f64], options: GroupNormOptions) -> Vec<[f64; 2]> {
     let groups = x.chunks(x.len() / options.groups);
     let groups = groups.map(|group| statistics(group.iter().copied(), options.epsilon));
     groups.collect()
 }
 
-/// Of `x` `[T, C]`.
+/// The layer norm of `x`, `[T, C]`.
 pub(super) fn token_norm([x, weight, bias]: [&[f64]; 3], epsilon: f64, at: usize) -> f64 {
     let channels = weight.len();
     let token = x[at / channels * channels..][..channels].iter().copied();
@@ -105,7 +104,7 @@ pub(super) fn token_norm([x, weight, bias]: [&[f64]; 3], epsilon: f64, at: usize
     (x[at] - mean) / deviation * weight[at % channels] + bias[at % channels]
 }
 
-/// Of `x` `[T, C]` with weights `[C, 2 D]` and `[D, C]`.
+/// The feed-forward of `x`, `[T, C]`, with weights `[C, 2 D]` and `[D, C]`.
 pub(super) fn feed_forward(
     x: &[f64],
     [up, down]: [&[f64]; 2],
@@ -128,7 +127,7 @@ pub(super) fn feed_forward(
     )
 }
 
-/// `x * P(X <= x)` of a standard normal `X`.
+/// The exact GELU: `x * P(X <= x)` for a standard normal `X`.
 fn gelu(x: f64) -> f64 {
     // By the series `1/2 + p(x) (x + x^3 / 3 + x^5 / (3 * 5) + ...)` with the normal density `p`, all of one sign.
     let (mut term, mut sum) = (x, x);
@@ -140,8 +139,8 @@ fn gelu(x: f64) -> f64 {
     x * (0.5 + density * sum)
 }
 
-/// Where in the picture `[C, H, W]` the number at `at` of its padded cells, `[C * factor^2, H' / factor, W' / factor]` with
-/// `[H', W'] = padded`, is from.
+/// The position in the picture, `[C, H, W]`, of the value at `at` of its padded cells, `[C * factor^2, H' / factor, W' / factor]`
+/// with `[H', W'] = padded`.
 pub(super) fn folded(
     [h, w]: [usize; 2],
     factor: usize,
@@ -165,7 +164,7 @@ pub(super) fn folded(
     (c * h + y) * w + x
 }
 
-/// Where in the cells the number at `at` of the picture `[C, H, W]` is from: the inverse of [`folded`].
+/// The position in the cells of the value at `at` of the picture, `[C, H, W]`: the inverse of [`folded`].
 pub(super) fn unfolded(
     [h, w]: [usize; 2],
     factor: usize,
@@ -187,7 +186,7 @@ pub(super) fn unfolded(
 mod tests {
     use super::*;
 
-    /// Values of the normal distribution from a table.
+    /// Compares with a table of the normal distribution.
     #[test]
     fn gelu_is_exact() {
         for (x, below) in [

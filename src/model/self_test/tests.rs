@@ -1,4 +1,4 @@
-//! A backend of which one operation at a time is wrong.
+//! A backend with one faulty operation at a time.
 
 use super::*;
 use crate::backend::Flex;
@@ -8,16 +8,16 @@ use crate::config::GenDrPixConfig;
 use crate::unet::UNetConfig;
 use std::cell::Cell;
 
-/// burn's `ndarray`, whose operations are the plain ones but for the one that is [`BROKEN`].
+/// burn's `ndarray` with plain operations, of which [`BROKEN`] is faulty.
 type Faulty = burn_ndarray::NdArray<f32, i32>;
 
 thread_local! {
-    /// The operation that is wrong, and by what its outputs are multiplied.
+    /// The faulty operation, and the factor of its outputs.
     static BROKEN: Cell<(&'static str, f32)> = const { Cell::new(("", 1.0)) };
 }
 
-/// `output`, which is wrong if the operation is the broken one.
-fn of<const D: usize>(operation: &str, output: Tensor<Faulty, D>) -> Tensor<Faulty, D> {
+/// `output`, scaled if the operation is the faulty one.
+fn faulty<const D: usize>(operation: &str, output: Tensor<Faulty, D>) -> Tensor<Faulty, D> {
     match BROKEN.get() {
         (broken, by) if broken == operation => output * by,
         _ => output,
@@ -35,7 +35,7 @@ impl Backend for Faulty {
             1 => "convolution 1x1",
             _ => "convolution 3x3",
         };
-        of(operation, plain::convolution(x, weight, bias, stride))
+        faulty(operation, plain::convolution(x, weight, bias, stride))
     }
 
     fn group_norm(
@@ -50,7 +50,7 @@ impl Backend for Faulty {
             true => "large group norm",
             false => "group norm",
         };
-        of(operation, plain::group_norm(x, weight, bias, options))
+        faulty(operation, plain::group_norm(x, weight, bias, options))
     }
 
     fn token_norm(
@@ -59,7 +59,7 @@ impl Backend for Faulty {
         bias: Tensor<Self, 1>,
         epsilon: f64,
     ) -> Tensor<Self, 3> {
-        of("layer norm", plain::token_norm(x, weight, bias, epsilon))
+        faulty("layer norm", plain::token_norm(x, weight, bias, epsilon))
     }
 
     fn token_linear(
@@ -67,7 +67,7 @@ impl Backend for Faulty {
         weight: Tensor<Self, 2>,
         bias: Option<Tensor<Self, 1>>,
     ) -> Tensor<Self, 3> {
-        of("linear map", plain::token_linear(x, weight, bias))
+        faulty("linear map", plain::token_linear(x, weight, bias))
     }
 
     fn multi_head_attention(
@@ -77,27 +77,27 @@ impl Backend for Faulty {
         heads: usize,
     ) -> Tensor<Self, 3> {
         let output = plain::multi_head_attention(query, key, value, heads);
-        of("attention", output)
+        faulty("attention", output)
     }
 
     fn geglu(x: Tensor<Self, 3>) -> Tensor<Self, 3> {
-        of("feed-forward", plain::geglu(x))
+        faulty("feed-forward", plain::geglu(x))
     }
 
     fn fold_cells(picture: Tensor<Self, 4>, factor: usize) -> Tensor<Self, 4> {
-        of("folding", plain::fold_cells(picture, factor))
+        faulty("folding", plain::fold_cells(picture, factor))
     }
 
     fn unfold_cells(features: Tensor<Self, 4>, factor: usize) -> Tensor<Self, 4> {
-        of("unfolding", plain::unfold_cells(features, factor))
+        faulty("unfolding", plain::unfold_cells(features, factor))
     }
 
     fn concatenate(a: Tensor<Self, 4>, b: Tensor<Self, 4>) -> Tensor<Self, 4> {
-        of("concatenation", plain::concatenate(a, b))
+        faulty("concatenation", plain::concatenate(a, b))
     }
 
     fn add_tokens(pixels: Tensor<Self, 4>, tokens: Tensor<Self, 3>) -> Tensor<Self, 4> {
-        of("addition of tokens", plain::add_tokens(pixels, tokens))
+        faulty("addition of tokens", plain::add_tokens(pixels, tokens))
     }
 }
 
@@ -155,7 +155,7 @@ fn what_is_wrong_is_named() {
     assert_eq!(off[0].error, f64::INFINITY);
 }
 
-/// What is composed of right operations is compared as a whole.
+/// The whole model is compared as well.
 #[test]
 fn the_whole_is_compared() {
     let deviations = model::<Faulty>().self_test().unwrap();
@@ -167,7 +167,7 @@ fn the_whole_is_compared() {
     assert_ne!(deviations.last(), Some(whole));
 }
 
-/// The CPU's kernels are as near as f32 is, or as two bf16 numbers are on a matrix unit.
+/// The CPU's kernels are as exact as f32, or as two bf16 numbers on a matrix unit.
 #[test]
 fn kernels_are_near() {
     let nano = GenDrPix::<Flex>::new(GenDrPixConfig::nano(), 4, &Default::default()).unwrap();
