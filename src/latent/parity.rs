@@ -5,7 +5,7 @@ use crate::options::progress::unwatched;
 use crate::options::tiling::Tiling;
 use crate::restore::tiles::{Units, tiled};
 use crate::testing::golden::{B, Golden, fixtures};
-use crate::unet::conv::{Convolution, conv3x3};
+use crate::unet::conv::{Conv2d, conv3x3};
 use burn::tensor::module::interpolate;
 use burn::tensor::ops::{InterpolateMode, InterpolateOptions};
 use burn::tensor::{Distribution, Int, Tensor};
@@ -111,7 +111,7 @@ fn largest(x: Tensor<B, 4>) -> f32 {
 }
 
 /// Doubles the picture twice and convolves it: looks at neighbours only.
-fn local(conv: &Convolution<B>, x: Tensor<B, 4>) -> Tensor<B, 4> {
+fn local(conv: &Conv2d<B>, x: Tensor<B, 4>) -> Tensor<B, 4> {
     let [_, _, h, w] = x.dims();
     let nearest = InterpolateOptions::new(InterpolateMode::Nearest).with_align_corners(false);
     conv.forward(interpolate(x, [4 * h, 4 * w], nearest))

@@ -14,7 +14,7 @@ use crate::options::progress::{Cancellable, Watch, unwatched};
 use crate::options::tiling::Tiling;
 use crate::restore::shuffle::PICTURE_CHANNELS;
 use crate::restore::tiles::{Units, tiled};
-use crate::unet::conv::{Convolution, conv1x1, conv3x3};
+use crate::unet::conv::{Conv2d, conv1x1, conv3x3};
 use crate::unet::norm::GroupNorm;
 use crate::unet::parameters::count as parameter_count;
 use burn::module::Module;
@@ -33,7 +33,7 @@ pub struct Vae<B: Backend> {
 #[derive(Module, Debug)]
 pub struct VaeEncoder<B: Backend> {
     pub(super) encoder: Encoder<B>,
-    quant_conv: Option<Convolution<B>>,
+    quant_conv: Option<Conv2d<B>>,
     factor: usize,
     scaling_factor: f64,
     shift_factor: f64,
@@ -43,7 +43,7 @@ pub struct VaeEncoder<B: Backend> {
 #[derive(Module, Debug)]
 pub struct VaeDecoder<B: Backend> {
     pub(super) decoder: Decoder<B>,
-    pub(super) post_quant_conv: Option<Convolution<B>>,
+    pub(super) post_quant_conv: Option<Conv2d<B>>,
     factor: usize,
     scaling_factor: f64,
     shift_factor: f64,
@@ -229,11 +229,11 @@ impl<B: Backend> VaeDecoder<B> {
 /// The encoder but for the quantising convolution.
 #[derive(Module, Debug)]
 pub struct Encoder<B: Backend> {
-    pub(super) conv_in: Convolution<B>,
+    pub(super) conv_in: Conv2d<B>,
     pub(super) down_blocks: Vec<EncoderBlock<B>>,
     pub(super) mid_block: VaeMidBlock<B>,
     pub(super) conv_norm_out: GroupNorm<B>,
-    pub(super) conv_out: Convolution<B>,
+    pub(super) conv_out: Conv2d<B>,
 }
 
 impl<B: Backend> Encoder<B> {
@@ -267,11 +267,11 @@ impl<B: Backend> Encoder<B> {
 /// The decoder but for the convolution before it.
 #[derive(Module, Debug)]
 pub struct Decoder<B: Backend> {
-    pub(super) conv_in: Convolution<B>,
+    pub(super) conv_in: Conv2d<B>,
     pub(super) mid_block: VaeMidBlock<B>,
     pub(super) up_blocks: Vec<DecoderBlock<B>>,
     pub(super) conv_norm_out: GroupNorm<B>,
-    conv_out: Convolution<B>,
+    conv_out: Conv2d<B>,
 }
 
 impl<B: Backend> Decoder<B> {
