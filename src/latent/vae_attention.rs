@@ -2,7 +2,7 @@
 
 use super::NORM_EPSILON;
 use crate::backend::Backend;
-use crate::unet::attention::attend;
+use crate::unet::attention::multi_head_attention;
 use crate::unet::linear::linear;
 use crate::unet::norm::GroupNorm;
 use burn::module::Module;
@@ -42,7 +42,7 @@ impl<B: Backend> VaeAttention<B> {
         let tokens = self.tokens(x.clone());
         let [query, key, value] =
             [&self.to_q, &self.to_k, &self.to_v].map(|layer| linear(layer, tokens.clone()));
-        let out = attend(query, key, value, 1); // [N, H * W, C]
+        let out = multi_head_attention(query, key, value, 1); // [N, H * W, C]
         let out = linear(&self.to_out[0], out);
         B::add(x, out.swap_dims(1, 2).reshape([n, c, h, w]))
     }

@@ -91,13 +91,13 @@ impl<B: Backend> MultiHeadAttention<B> {
     pub fn forward(&self, x: Tensor<B, 3>, context: KeyValue<B>) -> Tensor<B, 3> {
         let query = linear(&self.to_q, x);
         let KeyValue { key, value } = context;
-        let values = attend(query, key, value, self.heads);
+        let values = multi_head_attention(query, key, value, self.heads);
         linear(&self.to_out[0], traced("attention", values))
     }
 }
 
 /// Applies [`Backend::multi_head_attention`].
-pub(crate) fn attend<B: Backend>(
+pub(crate) fn multi_head_attention<B: Backend>(
     query: Tensor<B, 3>,
     key: Tensor<B, 3>,
     value: Tensor<B, 3>,

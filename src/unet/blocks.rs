@@ -224,8 +224,7 @@ impl<B: Backend> UpBlock<B> {
         }
     }
 
-    /// Applies the block. Each layer pops a skip off `skips`. The upsampler's output has the size of the skip that is last
-    /// then.
+    /// Applies the block. Each layer pops a skip off `skips`. The upsampler's output has the size of the last remaining skip.
     ///
     /// # Shapes
     ///

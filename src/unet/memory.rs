@@ -44,8 +44,8 @@ pub(crate) struct PassMemory<'a> {
 }
 
 impl PassMemory<'_> {
-    /// Enters a pass over a sample of `[H, W] = size` into `ledger`. The sample is allocated before and after the pass. Of
-    /// all that the pass allocates, its output stays.
+    /// Enters a pass over a sample of `[H, W] = size` into `ledger`. The sample is allocated before and after the pass. Only
+    /// the output stays of all that the pass allocates.
     pub(crate) fn forward(&self, size: [usize; 2], ledger: &mut Ledger) {
         let enter = |event| match event {
             Event::Allocate(tensor) => ledger.take(tensor.bytes(self.pictures, self.element)),
@@ -115,7 +115,7 @@ mod tests {
         assert_eq!(ledger(pass, [64, 64]).peak, (4 + 8 + 4 + 2) * widest);
     }
 
-    /// The peaks of a workspace of zero and of a byte for each multiply-accumulate.
+    /// Pins the peaks for a workspace of zero, and for one with a byte for each multiply-accumulate.
     #[test]
     fn peaks_stay_as_they_are() {
         let (sd21, nano) = (UNetConfig::sd21(), UNetConfig::nano());

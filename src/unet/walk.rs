@@ -12,7 +12,7 @@ use std::ops::Range;
 impl UNetConfig {
     /// Emits the events of a pass over a sample of `[H, W] = size`, with a prompt of `prompt_tokens` tokens.
     ///
-    /// The sample is allocated before and after the pass. Of all that the pass allocates, its output stays.
+    /// The sample is allocated before and after the pass. Only the output stays of all that the pass allocates.
     pub(super) fn walk(
         &self,
         size: [usize; 2],
@@ -47,7 +47,7 @@ struct Walk<'a, F> {
     size: [usize; 2],
     prompt_tokens: usize,
     attention: Attention,
-    /// Skips from the way down that the way up has not used yet.
+    /// Skips that the down blocks have pushed and the up blocks have not popped yet.
     skips: Vec<TensorSize>,
     emitter: Emitter<F>,
 }
@@ -132,7 +132,7 @@ impl<F: FnMut(Event)> Walk<'_, F> {
         }
     }
 
-    /// Returns the output, of the size of the next stage.
+    /// Returns the output, which has the size of the next stage.
     fn upsample(&mut self, stage: usize, x: TensorSize) -> TensorSize {
         let (width, size) = (self.width(stage), self.size(stage - 1));
         let doubled_size = self.size(stage).map(|n| 2 * n);
@@ -140,7 +140,7 @@ impl<F: FnMut(Event)> Walk<'_, F> {
         let output = TensorSize::residual(width, size);
         self.emitter.allocate(doubled);
         self.emitter.free(x);
-        // An odd size is cropped from the doubled one, by a copy.
+        // An odd size is a cropped copy of the doubled one.
         if doubled_size != size {
             self.emitter.allocate(output);
         }
@@ -162,7 +162,7 @@ impl<F: FnMut(Event)> Walk<'_, F> {
         self.emitter.widen(channels[1], size);
     }
 
-    /// A ResNet block, whose time embedding is folded into a bias.
+    /// A ResNet block. Its time embedding is folded into a bias.
     fn resnet(&mut self, widths: [usize; 2], size: [usize; 2], input_is_skip: bool) {
         self.emitter
             .folded_layer(self.config.time_embed_dim * widths[1]);
@@ -234,7 +234,7 @@ impl<F: FnMut(Event)> Walk<'_, F> {
         }
     }
 
-    /// The attention of all tokens to each other, or of each window's.
+    /// The attention of all tokens, or of the tokens of each window, to each other.
     fn self_attention(&mut self, stage: usize, attention: WindowedAttention) {
         let (channels, size) = (self.width(stage), self.size(stage));
         let output = TensorSize::activation(channels, size);
@@ -245,7 +245,7 @@ impl<F: FnMut(Event)> Walk<'_, F> {
                 .run(self.attention(stage, tokens, tokens), output);
             return;
         }
-        // The outputs of the windows. They are joined by a copy.
+        // The outputs of all windows, counted in full from the first window on. Below, a copy joins them.
         self.emitter.allocate(output);
         for window in rows.iter().flat_map(|rows| {
             let size = |columns: &Range<usize>| [rows.len(), columns.len()];

@@ -6,7 +6,7 @@
 //!
 //! Source: Liu et al., "Swin Transformer: Hierarchical Vision Transformer using Shifted Windows", arXiv 2103.14030.
 
-use super::attention::attend;
+use super::attention::multi_head_attention;
 use crate::backend::Backend;
 use crate::options::attention::Attention;
 use burn::tensor::Tensor;
@@ -74,7 +74,7 @@ impl WindowedAttention {
     ) -> Tensor<B, 3> {
         let [rows, columns] = size.map(|tokens| self.windows(tokens));
         if rows.len() * columns.len() == 1 {
-            return attend(query, key, value, heads);
+            return multi_head_attention(query, key, value, heads);
         }
         let shape @ [n, _, c] = query.dims();
         let grids = [query, key, value].map(|x| x.reshape([n, size[0], size[1], c]));
@@ -84,7 +84,12 @@ impl WindowedAttention {
                     .slice([0..n, rows.clone(), columns.clone(), 0..c])
                     .reshape([n, rows.len() * columns.len(), c])
             });
-            attend(query, key, value, heads).reshape([n, rows.len(), columns.len(), c])
+            multi_head_attention(query, key, value, heads).reshape([
+                n,
+                rows.len(),
+                columns.len(),
+                c,
+            ])
         };
         let bands = rows.iter().map(|rows| {
             let windows = columns.iter().map(|columns| window(rows, columns));
