@@ -1,4 +1,4 @@
-//! The numbers of a whole model: what a bundle's header holds beside the weights.
+//! The configuration of a whole model, which a bundle's header contains.
 
 use crate::error::{Error, Result};
 use crate::options::padding::Padding;
@@ -7,29 +7,30 @@ use crate::restore::shuffle::cell_channels;
 use crate::unet::UNetConfig;
 use serde::{Deserialize, Serialize};
 
-/// Config of a [`GenDrPix`](crate::GenDrPix) model.
+/// Configuration of a [`GenDrPix`](crate::GenDrPix) model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GenDrPixConfig {
-    /// The UNet.
+    /// Configuration of the UNet.
     pub unet: UNetConfig,
-    /// Side of the pixel cells that are folded into channels; the UNet has `3 * factor^2` channels at both ends.
+    /// Side of the pixel cells that are folded into channels. The UNet has `3 * factor^2` input and output channels.
     pub factor: usize,
     /// The fixed timestep, `0.0..=1000.0` in Stable Diffusion's training.
     pub timestep: f64,
-    /// From the UNet's prediction to the picture.
+    /// The step from the UNet's prediction to the picture.
     pub onestep: OneStep,
-    /// Recommended guidance scale, used where the caller sets none; 1 is no guidance.
+    /// Recommended guidance scale, for callers that set none. 1 means no guidance.
     pub guidance: f64,
-    /// Recommended paddings of the self-ensemble, used where the caller sets none; one is no ensemble.
+    /// Recommended paddings of the self-ensemble, for callers that set none. A single padding means no ensemble.
     pub ensemble: Vec<Padding>,
 }
 
 impl GenDrPixConfig {
     /// The paper's model on Stable Diffusion 2.1's UNet.
     ///
-    /// The paper leaves the timestep's number and the prediction open; here they are 500, the middle of the training
-    /// range, and noise, what SD 2.1-base predicts.
+    /// The paper states neither the timestep nor the kind of prediction. Here they are 500, the middle of the training range,
+    /// and noise, which SD 2.1-base predicts.
+    #[must_use]
     pub fn sd21() -> Self {
         Self {
             unet: UNetConfig::sd21(),
@@ -41,14 +42,15 @@ impl GenDrPixConfig {
         }
     }
 
-    /// The bundled model, made for a CPU: see [`UNetConfig::nano`].
+    /// The bundled model, which is small enough for a CPU: see [`UNetConfig::nano`].
+    #[must_use]
     pub fn nano() -> Self {
         Self {
             unet: UNetConfig::nano(),
-            // What is wrong with a picture is some tenth of its range: predictions are then about one.
+            // The error of a picture is about a tenth of its range, so that predictions are about one.
             onestep: OneStep::residual(0.1),
-            // The four ways to cut at whole pixels of an input four times smaller: their mean is a little nearer to the
-            // original, with less of the 8x8 pattern, than one.
+            // The four paddings by whole pixels of an input that is four times smaller. Their mean is a little closer to the
+            // original than one of them, and has less of the 8x8 pattern.
             ensemble: [(4, 4), (0, 0), (4, 0), (0, 4)]
                 .map(|(top, left)| Padding::new(top, left))
                 .to_vec(),
@@ -56,13 +58,13 @@ impl GenDrPixConfig {
         }
     }
 
-    /// Checks that the numbers agree with each other.
+    /// Checks that the fields agree with each other.
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] for those of [`UNetConfig::validate`] and [`OneStep::validate`], UNet channels other than
-    /// `3 * factor^2`, a timestep or guidance that is negative or not finite, an empty ensemble, or a padding beyond
-    /// the cell.
+    /// The errors of [`UNetConfig::validate`] and [`OneStep::validate`], and [`Error::Config`] if the factor is zero, if the
+    /// UNet's channels are not `3 * factor^2`, if the timestep or the guidance is negative or not finite, if the ensemble is
+    /// empty, or if a padding is wider than a cell.
     pub fn validate(&self) -> Result<()> {
         let fail = |field, reason| Err(Error::Config { field, reason });
         self.unet.validate()?;
@@ -71,18 +73,18 @@ impl GenDrPixConfig {
             return fail("factor", "is zero".into());
         }
         let channels = cell_channels(self.factor);
-        let why = format!("cells of {0}x{0} pixels become its channels", self.factor);
+        let why = format!("cells of {0}x{0} pixels become channels", self.factor);
         validate_channels(&self.unet, [channels; 2], &why)?;
         validate_run(self.timestep, self.guidance, &self.ensemble, self.factor)
     }
 }
 
-/// Checks what every model's config says of its passes.
+/// Checks the fields that every model's config has for its passes.
 ///
 /// # Errors
 ///
-/// [`Error::Config`] for a timestep or guidance that is negative or not finite, an empty ensemble, or a padding beyond
-/// the cell.
+/// [`Error::Config`] if the timestep or the guidance is negative or not finite, if the ensemble is empty, or if a padding is
+/// wider than a cell.
 pub(crate) fn validate_run(
     timestep: f64,
     guidance: f64,
@@ -92,11 +94,14 @@ pub(crate) fn validate_run(
     let fail = |field, reason| Err(Error::Config { field, reason });
     for (field, value) in [("timestep", timestep), ("guidance", guidance)] {
         if !(value.is_finite() && value >= 0.0) {
-            return fail(field, format!("{value} is not a finite number from 0 up"));
+            return fail(
+                field,
+                format!("{value} is not a finite number of at least 0"),
+            );
         }
     }
     if ensemble.is_empty() {
-        return fail("ensemble", "holds no padding".into());
+        return fail("ensemble", "is empty".into());
     }
     if let Some(padding) = ensemble.iter().find(|p| !p.fits(factor)) {
         return fail(
@@ -107,11 +112,11 @@ pub(crate) fn validate_run(
     Ok(())
 }
 
-/// Checks that a UNet has the channels that a model's two ends have.
+/// Checks the UNet's input and output channels.
 ///
 /// # Errors
 ///
-/// [`Error::Config`] when it has others; `why` says where these come from.
+/// [`Error::Config`] if they are not `expected`. `why` is the reason for these numbers, for the error's text.
 pub(crate) fn validate_channels(unet: &UNetConfig, expected: [usize; 2], why: &str) -> Result<()> {
     let ends = [
         ("in_channels", unet.in_channels),

@@ -1,4 +1,4 @@
-//! The example program `efficiency`, run as a user would run it.
+//! The example program `efficiency`, run as a user runs it.
 
 #![cfg(all(feature = "flex", feature = "latent"))]
 
@@ -30,7 +30,7 @@ fn four_models_are_measured() {
     let models = json.as_array().unwrap();
     let names: Vec<_> = models
         .iter()
-        .map(|of| of["name"].as_str().unwrap())
+        .map(|model| model["name"].as_str().unwrap())
         .collect();
     let expected = [
         "GenDR, guidance",
@@ -39,22 +39,25 @@ fn four_models_are_measured() {
         "GenDR-Pix, no guidance",
     ];
     assert_eq!(names, expected);
-    for of in models {
-        let name = of["name"].as_str().unwrap();
+    for model in models {
+        let name = model["name"].as_str().unwrap();
         assert!(table.contains(&format!("| {name} ")), "{table}");
-        assert!(of["seconds"].as_f64().unwrap() > 0.0, "{name}");
-        let weights = of["weight_bytes"].as_u64().unwrap();
+        assert!(model["seconds"].as_f64().unwrap() > 0.0, "{name}");
+        let weight_bytes = model["weight_bytes"].as_u64().unwrap();
         if cfg!(target_os = "linux") {
-            assert!(of["peak_bytes"].as_u64().unwrap() > weights, "{name}");
+            assert!(
+                model["peak_bytes"].as_u64().unwrap() > weight_bytes,
+                "{name}"
+            );
         }
     }
-    let [gendr, adc, padcfg, once] = [0, 1, 2, 3].map(|i| models[i]["macs"].as_u64().unwrap());
-    assert_eq!(padcfg, 2 * once);
-    assert!(gendr > adc, "the encoder costs nothing?");
+    let [gendr, adc, padcfg, unguided] = [0, 1, 2, 3].map(|i| models[i]["macs"].as_u64().unwrap());
+    assert_eq!(padcfg, 2 * unguided);
+    assert!(gendr > adc, "GenDR also has an encoder");
 }
 
 #[test]
-fn what_cannot_be_measured_is_refused() {
+fn bad_arguments_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     for (arguments, expected) in [
         (["--size", "100x96"], "multiples of 8"),

@@ -1,6 +1,6 @@
-//! Parity with PyTorch and diffusers: golden tensors, on every CPU and GPU backend that is built.
+//! Parity with PyTorch and diffusers by golden tensors, on each CPU and GPU backend whose feature is on.
 //!
-//! Shapes, configs and cases come from the files; `GENDR_PIX_FIXTURES` names another folder of the same layout.
+//! Shapes, configs and cases come from the files. `GENDR_PIX_FIXTURES` may name another folder of the same layout.
 
 mod common;
 
@@ -25,7 +25,7 @@ fn unet_outputs<B: Backend>(tolerance: Tolerance) {
             .unwrap();
         assert!(
             timesteps.iter().all(|t| *t == timesteps[0]),
-            "one timestep a batch"
+            "the batch has several timesteps"
         );
         let prompt = golden.tensor(&format!("{case}.encoder_hidden_states"), &device);
         let conditioning = unet.condition(f64::from(timesteps[0]), prompt);
@@ -48,7 +48,7 @@ fn padcfg_blends<B: Backend>(tolerance: Tolerance) {
     let prompt = |key: &str| golden.tensor::<B, 3>(key, &device).squeeze_dim(0);
     let config = GenDrPixConfig {
         unet: unet_config,
-        // The fixture's G is the UNet between the shuffles and nothing else.
+        // The fixture's model is the UNet between the shuffles alone.
         onestep: OneStep {
             prediction: Prediction::Sample,
             ..OneStep::paper(Prediction::Sample)
@@ -66,7 +66,7 @@ fn padcfg_blends<B: Backend>(tolerance: Tolerance) {
             let x = golden.tensor("x", &device);
             model.restore(x, &options.edge(edge)).unwrap()
         };
-        // A guidance scale of zero leaves the negative pass alone, of one the positive.
+        // With a guidance scale of 0, only the negative pass counts; with 1, only the positive pass.
         let mut cases = vec![
             (format!("{name}.y_pos"), 1.0),
             (format!("{name}.y_neg"), 0.0),
@@ -118,7 +118,7 @@ fn attentions<B: Backend>(tolerance: Tolerance) {
     for case in cases {
         let read = |part| golden.tensor::<B, 4>(&format!("{case}.{part}"), &device);
         let [n, heads, tokens, size] = read("q").dims();
-        // The file has the heads apart, the model side by side in the channels.
+        // The file has an axis of heads. The model has the heads side by side in the channels.
         let [q, k, v] = ["q", "k", "v"].map(|part| read(part).swap_dims(1, 2).flatten(2, 3));
         let output = B::multi_head_attention(q, k, v, heads);
         assert_close(
@@ -130,7 +130,7 @@ fn attentions<B: Backend>(tolerance: Tolerance) {
     }
 }
 
-/// Encoder and decoder against diffusers; the decoder has a wider tolerance than the rest, being the deepest.
+/// Compares encoder and decoder with diffusers. The decoder has a wider tolerance because it is the deepest.
 #[cfg(feature = "latent")]
 fn vae<B: Backend>(tolerance: Tolerance) {
     use gendr_pix::latent::{Gaussian, Vae};
@@ -148,7 +148,7 @@ fn vae<B: Backend>(tolerance: Tolerance) {
         let image = || golden.tensor::<B, 4>(&format!("{case}.image"), &device);
         let posterior = vae.encoder.encode(image(), None);
         let moments = Tensor::cat(vec![posterior.mode(), posterior.log_variance()], 1);
-        // The fixture's variances are all within their bounds.
+        // None of the fixture's variances is clamped.
         check(format!("{case}.moments_f64ref"), moments, tolerance);
         check(format!("{case}.latent_mode"), posterior.mode(), tolerance);
         check(format!("{case}.latent_std"), posterior.std(), tolerance);
@@ -177,7 +177,7 @@ fn vae<B: Backend>(tolerance: Tolerance) {
     check("gaussian.std".into(), clamped.std(), tolerance);
 }
 
-/// The same tests for each backend.
+/// Defines the same tests for each backend.
 macro_rules! parity {
     ($feature:literal, $module:ident, $backend:ty, $tolerance:expr) => {
         #[cfg(feature = $feature)]
@@ -223,7 +223,7 @@ parity!(
 );
 parity!("wgpu", wgpu, gendr_pix::backend::Wgpu, Tolerance::GPU);
 
-/// The kernels of flex, whichever this CPU has, against burn's plain operations on another backend, at a real model's widths.
+/// Compares the kernels that flex has for this CPU with burn's operations on another backend, at the widths of a real model.
 #[cfg(all(feature = "flex", feature = "ndarray", feature = "pretrained"))]
 #[test]
 fn kernels_agree_with_plain_operations() {

@@ -1,11 +1,11 @@
-//! The stages of a VAE: a block of the encoder, the middle of either half, a block of the decoder.
+//! The blocks of a VAE: encoder blocks, the middle block of both halves, decoder blocks.
 
 use super::NORM_EPSILON;
-use super::attention::SpatialAttention;
 use super::config::VaeConfig;
+use super::vae_attention::VaeAttention;
 use crate::backend::Backend;
 use crate::options::progress::{Cancellable, Parts, Watch};
-use crate::unet::conv::{Convolution, conv3x3};
+use crate::unet::conv::{Conv2d, conv3x3};
 use crate::unet::resnet::ResnetBlock;
 use crate::unet::sample::Upsample;
 use burn::module::Module;
@@ -34,11 +34,11 @@ fn forward_all<B: Backend>(
     Ok(x)
 }
 
-/// 3x3 convolution of stride 2 whose zeros lie to the right and below only (diffusers' `Downsample2D` with a padding
-/// of 0, which pads by `(0, 1, 0, 1)`).
+/// A 3x3 convolution of stride 2 with zero padding to the right and below only (diffusers' `Downsample2D` with a padding of
+/// 0, which pads by `(0, 1, 0, 1)`).
 #[derive(Module, Debug)]
 pub struct EncoderDownsample<B: Backend> {
-    conv: Convolution<B>,
+    conv: Conv2d<B>,
 }
 
 impl<B: Backend> EncoderDownsample<B> {
@@ -48,16 +48,18 @@ impl<B: Backend> EncoderDownsample<B> {
         }
     }
 
+    /// Halves height and width.
+    ///
     /// # Shapes
     ///
-    /// - input: `[N, C, H, W]`, sides from 2
+    /// - input: `[N, C, H, W]`, with `H` and `W` of at least 2
     /// - output: `[N, C, floor(H / 2), floor(W / 2)]`
     fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
-        // The convolution that the backends have a kernel for has zeros on all sides, and centres on the pixels 0, 2,
-        // 4, ...; wanted are the centres 1, 3, 5, ... One more line above and to the left moves them there, and its
-        // own output, the first, is dropped.
+        // The backends' kernels pad by zeros on all sides, so that the outputs are centred on the pixels 0, 2, 4, ... This
+        // layer needs the centres 1, 3, 5, ... One more row above and one more column to the left move the centres there.
+        // The outputs at this row and column are dropped.
         let [n, c, h, w] = x.dims();
-        // Not `Tensor::pad`: burn 0.21's fills a tensor of the device's default type, whatever that of `x` is.
+        // `Tensor::pad` of burn 0.21 returns the device's default type, whatever the type of `x` is.
         let padded = Tensor::zeros([n, c, h + 1, w + 1], (&x.device(), x.dtype()));
         let padded = padded.slice_assign([0..n, 0..c, 1..h + 1, 1..w + 1], x);
         let y = self.conv.forward_wide(padded);
@@ -66,7 +68,7 @@ impl<B: Backend> EncoderDownsample<B> {
     }
 }
 
-/// ResNet blocks, then a downsampler but in the deepest stage (diffusers' `DownEncoderBlock2D`).
+/// ResNet blocks, then a downsampler except in the deepest stage (diffusers' `DownEncoderBlock2D`).
 #[derive(Module, Debug)]
 pub struct EncoderBlock<B: Backend> {
     pub(super) resnets: Vec<ResnetBlock<B>>,
@@ -85,6 +87,8 @@ impl<B: Backend> EncoderBlock<B> {
         }
     }
 
+    /// Applies the block.
+    ///
     /// # Shapes
     ///
     /// - input: `[N, C_in, H, W]`
@@ -100,11 +104,11 @@ impl<B: Backend> EncoderBlock<B> {
     }
 }
 
-/// ResNet block, attention, ResNet block at the deepest stage's size (diffusers' `UNetMidBlock2D`).
+/// A ResNet block, an attention and a ResNet block at the size of the deepest stage (diffusers' `UNetMidBlock2D`).
 #[derive(Module, Debug)]
 pub struct VaeMidBlock<B: Backend> {
     resnets: Vec<ResnetBlock<B>>,
-    pub(super) attentions: Vec<SpatialAttention<B>>,
+    pub(super) attentions: Vec<VaeAttention<B>>,
 }
 
 impl<B: Backend> VaeMidBlock<B> {
@@ -112,10 +116,12 @@ impl<B: Backend> VaeMidBlock<B> {
         let (width, groups) = (config.deepest(), config.norm_num_groups);
         Self {
             resnets: resnets(&[[width, width]; 2], groups, device),
-            attentions: vec![SpatialAttention::new(width, groups, device)],
+            attentions: vec![VaeAttention::new(width, groups, device)],
         }
     }
 
+    /// Applies the block.
+    ///
     /// # Shapes
     ///
     /// - input and output: `[N, C, H, W]`
@@ -130,12 +136,13 @@ impl<B: Backend> VaeMidBlock<B> {
         Ok(x)
     }
 
+    /// Applies the first ResNet block alone.
     pub(super) fn before_attention(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
         self.resnets[0].forward_timeless(x)
     }
 }
 
-/// ResNet blocks, then an upsampler but in the widest stage (diffusers' `UpDecoderBlock2D`).
+/// ResNet blocks, then an upsampler except in the widest stage (diffusers' `UpDecoderBlock2D`).
 #[derive(Module, Debug)]
 pub struct DecoderBlock<B: Backend> {
     resnets: Vec<ResnetBlock<B>>,
@@ -153,6 +160,8 @@ impl<B: Backend> DecoderBlock<B> {
         }
     }
 
+    /// Applies the block.
+    ///
     /// # Shapes
     ///
     /// - input: `[N, C_in, H, W]`

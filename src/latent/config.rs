@@ -1,28 +1,29 @@
-//! The numbers of a VAE.
+//! The configuration of a VAE.
 
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-/// Most stages taken: a latent pixel of 2^16 picture pixels a side is beyond any use, and far from overflow.
+/// The largest number of stages. One pixel of the latent then covers 2^16 x 2^16 pixels of the picture: more than anyone
+/// needs, and far from an overflow.
 const MAX_STAGES: usize = 17;
 
-/// Sizes of a [`Vae`](super::Vae): diffusers' `AutoencoderKL` for RGB pictures.
+/// Configuration of a [`Vae`](super::Vae): diffusers' `AutoencoderKL` for RGB pictures.
 ///
-/// A stage is a block of the encoder together with its counterpart of the decoder.
+/// A stage is a block of the encoder and the block of the decoder with the same size.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VaeConfig {
     /// Channels of the latent.
     pub latent_channels: usize,
-    /// Width (channels) of each stage, from the widest picture to the deepest.
+    /// Width (channels) of each stage, from the size of the picture to that of the latent.
     pub block_out_channels: Vec<usize>,
-    /// ResNet blocks of each stage of the encoder; the decoder's have one more.
+    /// ResNet blocks in each block of the encoder. The blocks of the decoder have one more.
     pub layers_per_block: usize,
     /// Groups of every group norm.
     pub norm_num_groups: usize,
-    /// From the encoder's latent to the UNet's: `(latent - shift_factor) * scaling_factor`.
+    /// Scale of the UNet's latent, which is `(latent - shift_factor) * scaling_factor` of the encoder's.
     pub scaling_factor: f64,
-    /// See [`scaling_factor`](Self::scaling_factor); zero where diffusers has `null`.
+    /// Shift of the UNet's latent: see [`scaling_factor`](Self::scaling_factor). Zero where diffusers has `null`.
     pub shift_factor: f64,
     /// Whether a 1x1 convolution follows the encoder.
     pub use_quant_conv: bool,
@@ -33,7 +34,8 @@ pub struct VaeConfig {
 impl VaeConfig {
     /// The paper's VAE16: 57,266,643 parameters.
     ///
-    /// Source: `config.json` of ostris/vae-kl-f8-d16, with the scaling factor that its author corrected.
+    /// Source: `config.json` of ostris/vae-kl-f8-d16, with its author's correction of the scaling factor.
+    #[must_use]
     pub fn vae16() -> Self {
         Self {
             latent_channels: 16,
@@ -47,7 +49,8 @@ impl VaeConfig {
         }
     }
 
-    /// VAE16 with an eighth of its width: made for a CPU, and untrained, so that its latent is taken as it is.
+    /// VAE16 with an eighth of its width, which is small enough for a CPU. It is untrained, so its latent is not scaled.
+    #[must_use]
     pub fn nano() -> Self {
         Self {
             block_out_channels: vec![16, 16, 32, 64],
@@ -57,29 +60,29 @@ impl VaeConfig {
         }
     }
 
-    /// Number of stages.
+    /// The number of stages.
     pub fn stages(&self) -> usize {
         self.block_out_channels.len()
     }
 
-    /// Side of the picture's cell that becomes one pixel of the latent: each stage but the last halves.
+    /// The side of the picture's cell that one pixel of the latent covers. Each stage except the deepest halves the sides.
     pub fn factor(&self) -> usize {
         1 << self.stages().saturating_sub(1)
     }
 
-    /// Checks that the numbers agree with each other.
+    /// Checks that the fields agree with each other.
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] when there are no stages or over 17, when a width is zero or not a multiple of the groups,
-    /// when another count is zero, or when the scale is not a positive or the shift not a finite number.
+    /// [`Error::Config`] if there are no stages or more than 17, if a width is zero or not a multiple of the groups, if another
+    /// count is zero, if the scale is not a positive number, or if the shift is not a finite number.
     pub fn validate(&self) -> Result<()> {
         let fail = |field, reason| Err(Error::Config { field, reason });
         let stages = self.stages();
         if stages == 0 || stages > MAX_STAGES {
             return fail(
                 "block_out_channels",
-                format!("has {stages} entries, not 1 to {MAX_STAGES}"),
+                format!("has {stages} entries: expected 1 to {MAX_STAGES}"),
             );
         }
         for (field, value) in [
@@ -117,28 +120,28 @@ impl VaeConfig {
         Ok(())
     }
 
-    /// Width of the stage with the widest picture.
+    /// The width of the stage with the size of the picture.
     pub(super) fn widest(&self) -> usize {
         self.block_out_channels[0]
     }
 
-    /// Width of the stage with the smallest picture.
+    /// The width of the stage with the size of the latent.
     pub(super) fn deepest(&self) -> usize {
         self.block_out_channels[self.stages() - 1]
     }
 
-    /// Channels of the encoder's output: mean and logarithm of the variance.
+    /// The channels of the encoder's output: mean and logarithm of the variance.
     pub(super) fn moments(&self) -> usize {
         2 * self.latent_channels
     }
 
-    /// Input and output widths of the ResNet blocks of the encoder's `stage`, in order of execution.
+    /// Returns the input and output widths of the ResNet blocks of the encoder at `stage`, in order of execution.
     pub(super) fn down_resnets(&self, stage: usize) -> Vec<[usize; 2]> {
         let input = self.block_out_channels[stage.saturating_sub(1)];
         self.resnets(input, stage, self.layers_per_block)
     }
 
-    /// The same of the decoder's `stage`.
+    /// Returns the input and output widths of the ResNet blocks of the decoder at `stage`, in order of execution.
     pub(super) fn up_resnets(&self, stage: usize) -> Vec<[usize; 2]> {
         let input = self.block_out_channels[(stage + 1).min(self.stages() - 1)];
         self.resnets(input, stage, self.layers_per_block + 1)

@@ -1,4 +1,4 @@
-//! What the encoder makes of a picture: a normal distribution for each value of the latent.
+//! The output of the encoder: a normal distribution for each value of the latent.
 
 use crate::backend::Backend;
 use burn::tensor::Tensor;
@@ -14,9 +14,11 @@ pub struct Gaussian<B: Backend> {
 }
 
 impl<B: Backend> Gaussian<B> {
+    /// Creates the distributions from the encoder's output.
+    ///
     /// # Shapes
     ///
-    /// - moments: `[N, 2 * C, H, W]`, means and then logarithms of variances, which are clamped to -30 and 20
+    /// - moments: `[N, 2 * C, H, W]`, the means, then the logarithms of the variances, which are clamped to -30..20
     pub fn from_moments(moments: Tensor<B, 4>) -> Self {
         let [_, channels, _, _] = moments.dims();
         let half = channels / 2;
@@ -27,22 +29,22 @@ impl<B: Backend> Gaussian<B> {
         }
     }
 
-    /// The mean, which is also the most likely value.
+    /// Returns the mean, which is also the most likely value.
     pub fn mode(&self) -> Tensor<B, 4> {
         self.mean.clone()
     }
 
-    /// Logarithm of the variance.
+    /// Returns the logarithm of the variance.
     pub fn log_variance(&self) -> Tensor<B, 4> {
         self.log_variance.clone()
     }
 
-    /// Standard deviation.
+    /// Returns the standard deviation.
     pub fn std(&self) -> Tensor<B, 4> {
         (self.log_variance() * 0.5).exp()
     }
 
-    /// A draw, from noise of the standard normal distribution.
+    /// Draws a sample, from noise with the standard normal distribution.
     ///
     /// # Shapes
     ///

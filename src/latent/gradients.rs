@@ -1,5 +1,5 @@
-//! The VAE's gradients against finite differences, from the picture to the latent and back. Those of its convolutions' and
-//! norms' parameters are checked with the UNet's, which has the same.
+//! The VAE's gradients, compared with finite differences, from the picture to the latent and back. The UNet's tests check the
+//! gradients of the parameters of convolutions and norms.
 
 use super::Vae;
 use crate::testing::finite_difference as fd;
@@ -7,7 +7,7 @@ use crate::testing::finite_difference::{Tracked, random};
 use crate::testing::golden::fixtures;
 use burn::tensor::Tensor;
 
-/// The output's product with random numbers, summed.
+/// The sum of the output's product with random numbers.
 fn weigh(output: Tensor<Tracked, 4>) -> Tensor<Tracked, 1> {
     let weights = Tensor::from_inner(random(output.dims(), 2));
     (output * weights).sum()

@@ -1,80 +1,23 @@
-//! Multiply-accumulates of a VAE, counted from the config alone: see [`Macs`].
+//! The multiply-accumulates of a VAE, from the config alone: folds over [`VaeConfig::walk_encoder`] and
+//! [`VaeConfig::walk_decoder`].
 
 use super::config::VaeConfig;
-use crate::restore::shuffle::PICTURE_CHANNELS;
 use crate::unet::Macs;
 
-impl Macs {
-    /// Adds a convolution of kernel side `side` with `pixels` outputs.
-    fn conv(&mut self, pixels: usize, [input, output]: [usize; 2], side: usize) {
-        self.layers += (pixels * input * output * side * side) as u64;
-    }
-
-    /// Adds a ResNet block's convolutions.
-    fn resnet(&mut self, pixels: usize, [input, output]: [usize; 2]) {
-        self.conv(pixels, [input, output], 3);
-        self.conv(pixels, [output, output], 3);
-        if input != output {
-            self.conv(pixels, [input, output], 1);
-        }
-    }
-}
-
 impl VaeConfig {
-    /// Counts the encoding of a picture of `height` x `width`, untiled.
+    /// Counts the multiply-accumulates of the encoding of a picture of `height` x `width` pixels, without tiles.
     pub fn encoder_macs(&self, height: usize, width: usize) -> Macs {
-        let mut count = Macs::default();
-        // Pixels of each stage: sides are halved, rounded down.
-        let pixels = |stage: usize| (height >> stage) * (width >> stage);
-        let deepest = self.stages() - 1;
-        count.conv(pixels(0), [PICTURE_CHANNELS, self.widest()], 3);
-        for stage in 0..self.stages() {
-            for widths in self.down_resnets(stage) {
-                count.resnet(pixels(stage), widths);
-            }
-            if stage < deepest {
-                count.conv(pixels(stage + 1), [self.block_out_channels[stage]; 2], 3);
-            }
-        }
-        self.count_middle(&mut count, pixels(deepest));
-        count.conv(pixels(deepest), [self.deepest(), self.moments()], 3);
-        if self.use_quant_conv {
-            count.conv(pixels(deepest), [self.moments(); 2], 1);
-        }
-        count
+        let mut macs = Macs::default();
+        self.walk_encoder([height, width], |operation| macs.add(operation));
+        macs
     }
 
-    /// Counts the decoding of a latent of `height` x `width` (the picture's sides over the factor), untiled.
+    /// Counts the multiply-accumulates of the decoding of a latent of `height` x `width` (the picture's sides divided by the
+    /// factor), without tiles.
     pub fn decoder_macs(&self, height: usize, width: usize) -> Macs {
-        let mut count = Macs::default();
-        let deepest = self.stages() - 1;
-        // Pixels of each stage: sides are doubled.
-        let pixels = |stage: usize| (height * width) << (2 * (deepest - stage));
-        if self.use_post_quant_conv {
-            count.conv(pixels(deepest), [self.latent_channels; 2], 1);
-        }
-        count.conv(pixels(deepest), [self.latent_channels, self.deepest()], 3);
-        self.count_middle(&mut count, pixels(deepest));
-        for stage in (0..self.stages()).rev() {
-            for widths in self.up_resnets(stage) {
-                count.resnet(pixels(stage), widths);
-            }
-            if stage > 0 {
-                count.conv(pixels(stage - 1), [self.block_out_channels[stage]; 2], 3);
-            }
-        }
-        count.conv(pixels(0), [self.widest(), PICTURE_CHANNELS], 3);
-        count
-    }
-
-    fn count_middle(&self, count: &mut Macs, pixels: usize) {
-        let width = self.deepest();
-        for _ in 0..2 {
-            count.resnet(pixels, [width; 2]);
-        }
-        let linear = 4; // q, k, v, out
-        count.layers += (linear * pixels * width * width) as u64;
-        count.attention += (2 * pixels * pixels * width) as u64;
+        let mut macs = Macs::default();
+        self.walk_decoder([height, width], |operation| macs.add(operation));
+        macs
     }
 }
 
@@ -82,10 +25,10 @@ impl VaeConfig {
 mod tests {
     use super::*;
 
-    /// The published counts, 321 G and 590 G, are of the layers alone. The attention: two products of 4096 x 4096
-    /// pixels over 512 channels.
+    /// The published counts, 321 G and 590 G, include the layers alone. The attention has two products of 4096 x 4096 pixels
+    /// over 512 channels.
     #[test]
-    fn vae16_costs_what_the_paper_says() {
+    fn vae16_has_the_cost_in_the_paper() {
         let config = VaeConfig::vae16();
         let encoder = config.encoder_macs(512, 512);
         let decoder = config.decoder_macs(64, 64);
@@ -97,7 +40,7 @@ mod tests {
 
     /// By hand: one stage of 4 channels and one layer, over 2x2 pixels.
     #[test]
-    fn a_vae_of_one_stage() {
+    fn a_vae_of_one_stage_has_the_cost_by_hand() {
         let config = VaeConfig {
             latent_channels: 1,
             block_out_channels: vec![4],

@@ -1,5 +1,5 @@
-//! The paper's latent models, GenDR-Pix's predecessors and baselines (feature `latent`): they keep the VAE, or half of
-//! it.
+//! The paper's latent models, which are the predecessors and baselines of GenDR-Pix (feature `latent`). They have a VAE, or
+//! half of one.
 //!
 //! ```text
 //! GenDR      picture -> VAE encoder       -> UNet, one step -> VAE decoder -> picture
@@ -7,7 +7,6 @@
 //! ```
 
 mod adc;
-mod attention;
 mod blocks;
 mod config;
 mod gaussian;
@@ -21,6 +20,8 @@ mod model_config;
 #[cfg(all(test, feature = "flex"))]
 mod parity;
 mod vae;
+mod vae_attention;
+mod walk;
 
 pub use adc::GenDrAdc;
 pub use config::VaeConfig;
@@ -30,5 +31,5 @@ pub use model::{FoldedCells, LatentModel};
 pub use model_config::LatentConfig;
 pub use vae::{Vae, VaeDecoder, VaeEncoder};
 
-/// Epsilon of every group norm of a VAE; diffusers has no config field for it.
+/// Epsilon of every group norm of a VAE. diffusers has no config field for it.
 const NORM_EPSILON: f64 = 1e-6;

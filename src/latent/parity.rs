@@ -1,11 +1,11 @@
-//! Golden tensors of single layers, and tiles against the whole.
+//! Golden tensors of single layers, and comparisons of tiled with whole pictures.
 
 use super::{Vae, VaeConfig};
 use crate::options::progress::unwatched;
 use crate::options::tiling::Tiling;
 use crate::restore::tiles::{CellTiling, Units, tiled};
 use crate::testing::golden::{B, Golden, fixtures};
-use crate::unet::conv::{Convolution, conv3x3};
+use crate::unet::conv::{Conv2d, conv3x3};
 use burn::tensor::module::interpolate;
 use burn::tensor::ops::{InterpolateMode, InterpolateOptions};
 use burn::tensor::{Distribution, Int, Tensor};
@@ -15,7 +15,7 @@ fn open() -> (Vae<B>, Golden) {
     (vae, Golden::open("vae_tiny/io.safetensors"))
 }
 
-/// Inputs so small that the epsilon of each normalisation shows.
+/// The inputs are so small that the epsilon of each norm shows.
 #[test]
 fn probes() {
     let (vae, golden) = open();
@@ -41,8 +41,8 @@ fn probes() {
     );
 }
 
-/// The outputs of the encoder's stages, to tell where a mistake begins. (The keys of the attention are looked at
-/// themselves: its output does not show their bias.)
+/// The outputs of the encoder's blocks. They show where an error begins. (The test also checks the keys of the attention,
+/// because the output does not show their bias.)
 #[test]
 fn intermediates_of_the_encoder() {
     let (vae, golden) = open();
@@ -99,7 +99,7 @@ fn intermediates_of_the_decoder() {
 }
 
 #[test]
-fn vae16_has_the_parameters_of_its_card() {
+fn vae16_has_as_many_parameters_as_its_model_card_states() {
     let vae = VaeConfig::vae16().init::<B>(&Default::default()).unwrap();
     assert_eq!(vae.parameters(), 57_266_643);
     let halves = vae.encoder.parameters() + vae.decoder.parameters();
@@ -110,16 +110,17 @@ fn largest(x: Tensor<B, 4>) -> f32 {
     x.abs().max().into_scalar()
 }
 
-/// Doubles the picture twice and convolves it: looks at neighbours only.
-fn local(conv: &Convolution<B>, x: Tensor<B, 4>) -> Tensor<B, 4> {
+/// Doubles the size twice and applies a convolution: each output depends on its neighbours only.
+fn local(conv: &Conv2d<B>, x: Tensor<B, 4>) -> Tensor<B, 4> {
     let [_, _, h, w] = x.dims();
     let nearest = InterpolateOptions::new(InterpolateMode::Nearest).with_align_corners(false);
     conv.forward(interpolate(x, [4 * h, 4 * w], nearest))
 }
 
-/// What looks at neighbours only is the same in tiles: what the zeros at a tile's border do is faded out.
+/// A map that depends on neighbours only has the same output in tiles: the blending fades out the zero padding at the
+/// borders of the tiles.
 #[test]
-fn tiles_of_a_local_map_make_up_the_whole() {
+fn tiles_of_a_local_map_equal_the_whole() {
     let x = Tensor::<B, 4>::random([1, 2, 21, 30], Distribution::Default, &Default::default());
     let units = Units {
         input: 1,
@@ -136,7 +137,7 @@ fn tiles_of_a_local_map_make_up_the_whole() {
             })
         });
         let error = largest(tiles - whole.clone());
-        // The outermost of 16 pixels or more has a weight of sin^2(pi / 2 / 32) = 0.0024.
+        // The outermost of at least 16 pixels has a weight of sin^2(pi / 2 / 32) = 0.0024.
         assert!(error < 0.003 * largest(whole.clone()), "{side}: {error}");
     }
 }
@@ -146,7 +147,7 @@ fn rel_l2(found: Tensor<B, 4>, expected: Tensor<B, 4>) -> f32 {
     norm(found - expected.clone()) / norm(expected)
 }
 
-/// A picture of `side` x `side` that rises to the right and downwards.
+/// A picture of `side` x `side` whose values rise to the right and downwards.
 fn ramp(side: usize) -> Tensor<B, 4> {
     let device = Default::default();
     let line = Tensor::<B, 1, Int>::arange(0..side as i64, &device).float() / side as f32;
@@ -154,10 +155,10 @@ fn ramp(side: usize) -> Tensor<B, 4> {
     (across + line.reshape([1, 1, side, 1]) - 1.0).expand([1, 3, side, side])
 }
 
-/// A picture whose statistics are the same everywhere is nearly the same in tiles, the more so the larger they are: what
-/// is left is that group norms and attention take in one tile only.
+/// A picture with the same statistics everywhere has nearly the same output in tiles, the closer the larger the tiles. The
+/// rest of the difference comes from group norms and attention, which cover one tile only.
 #[test]
-fn tiles_of_noise_are_near_the_whole() {
+fn tiles_of_noise_are_close_to_the_whole() {
     let (vae, _) = open();
     let range = Distribution::Uniform(-1.0, 1.0);
     let x = Tensor::<B, 4>::random([1, 3, 256, 256], range, &Default::default());
@@ -173,7 +174,7 @@ fn tiles_of_noise_are_near_the_whole() {
     }
 }
 
-/// The largest step from one column to the next, in the mean over the lines, but for the picture's own border.
+/// The largest step from one column to the next in the mean over rows and channels, without the border of the picture.
 fn largest_step(y: Tensor<B, 4>) -> f32 {
     const BORDER: usize = 32;
     let width = y.dims()[3] - 1;
@@ -182,8 +183,8 @@ fn largest_step(y: Tensor<B, 4>) -> f32 {
     steps.mean_dim(2).mean_dim(1).max().into_scalar()
 }
 
-/// On a flat picture and on a ramp no step between tiles stands out from those that the whole has (found: 1.0 and 1.5
-/// times the whole's largest), as one does where tiles are not faded (4.3 and 3.8 times).
+/// On a flat picture and on a ramp, the steps between blended tiles are about as large as the largest step of the whole
+/// (measured: 1.0 and 1.5 times). Steps between tiles without overlap are larger (4.3 and 3.8 times).
 #[test]
 fn tiles_leave_no_seams() {
     let (vae, _) = open();
@@ -194,9 +195,9 @@ fn tiles_leave_no_seams() {
         let whole = step(None);
         let hard = step(Some(Tiling::new(128, 0).unwrap()));
         for side in [16, 24] {
-            let faded = step(Some(Tiling::new(8 * side, 64).unwrap()));
-            assert!(faded < 1.6 * whole, "{name}: {faded} of {whole}");
-            assert!(hard > 2.0 * faded, "{name}: {hard} against {faded}");
+            let blended = step(Some(Tiling::new(8 * side, 64).unwrap()));
+            assert!(blended < 1.6 * whole, "{name}: {blended} of {whole}");
+            assert!(hard > 2.0 * blended, "{name}: {hard} against {blended}");
         }
     }
 }

@@ -1,7 +1,7 @@
-//! The VAE (diffusers' `AutoencoderKL`), in two halves: a model may need one only.
+//! The VAE (diffusers' `AutoencoderKL`), in two halves, because some models need only one.
 //!
-//! Modules and fields are named as diffusers names them, so that a checkpoint's keys are the paths of the fields in
-//! [`VaeEncoder`] and [`VaeDecoder`].
+//! Modules and fields have diffusers' names, so that the paths of the fields in [`VaeEncoder`] and [`VaeDecoder`] are the
+//! keys of a checkpoint.
 
 use super::NORM_EPSILON;
 use super::blocks::{DecoderBlock, EncoderBlock, VaeMidBlock};
@@ -14,47 +14,47 @@ use crate::options::progress::{Cancellable, Watch, unwatched};
 use crate::options::tiling::Tiling;
 use crate::restore::shuffle::PICTURE_CHANNELS;
 use crate::restore::tiles::{CellTiling, Units, tiled};
-use crate::unet::conv::{Convolution, conv1x1, conv3x3};
+use crate::unet::conv::{Conv2d, conv1x1, conv3x3};
 use crate::unet::norm::GroupNorm;
 use crate::unet::parameters::count as parameter_count;
 use burn::module::Module;
 use burn::tensor::Tensor;
 
-/// A picture's way to the latent and back. Should be created with [`VaeConfig::init`].
+/// The VAE: encoder and decoder. [`VaeConfig::init`] creates it.
 #[derive(Module, Debug)]
 pub struct Vae<B: Backend> {
-    /// From picture to latent.
+    /// Maps a picture to its latent.
     pub encoder: VaeEncoder<B>,
-    /// From latent to picture.
+    /// Maps a latent to its picture.
     pub decoder: VaeDecoder<B>,
 }
 
-/// From picture to latent.
+/// The half of a VAE that maps a picture to its latent.
 #[derive(Module, Debug)]
 pub struct VaeEncoder<B: Backend> {
     pub(super) encoder: Encoder<B>,
-    quant_conv: Option<Convolution<B>>,
+    quant_conv: Option<Conv2d<B>>,
     factor: usize,
     scaling_factor: f64,
     shift_factor: f64,
 }
 
-/// From latent to picture.
+/// The half of a VAE that maps a latent to its picture.
 #[derive(Module, Debug)]
 pub struct VaeDecoder<B: Backend> {
     pub(super) decoder: Decoder<B>,
-    pub(super) post_quant_conv: Option<Convolution<B>>,
+    pub(super) post_quant_conv: Option<Conv2d<B>>,
     factor: usize,
     scaling_factor: f64,
     shift_factor: f64,
 }
 
 impl VaeConfig {
-    /// A VAE with random weights (PyTorch's default initialisation), allocated when first used.
+    /// Creates a VAE with random weights (PyTorch's default initialisation). The weights are allocated on first use.
     ///
     /// # Errors
     ///
-    /// Those of [`VaeConfig::validate`].
+    /// The errors of [`VaeConfig::validate`].
     pub fn init<B: Backend>(&self, device: &B::Device) -> Result<Vae<B>> {
         Ok(Vae {
             encoder: self.init_encoder(device)?,
@@ -62,11 +62,11 @@ impl VaeConfig {
         })
     }
 
-    /// The first half of [`init`](Self::init).
+    /// Creates the encoder alone: see [`init`](Self::init).
     ///
     /// # Errors
     ///
-    /// Those of [`VaeConfig::validate`].
+    /// The errors of [`VaeConfig::validate`].
     pub fn init_encoder<B: Backend>(&self, device: &B::Device) -> Result<VaeEncoder<B>> {
         self.validate()?;
         let quant_conv = || conv1x1([self.moments(); 2], device);
@@ -79,11 +79,11 @@ impl VaeConfig {
         })
     }
 
-    /// The second half of [`init`](Self::init).
+    /// Creates the decoder alone: see [`init`](Self::init).
     ///
     /// # Errors
     ///
-    /// Those of [`VaeConfig::validate`].
+    /// The errors of [`VaeConfig::validate`].
     pub fn init_decoder<B: Backend>(&self, device: &B::Device) -> Result<VaeDecoder<B>> {
         self.validate()?;
         let post_quant_conv = || conv1x1([self.latent_channels; 2], device);
@@ -98,23 +98,23 @@ impl VaeConfig {
 }
 
 impl<B: Backend> Vae<B> {
-    /// Number of parameters, counted from shapes: nothing is allocated.
+    /// Counts the parameters from their shapes. No weights are allocated.
     pub fn parameters(&self) -> usize {
         parameter_count(self)
     }
 }
 
 impl<B: Backend> VaeEncoder<B> {
-    /// Number of parameters, counted from shapes: nothing is allocated.
+    /// Counts the parameters from their shapes. No weights are allocated.
     pub fn parameters(&self) -> usize {
         parameter_count(self)
     }
 
-    /// The latent's distribution, neither shifted nor scaled; in tiles when a [`Tiling`] is given.
+    /// Computes the distribution of the latent, neither shifted nor scaled, in tiles if `tiling` is given.
     ///
     /// # Shapes
     ///
-    /// - picture: `[N, 3, H, W]`, -1 to 1, sides from the config's factor `f` up
+    /// - picture: `[N, 3, H, W]`, -1 to 1, with `H` and `W` of at least the config's factor `f`
     /// - output: `[N, latent_channels, floor(H / f), floor(W / f)]`
     pub fn encode(&self, picture: Tensor<B, 4>, tiling: Option<Tiling>) -> Gaussian<B> {
         unwatched(|watch| self.encode_watched(picture, tiling, watch))
@@ -137,11 +137,11 @@ impl<B: Backend> VaeEncoder<B> {
         Ok(Gaussian::from_moments(moments))
     }
 
-    /// The latent that a UNet works on: the [mode](Gaussian::mode), shifted and scaled.
+    /// Computes the latent for a UNet: the [mode](Gaussian::mode), shifted and scaled.
     ///
     /// # Shapes
     ///
-    /// Those of [`encode`](Self::encode).
+    /// The shapes of [`encode`](Self::encode).
     pub fn to_latent(&self, picture: Tensor<B, 4>, tiling: Option<Tiling>) -> Tensor<B, 4> {
         unwatched(|watch| self.to_latent_watched(picture, tiling, watch))
     }
@@ -157,7 +157,7 @@ impl<B: Backend> VaeEncoder<B> {
         Ok((latent - self.shift_factor) * self.scaling_factor)
     }
 
-    /// `[N, 3, H, W]` -> `[N, 2 * latent_channels, h, w]`
+    /// Computes means and logarithms of variances: `[N, 3, H, W]` -> `[N, 2 * latent_channels, h, w]`.
     pub(super) fn moments(&self, picture: Tensor<B, 4>, watch: Watch) -> Cancellable<Tensor<B, 4>> {
         computed_in(self.encoder.conv_in.dtype(), picture, |picture| {
             let x = self.encoder.forward(picture, watch)?;
@@ -170,17 +170,17 @@ impl<B: Backend> VaeEncoder<B> {
 }
 
 impl<B: Backend> VaeDecoder<B> {
-    /// Number of parameters, counted from shapes: nothing is allocated.
+    /// Counts the parameters from their shapes. No weights are allocated.
     pub fn parameters(&self) -> usize {
         parameter_count(self)
     }
 
-    /// The picture of a latent as the encoder gives it; in tiles when a [`Tiling`] is given.
+    /// Computes the picture of a latent that is neither shifted nor scaled, in tiles if `tiling` is given.
     ///
     /// # Shapes
     ///
     /// - latent: `[N, latent_channels, h, w]`
-    /// - output: `[N, 3, f * h, f * w]` with the config's factor `f`, about -1 to 1
+    /// - output: `[N, 3, f * h, f * w]` with the config's factor `f`, approximately -1 to 1
     pub fn decode(&self, latent: Tensor<B, 4>, tiling: Option<Tiling>) -> Tensor<B, 4> {
         unwatched(|watch| self.decode_watched(latent, tiling, watch))
     }
@@ -207,11 +207,11 @@ impl<B: Backend> VaeDecoder<B> {
         })
     }
 
-    /// The picture of a latent that a UNet worked on: scaled and shifted back before it is decoded.
+    /// Computes the picture of a UNet's latent, whose scale and shift are undone first.
     ///
     /// # Shapes
     ///
-    /// Those of [`decode`](Self::decode).
+    /// The shapes of [`decode`](Self::decode).
     pub fn to_picture(&self, latent: Tensor<B, 4>, tiling: Option<Tiling>) -> Tensor<B, 4> {
         unwatched(|watch| self.to_picture_watched(latent, tiling, watch))
     }
@@ -228,14 +228,14 @@ impl<B: Backend> VaeDecoder<B> {
     }
 }
 
-/// The encoder but for the quantising convolution.
+/// The encoder without `quant_conv`.
 #[derive(Module, Debug)]
 pub struct Encoder<B: Backend> {
-    pub(super) conv_in: Convolution<B>,
+    pub(super) conv_in: Conv2d<B>,
     pub(super) down_blocks: Vec<EncoderBlock<B>>,
     pub(super) mid_block: VaeMidBlock<B>,
     pub(super) conv_norm_out: GroupNorm<B>,
-    pub(super) conv_out: Convolution<B>,
+    pub(super) conv_out: Conv2d<B>,
 }
 
 impl<B: Backend> Encoder<B> {
@@ -266,14 +266,14 @@ impl<B: Backend> Encoder<B> {
     }
 }
 
-/// The decoder but for the convolution before it.
+/// The decoder without `post_quant_conv`.
 #[derive(Module, Debug)]
 pub struct Decoder<B: Backend> {
-    pub(super) conv_in: Convolution<B>,
+    pub(super) conv_in: Conv2d<B>,
     pub(super) mid_block: VaeMidBlock<B>,
     pub(super) up_blocks: Vec<DecoderBlock<B>>,
     pub(super) conv_norm_out: GroupNorm<B>,
-    conv_out: Convolution<B>,
+    conv_out: Conv2d<B>,
 }
 
 impl<B: Backend> Decoder<B> {

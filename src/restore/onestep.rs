@@ -1,11 +1,11 @@
-//! The one diffusion step: from the UNet's prediction to the picture (paper, "The model").
+//! The single diffusion step, which computes the picture from the UNet's prediction (paper, "The model").
 
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-/// What the UNet predicts.
+/// The kind of the UNet's prediction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -20,12 +20,12 @@ pub enum Prediction {
 
 /// One step at a fixed noise level, without a scheduler.
 ///
-/// The paper sets `alpha^2 = sigma^2 = 0.5`. With noise prediction and `alpha = 1` the step is a residual,
-/// `x0 = z - sigma * eps`: the bundled nano model's choice.
+/// The paper sets `alpha^2 = sigma^2 = 0.5`. With noise prediction and `alpha = 1`, the step is a residual,
+/// `x0 = z - sigma * eps`. The bundled nano model uses this.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OneStep {
-    /// What the UNet predicts.
+    /// The kind of the UNet's prediction.
     pub prediction: Prediction,
     /// Weight of the picture in `z`, the square root of the paper's `alpha_bar`.
     pub alpha: f64,
@@ -35,6 +35,7 @@ pub struct OneStep {
 
 impl OneStep {
     /// The paper's noise level, `alpha_bar = beta_bar = 0.5`.
+    #[must_use]
     pub fn paper(prediction: Prediction) -> Self {
         Self {
             prediction,
@@ -44,6 +45,7 @@ impl OneStep {
     }
 
     /// A scaled residual: `x0 = z - sigma * eps`.
+    #[must_use]
     pub fn residual(sigma: f64) -> Self {
         Self {
             prediction: Prediction::Noise,
@@ -52,10 +54,12 @@ impl OneStep {
         }
     }
 
+    /// Checks the weights.
+    ///
     /// # Errors
     ///
-    /// [`Error::Config`] when a weight is not finite, `alpha` is not positive, or a velocity's weights are not on the
-    /// unit circle.
+    /// [`Error::Config`] if a weight is not finite, if `alpha` is not positive, or if the prediction is a velocity and
+    /// `alpha^2 + sigma^2` is not 1.
     pub fn validate(&self) -> Result<()> {
         let fail = |reason: String| {
             Err(Error::Config {
@@ -66,19 +70,19 @@ impl OneStep {
         let Self { alpha, sigma, .. } = *self;
         if !(alpha.is_finite() && sigma.is_finite() && alpha > 0.0) {
             return fail(format!(
-                "alpha {alpha} must be positive and sigma {sigma} finite"
+                "alpha is {alpha} and sigma is {sigma}: alpha must be positive, and both must be finite"
             ));
         }
         let norm = alpha * alpha + sigma * sigma;
         if self.prediction == Prediction::Velocity && (norm - 1.0).abs() > 1e-6 {
             return fail(format!(
-                "velocity needs alpha^2 + sigma^2 = 1, found {norm}"
+                "alpha^2 + sigma^2 is {norm}, but prediction `velocity` needs 1"
             ));
         }
         Ok(())
     }
 
-    /// `x0` from the UNet's input `z` and its prediction, all of one shape.
+    /// Computes `x0` from the UNet's input `z` and its prediction. All have the same shape.
     pub fn x0<B: Backend>(&self, z: Tensor<B, 4>, prediction: Tensor<B, 4>) -> Tensor<B, 4> {
         match self.prediction {
             Prediction::Noise => B::mix(z, prediction, [1.0, -self.sigma].map(|w| w / self.alpha)),
@@ -87,7 +91,8 @@ impl OneStep {
         }
     }
 
-    /// The prediction by which [`x0`](Self::x0) is `x0`; not finite where `sigma` is zero and counts.
+    /// Computes the prediction for which [`x0`](Self::x0) returns `x0`. It is not finite if the computation divides by a
+    /// `sigma` of zero.
     #[cfg(feature = "train")]
     pub(crate) fn prediction_of<B: Backend>(
         &self,
@@ -107,7 +112,7 @@ mod tests {
     use super::*;
     use crate::backend::Flex;
 
-    /// `z = alpha x0 + sigma eps` must give back `x0` from each prediction.
+    /// From `z = alpha x0 + sigma eps`, each kind of prediction returns `x0`.
     #[test]
     fn every_prediction_inverts_the_forward_process() {
         let device = Default::default();

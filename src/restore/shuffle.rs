@@ -1,14 +1,14 @@
-//! Pixel-unshuffle and pixel-shuffle: the wrapper that takes the place of the VAE (paper, "The model").
+//! Pixel-unshuffle and pixel-shuffle, which replace the VAE (paper, "The model").
 //!
-//! Channel order is PyTorch's: `unshuffled[n, c*r*r + i*r + j, y, x] = picture[n, c, r*y + i, r*x + j]`.
+//! The order of channels is PyTorch's: `unshuffled[n, c*r*r + i*r + j, y, x] = picture[n, c, r*y + i, r*x + j]`.
 
 use crate::backend::Backend;
 use burn::tensor::Tensor;
 
-/// Picture planes: red, green and blue.
+/// The planes of a picture: red, green and blue.
 pub(crate) const PICTURE_CHANNELS: usize = 3;
 
-/// Channels that a cell of `factor` x `factor` pixels is folded into.
+/// The number of channels into which a cell of `factor` x `factor` pixels is folded.
 pub(crate) fn cell_channels(factor: usize) -> usize {
     PICTURE_CHANNELS.saturating_mul(factor.saturating_mul(factor))
 }
@@ -17,12 +17,12 @@ pub(crate) fn cell_channels(factor: usize) -> usize {
 ///
 /// # Shapes
 ///
-/// - input: `[N, C, H, W]`, `H` and `W` multiples of `factor`
+/// - input: `[N, C, H, W]`, where `H` and `W` are multiples of `factor`
 /// - output: `[N, C * factor * factor, H / factor, W / factor]`
 ///
 /// # Panics
 ///
-/// When a side is not a multiple of `factor`.
+/// If a side is not a multiple of `factor`.
 pub fn pixel_unshuffle<B: Backend>(picture: Tensor<B, 4>, factor: usize) -> Tensor<B, 4> {
     let [_, _, h, w] = picture.dims();
     assert!(
@@ -32,16 +32,16 @@ pub fn pixel_unshuffle<B: Backend>(picture: Tensor<B, 4>, factor: usize) -> Tens
     B::fold_cells(picture, factor)
 }
 
-/// The inverse of [`pixel_unshuffle`].
+/// Unfolds channels into cells of pixels: the inverse of [`pixel_unshuffle`].
 ///
 /// # Shapes
 ///
-/// - input: `[N, C * factor * factor, h, w]`
-/// - output: `[N, C, h * factor, w * factor]`
+/// - input: `[N, C * factor * factor, H, W]`
+/// - output: `[N, C, H * factor, W * factor]`
 ///
 /// # Panics
 ///
-/// When the channels are not a multiple of `factor * factor`.
+/// If the number of channels is not a multiple of `factor * factor`.
 pub fn pixel_shuffle<B: Backend>(features: Tensor<B, 4>, factor: usize) -> Tensor<B, 4> {
     let [_, c, _, _] = features.dims();
     let cell = factor * factor;

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::options::padding::Edge;
 use crate::options::padding::Padding;
 use crate::options::padding::padded_side;
-use crate::unet::conv::{Convolution, conv1x1, conv3x3};
+use crate::unet::conv::{Conv2d, conv1x1, conv3x3};
 use crate::unet::norm::GroupNorm;
 use crate::unet::{Conditioning, Feature, UNet, UNetConfig};
 use burn::module::Module;
@@ -94,9 +94,9 @@ pub struct Heads<B: Backend> {
 /// `out(silu(norm(conv(x))))`: a judgement of each place of a feature map.
 #[derive(Module, Debug)]
 pub struct Head<B: Backend> {
-    conv: Convolution<B>,
+    conv: Conv2d<B>,
     norm: GroupNorm<B>,
-    out: Convolution<B>,
+    out: Conv2d<B>,
 }
 
 /// The frozen part: a UNet that has been trained, with its conditioning.

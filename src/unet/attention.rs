@@ -1,7 +1,9 @@
 //! Multi-head attention, over the picture itself or over a prompt (diffusers' `Attention`).
 
 use super::linear::linear;
-use super::window::Reach;
+#[cfg(test)]
+use super::recording;
+use super::window::WindowedAttention;
 use crate::backend::Backend;
 use crate::backend::activations::traced;
 use crate::backend::precision::Precision;
@@ -9,15 +11,15 @@ use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::Tensor;
 
-/// `softmax(q k^T / sqrt(head size)) v` for each head, with linear maps before and after.
+/// `softmax(q k^T / sqrt(head size)) v` for each head, between linear maps.
 ///
 /// Source: Vaswani et al., "Attention Is All You Need", arXiv 1706.03762, section 3.2.
 #[derive(Module, Debug)]
-pub struct Attention<B: Backend> {
+pub struct MultiHeadAttention<B: Backend> {
     to_q: Linear<B>,
     to_k: Linear<B>,
     to_v: Linear<B>,
-    /// One layer; a list, as diffusers' key is `to_out.0`.
+    /// One layer, in a list because diffusers' key is `to_out.0`.
     to_out: Vec<Linear<B>>,
     heads: usize,
 }
@@ -38,8 +40,8 @@ impl<B: Backend> KeyValue<B> {
     }
 }
 
-impl<B: Backend> Attention<B> {
-    /// `context` is the width of what is attended to.
+impl<B: Backend> MultiHeadAttention<B> {
+    /// `context` is the width of the tokens that supply keys and values.
     pub(crate) fn new(channels: usize, context: usize, heads: usize, device: &B::Device) -> Self {
         let linear = |input, bias| {
             LinearConfig::new(input, channels)
@@ -55,7 +57,7 @@ impl<B: Backend> Attention<B> {
         }
     }
 
-    /// Keys and values of what is attended to, `[N, T, context]`.
+    /// Computes keys and values from `context`, `[N, T, context]`.
     pub fn key_value(&self, context: Tensor<B, 3>) -> KeyValue<B> {
         KeyValue {
             key: linear(&self.to_k, context.clone()),
@@ -63,7 +65,7 @@ impl<B: Backend> Attention<B> {
         }
     }
 
-    /// Self-attention, as far as `reach` says.
+    /// Self-attention, over the whole picture or over windows.
     ///
     /// # Shapes
     ///
@@ -72,22 +74,36 @@ impl<B: Backend> Attention<B> {
         &self,
         x: Tensor<B, 3>,
         size: [usize; 2],
-        reach: Reach,
+        attention: WindowedAttention,
     ) -> Tensor<B, 3> {
         let KeyValue { key, value } = self.key_value(x.clone());
         let query = linear(&self.to_q, x);
-        let values = reach.attend([query, key, value], self.heads, size);
+        let values = attention.attend([query, key, value], self.heads, size);
         linear(&self.to_out[0], traced("attention", values))
     }
 
+    /// Attention of `x` to keys and values from elsewhere.
+    ///
     /// # Shapes
     ///
     /// - input and output: `[N, T, C]`
-    /// - keys and values: of `N` or of one batch entry, which then serves all
+    /// - keys and values: `[N, T', C]`, or `[1, T', C]` for all batch entries
     pub fn forward(&self, x: Tensor<B, 3>, context: KeyValue<B>) -> Tensor<B, 3> {
         let query = linear(&self.to_q, x);
         let KeyValue { key, value } = context;
-        let values = B::multi_head_attention(query, key, value, self.heads);
+        let values = multi_head_attention(query, key, value, self.heads);
         linear(&self.to_out[0], traced("attention", values))
     }
+}
+
+/// Applies [`Backend::multi_head_attention`].
+pub(crate) fn multi_head_attention<B: Backend>(
+    query: Tensor<B, 3>,
+    key: Tensor<B, 3>,
+    value: Tensor<B, 3>,
+    heads: usize,
+) -> Tensor<B, 3> {
+    #[cfg(test)]
+    recording::multi_head_attention(&query, &key, heads);
+    B::multi_head_attention(query, key, value, heads)
 }

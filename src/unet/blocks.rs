@@ -1,11 +1,11 @@
-//! The stages: a block of the way down, the middle, a block of the way up.
+//! The blocks of the UNet: down blocks, the middle block, up blocks.
 
 use super::attention::KeyValue;
 use super::config::UNetConfig;
 use super::resnet::ResnetBlock;
 use super::sample::{Downsample, Upsample};
 use super::transformer::Transformer;
-use super::window::Reach;
+use super::window::WindowedAttention;
 use crate::backend::Backend;
 use crate::backend::precision::Precision;
 use crate::options::attention::Attention;
@@ -13,15 +13,12 @@ use crate::options::progress::{Cancellable, Parts, Watch};
 use burn::module::Module;
 use burn::tensor::Tensor;
 
-/// Layers before the middle's one transformer, as far as its windows go: they are shifted.
-pub(super) const MIDDLE: usize = 1;
-
-/// What a fixed timestep and one prompt leave to a block: see [`Conditioning`](super::Conditioning).
+/// A block's share of a [`Conditioning`](super::Conditioning).
 #[derive(Clone, Debug)]
 pub(super) struct BlockConditioning<B: Backend> {
-    /// Bias of each ResNet block's first convolution, `[C]`.
+    /// The bias of each ResNet block's first convolution, `[C]`.
     pub(super) biases: Vec<Tensor<B, 1>>,
-    /// Keys and values of each transformer's cross-attention.
+    /// The keys and values of each transformer's cross-attention.
     pub(super) prompts: Vec<KeyValue<B>>,
 }
 
@@ -55,21 +52,21 @@ impl<B: Backend> BlockConditioning<B> {
         }
     }
 
-    /// Layer `i`: the ResNet block, then its transformer if the block has any.
+    /// Applies ResNet block `i`, then transformer `i` if the block has one.
     fn layer(
         &self,
         i: usize,
         resnets: &[ResnetBlock<B>],
         attentions: &[Transformer<B>],
         x: Tensor<B, 4>,
-        reach: Reach,
+        attention: WindowedAttention,
         parts: &mut Parts,
     ) -> Cancellable<Tensor<B, 4>> {
         let x = resnets[i].forward_watched(x, self.biases[i].clone(), parts.part())?;
         let Some(transformer) = attentions.get(i) else {
             return Ok(x);
         };
-        transformer.forward(x, self.prompts[i].clone(), reach, parts.part())
+        transformer.forward(x, self.prompts[i].clone(), attention, parts.part())
     }
 }
 
@@ -112,7 +109,7 @@ fn transformers<B: Backend>(
         .collect()
 }
 
-/// ResNet blocks, with a transformer after each or none, then a downsampler but in the deepest stage.
+/// ResNet blocks, either all or none of them followed by a transformer, then a downsampler except in the deepest stage.
 #[derive(Module, Debug)]
 pub struct DownBlock<B: Backend> {
     pub(super) resnets: Vec<ResnetBlock<B>>,
@@ -135,7 +132,7 @@ impl<B: Backend> DownBlock<B> {
         }
     }
 
-    /// Pushes each layer's and the downsampler's output onto `skips`.
+    /// Applies the block and pushes the output of each layer and of the downsampler onto `skips`.
     ///
     /// # Shapes
     ///
@@ -153,9 +150,8 @@ impl<B: Backend> DownBlock<B> {
         let mut parts = watch.parts(layers);
         for i in 0..self.resnets.len() {
             let (resnets, attentions) = (&self.resnets, &self.attentions);
-            let layer = i;
-            let reach = Reach { attention, layer };
-            x = conditioning.layer(i, resnets, attentions, x, reach, &mut parts)?;
+            let attention = WindowedAttention::in_down_block(attention, i);
+            x = conditioning.layer(i, resnets, attentions, x, attention, &mut parts)?;
             skips.push(x.clone());
         }
         for downsampler in &self.downsamplers {
@@ -167,7 +163,8 @@ impl<B: Backend> DownBlock<B> {
     }
 }
 
-/// ResNet block, transformer, ResNet block at the deepest stage's size (diffusers' `UNetMidBlock2DCrossAttn`).
+/// A ResNet block, a transformer and a ResNet block at the size of the deepest stage (diffusers'
+/// `UNetMidBlock2DCrossAttn`).
 #[derive(Module, Debug)]
 pub struct MidBlock<B: Backend> {
     pub(super) resnets: Vec<ResnetBlock<B>>,
@@ -184,6 +181,8 @@ impl<B: Backend> MidBlock<B> {
         }
     }
 
+    /// Applies the block.
+    ///
     /// # Shapes
     ///
     /// - input and output: `[N, C, H, W]`
@@ -196,15 +195,14 @@ impl<B: Backend> MidBlock<B> {
     ) -> Cancellable<Tensor<B, 4>> {
         let (resnets, attentions) = (&self.resnets, &self.attentions);
         let mut parts = watch.parts(resnets.len() + attentions.len());
-        let layer = MIDDLE;
-        let reach = Reach { attention, layer };
-        let x = conditioning.layer(0, resnets, attentions, x, reach, &mut parts)?;
-        conditioning.layer(1, resnets, attentions, x, reach, &mut parts)
+        let attention = WindowedAttention::in_mid_block(attention);
+        let x = conditioning.layer(0, resnets, attentions, x, attention, &mut parts)?;
+        conditioning.layer(1, resnets, attentions, x, attention, &mut parts)
     }
 }
 
-/// ResNet blocks that each take in a skip, with a transformer after each or none, then an upsampler but in the widest
-/// stage.
+/// ResNet blocks with a skip each, either all or none of them followed by a transformer, then an upsampler except in the
+/// widest stage.
 #[derive(Module, Debug)]
 pub struct UpBlock<B: Backend> {
     pub(super) resnets: Vec<ResnetBlock<B>>,
@@ -226,12 +224,12 @@ impl<B: Backend> UpBlock<B> {
         }
     }
 
-    /// Takes the last skips off `skips`, one a layer; the upsampler aims at the size of the one then last.
+    /// Applies the block. Each layer pops a skip off `skips`. The upsampler's output has the size of the last remaining skip.
     ///
     /// # Shapes
     ///
     /// - input: `[N, C_in, H, W]`
-    /// - output: `[N, C, H', W']`, the size of the next skip, or `[N, C, H, W]` from the widest stage
+    /// - output: `[N, C, H', W']` with the size of the next skip, or `[N, C, H, W]` from the widest stage
     pub(super) fn forward(
         &self,
         mut x: Tensor<B, 4>,
@@ -242,17 +240,14 @@ impl<B: Backend> UpBlock<B> {
     ) -> Cancellable<Tensor<B, 4>> {
         let (resnets, attentions) = (&self.resnets, &self.attentions);
         let mut parts = watch.parts(resnets.len() + attentions.len() + self.upsamplers.len());
-        // The way down had one layer less.
-        let before = resnets.len() - 1;
         for i in 0..resnets.len() {
-            let skip = skips.pop().expect("the way down left a skip a layer");
+            let skip = skips.pop().expect("each layer has a skip");
             x = B::concatenate(x, skip);
-            let layer = before + i;
-            let reach = Reach { attention, layer };
-            x = conditioning.layer(i, resnets, attentions, x, reach, &mut parts)?;
+            let attention = WindowedAttention::in_up_block(attention, i, resnets.len());
+            x = conditioning.layer(i, resnets, attentions, x, attention, &mut parts)?;
         }
         for upsampler in &self.upsamplers {
-            let next = skips.last().expect("a wider stage's skips are left");
+            let next = skips.last().expect("the skips of wider stages are left");
             let [_, _, h, w] = next.dims();
             x = upsampler.forward(x, [h, w]);
             parts.done()?;

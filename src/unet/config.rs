@@ -1,12 +1,14 @@
-//! The numbers of a UNet.
+//! The configuration of a UNet.
 
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-/// Sizes of a [`UNet`](super::UNet): Stable Diffusion's `UNet2DConditionModel`, as far as its variants are used here.
+/// Configuration of a [`UNet`](super::UNet): the variants of Stable Diffusion's `UNet2DConditionModel` that this crate
+/// supports.
 ///
-/// A stage is a block of the way down together with its counterpart of the way up. Lists hold one entry a stage, from
-/// the widest picture to the deepest, except [`up_attention`](Self::up_attention).
+/// A stage is a down block and the up block of the same size. Lists have one entry for each stage, from the widest to the
+/// deepest, except [`up_attention`](Self::up_attention). The widest stage has the size of the sample; each deeper stage has
+/// half the size of the one before.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UNetConfig {
@@ -16,13 +18,14 @@ pub struct UNetConfig {
     pub out_channels: usize,
     /// Width (channels) of each stage.
     pub block_out_channels: Vec<usize>,
-    /// ResNet blocks of each stage on the way down; the way up has one more.
+    /// ResNet blocks in the down block of each stage. The up block has one more.
     pub layers_per_block: Vec<usize>,
-    /// Whether the down block of each stage has transformers (`CrossAttnDownBlock2D` or `DownBlock2D`).
+    /// Whether the down block of each stage has transformers: `CrossAttnDownBlock2D` if it has, `DownBlock2D` if not.
     pub down_attention: Vec<bool>,
-    /// Whether each up block has transformers (`CrossAttnUpBlock2D` or `UpBlock2D`), deepest first as in diffusers.
+    /// Whether each up block has transformers: `CrossAttnUpBlock2D` if it has, `UpBlock2D` if not. The order is diffusers',
+    /// the deepest first.
     pub up_attention: Vec<bool>,
-    /// Attention heads of each stage; a head's size is the stage's width over this.
+    /// Attention heads of each stage. The size of a head is the stage's width divided by this.
     pub num_heads: Vec<usize>,
     /// Width of the prompt embeddings.
     pub cross_attention_dim: usize,
@@ -38,6 +41,7 @@ impl UNetConfig {
     /// Stable Diffusion 2.1's UNet with `8 * 8 * 3 = 192` input and output channels: 866,993,792 parameters.
     ///
     /// Source: `unet/config.json` of stabilityai/stable-diffusion-2-1, with the paper's channel counts.
+    #[must_use]
     pub fn sd21() -> Self {
         Self {
             in_channels: 192,
@@ -54,7 +58,8 @@ impl UNetConfig {
         }
     }
 
-    /// The bundled model's UNet: three stages, attention at the deepest only; made for a CPU.
+    /// The bundled model's UNet, which is small enough for a CPU: three stages, with attention only at the deepest.
+    #[must_use]
     pub fn nano() -> Self {
         Self {
             in_channels: 192,
@@ -71,18 +76,17 @@ impl UNetConfig {
         }
     }
 
-    /// Number of stages.
+    /// The number of stages.
     pub fn stages(&self) -> usize {
         self.block_out_channels.len()
     }
 
-    /// Checks that the numbers agree with each other.
+    /// Checks that the fields agree with each other.
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] when a list is empty or of another length than the others, when a width is zero or not a
-    /// multiple of the groups or (where there is attention) of the heads, when a stage has no layers, or when the
-    /// epsilon is not a positive number.
+    /// [`Error::Config`] if a list is empty or the lists differ in length, if a count is zero, if a width is zero or not a
+    /// multiple of the norm groups and of the heads, if the first width is odd, or if the epsilon is not a positive number.
     pub fn validate(&self) -> Result<()> {
         let fail = |field, reason| Err(Error::Config { field, reason });
         let stages = self.stages();
@@ -114,7 +118,7 @@ impl UNetConfig {
             }
         }
         if self.layers_per_block.contains(&0) {
-            return fail("layers_per_block", "a stage has no layers".into());
+            return fail("layers_per_block", "a stage has zero layers".into());
         }
         for (stage, (&width, &heads)) in self
             .block_out_channels
@@ -141,7 +145,7 @@ impl UNetConfig {
         if !self.block_out_channels[0].is_multiple_of(2) {
             return fail(
                 "block_out_channels",
-                "the first width is odd, but half of it is the time embedding's frequencies".into(),
+                "the first width is odd: the time embedding needs an even one".into(),
             );
         }
         if !(self.norm_eps.is_finite() && self.norm_eps > 0.0) {
@@ -153,7 +157,7 @@ impl UNetConfig {
         Ok(())
     }
 
-    /// Input and output widths of the ResNet blocks of each down block, in order of execution.
+    /// Returns the input and output widths of the ResNet blocks of the down block of `stage`, in order of execution.
     pub(crate) fn down_resnets(&self, stage: usize) -> Vec<[usize; 2]> {
         let output = self.block_out_channels[stage];
         let input = self.block_out_channels[stage.saturating_sub(1)];
@@ -162,8 +166,8 @@ impl UNetConfig {
             .collect()
     }
 
-    /// Input widths (hidden state and skip concatenated) and output widths of the ResNet blocks of the up block of
-    /// `stage`, in order of execution.
+    /// Returns the input and output widths of the ResNet blocks of the up block of `stage`, in order of execution. The input
+    /// is the concatenation of hidden state and skip.
     pub(crate) fn up_resnets(&self, stage: usize) -> Vec<[usize; 2]> {
         let output = self.block_out_channels[stage];
         let from_below = self.block_out_channels[(stage + 1).min(self.stages() - 1)];
@@ -182,7 +186,7 @@ impl UNetConfig {
             .collect()
     }
 
-    /// Whether the up block of `stage` has transformers.
+    /// Tells whether the up block of `stage` has transformers.
     pub(crate) fn has_up_attention(&self, stage: usize) -> bool {
         self.up_attention[self.stages() - 1 - stage]
     }

@@ -1,5 +1,7 @@
-//! The convolutions that the UNet is made of.
+//! The convolutions of the UNet.
 
+#[cfg(test)]
+use super::recording;
 use crate::backend::Backend;
 use crate::backend::activations::traced;
 use crate::backend::precision::{narrow, widen};
@@ -8,23 +10,23 @@ use burn::nn::PaddingConfig2d;
 use burn::nn::conv::Conv2dConfig;
 use burn::tensor::{DType, Tensor};
 
-/// A convolution padded by half its kernel: `[N, C, H, W]` -> `[N, C', ceil(H / stride), ceil(W / stride)]`.
+/// A convolution with zero padding of half its kernel: `[N, C, H, W]` -> `[N, C', ceil(H / stride), ceil(W / stride)]`.
 #[derive(Module, Debug)]
-pub struct Convolution<B: Backend> {
+pub struct Conv2d<B: Backend> {
     pub(super) weight: Param<Tensor<B, 4>>,
     pub(super) bias: Param<Tensor<B, 1>>,
     stride: usize,
 }
 
-impl<B: Backend> Convolution<B> {
+impl<B: Backend> Conv2d<B> {
     fn new(channels: [usize; 2], kernel: usize, stride: usize, device: &B::Device) -> Self {
-        // Only for the weights: PyTorch's default initialisation.
+        // burn's layer only supplies the weights, by PyTorch's default initialisation.
         let layer = Conv2dConfig::new(channels, [kernel; 2])
             .with_padding(PaddingConfig2d::Valid)
             .init(device);
         Self {
             weight: layer.weight,
-            bias: layer.bias.expect("burn's default is with a bias"),
+            bias: layer.bias.expect("burn's layer has a bias by default"),
             stride,
         }
     }
@@ -34,6 +36,8 @@ impl<B: Backend> Convolution<B> {
         self.weight.dtype()
     }
 
+    /// Applies the convolution in the precision of its weights.
+    ///
     /// # Shapes
     ///
     /// - input: `[N, C, H, W]`
@@ -42,29 +46,32 @@ impl<B: Backend> Convolution<B> {
         self.forward_biased(x, self.bias.val())
     }
 
-    /// [`forward`](Self::forward) with its output as the start of residual sums: in f32.
+    /// [`forward`](Self::forward) with an output for residual sums, in f32 or wider.
     pub fn forward_wide(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
         widen(self.forward(x))
     }
 
-    /// With another bias, `[C']`, in place of the layer's own.
+    /// [`forward`](Self::forward) with `bias`, `[C']`, in place of the layer's own.
     pub fn forward_biased(&self, x: Tensor<B, 4>, bias: Tensor<B, 1>) -> Tensor<B, 4> {
         let x = narrow(x, self.dtype());
-        let y = B::convolution(x, self.weight.val(), bias, self.stride);
+        let weight = self.weight.val();
+        #[cfg(test)]
+        recording::convolution(&x, &weight, self.stride);
+        let y = B::convolution(x, weight, bias, self.stride);
         traced("convolution", y)
     }
 }
 
-/// 3x3.
+/// A 3x3 convolution.
 pub(crate) fn conv3x3<B: Backend>(
     channels: [usize; 2],
     stride: usize,
     device: &B::Device,
-) -> Convolution<B> {
-    Convolution::new(channels, 3, stride, device)
+) -> Conv2d<B> {
+    Conv2d::new(channels, 3, stride, device)
 }
 
-/// 1x1: a linear map of each pixel's channels.
-pub(crate) fn conv1x1<B: Backend>(channels: [usize; 2], device: &B::Device) -> Convolution<B> {
-    Convolution::new(channels, 1, 1, device)
+/// A 1x1 convolution: a linear map of each pixel's channels.
+pub(crate) fn conv1x1<B: Backend>(channels: [usize; 2], device: &B::Device) -> Conv2d<B> {
+    Conv2d::new(channels, 1, 1, device)
 }

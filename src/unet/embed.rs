@@ -1,4 +1,4 @@
-//! The time embedding: a sinusoid of the timestep through two linear layers.
+//! The time embedding: sinusoids of the timestep, then two linear layers.
 
 use crate::backend::Backend;
 use crate::backend::precision::float_type;
@@ -6,9 +6,9 @@ use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Tensor, TensorData, activation::silu};
 
-/// `[cos(t f_0) .. cos(t f_{n-1}), sin(t f_0) .. sin(t f_{n-1})]` with `f_i = 10000^(-i/n)` and `n = dim / 2`.
+/// Returns `[cos(t f_0) .. cos(t f_{n-1}), sin(t f_0) .. sin(t f_{n-1})]` with `f_i = 10000^(-i/n)` and `n = dim / 2`.
 ///
-/// diffusers' `Timesteps` with `flip_sin_to_cos` and `freq_shift = 0`, the settings of Stable Diffusion.
+/// This is diffusers' `Timesteps` with `flip_sin_to_cos` and `freq_shift = 0`, the settings of Stable Diffusion.
 ///
 /// # Shapes
 ///
@@ -26,7 +26,7 @@ pub fn sinusoid<B: Backend>(timestep: f64, dim: usize, device: &B::Device) -> Te
     Tensor::from_data(TensorData::new(values, [1, dim]), kind)
 }
 
-/// Two linear layers with a SiLU between (diffusers' `TimestepEmbedding`).
+/// Two linear layers with a SiLU between them (diffusers' `TimestepEmbedding`).
 #[derive(Module, Debug)]
 pub struct TimestepEmbedding<B: Backend> {
     linear_1: Linear<B>,
@@ -41,6 +41,8 @@ impl<B: Backend> TimestepEmbedding<B> {
         }
     }
 
+    /// Applies both layers.
+    ///
     /// # Shapes
     ///
     /// - input: `[1, input]`, the [`sinusoid`]

@@ -1,4 +1,5 @@
-//! The first and the last convolution, which depend on what a UNet reads and writes: training sets them.
+//! Access to the first and the last convolution, which training replaces: their shapes depend on the UNet's input and
+//! output.
 
 use super::UNet;
 use crate::backend::Backend;
@@ -6,12 +7,12 @@ use burn::module::Param;
 use burn::tensor::Tensor;
 
 impl<B: Backend> UNet<B> {
-    /// Shape of the first convolution's weight.
+    /// The shape of the first convolution's weight.
     pub(crate) fn first_layer_dims(&self) -> [usize; 4] {
         self.conv_in.weight.dims()
     }
 
-    /// The first convolution alone.
+    /// Applies the first convolution alone.
     pub(crate) fn first_layer(&self, sample: Tensor<B, 4>) -> Tensor<B, 4> {
         self.conv_in.forward(sample)
     }
@@ -28,13 +29,13 @@ impl<B: Backend> UNet<B> {
         self.conv_out.bias = trainable(&self.conv_out.bias, bias);
     }
 
-    /// Sets the last convolution to zero, so that the first prediction is zero.
+    /// Sets the last convolution to zero, so that training starts from a prediction of zero.
     pub(crate) fn zero_output(&mut self) {
         let (weight, bias) = (self.conv_out.weight.val(), self.conv_out.bias.val());
         self.set_last_layer(weight.zeros_like(), bias.zeros_like());
     }
 
-    /// With the first and the last convolution of `other`, each where it has other channels.
+    /// Takes the first and the last convolution from `other`, each only if its shape differs.
     pub(crate) fn with_ends_of(mut self, other: &Self) -> Self {
         for (own, other) in [
             (&mut self.conv_in, &other.conv_in),
@@ -48,7 +49,7 @@ impl<B: Backend> UNet<B> {
     }
 }
 
-/// `param` with another value; one that is trained on only because it asks for a gradient anew.
+/// Returns `param` with another value. The value asks for a gradient, so that training updates it.
 fn trainable<B: Backend, const D: usize>(
     param: &Param<Tensor<B, D>>,
     value: Tensor<B, D>,

@@ -1,4 +1,4 @@
-//! What a UNet sees in a sample, stage by stage: the frozen part of the discriminators.
+//! The hidden states of a UNet: the frozen part of the discriminators.
 
 use super::{Attention, Conditioning, UNet};
 use crate::backend::Backend;
@@ -6,23 +6,23 @@ use crate::options::progress::unwatched;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-/// A place in a UNet at which its hidden state is taken.
+/// A place in a UNet whose hidden state is a feature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Feature {
-    /// Behind the down block of a stage, before its downsampler has halved it: counted from the widest picture, 0.
+    /// After the layers of a down block, before its downsampler. Stage 0 has the largest size.
     Down(usize),
-    /// Behind the middle block.
+    /// After the middle block.
     Middle,
 }
 
 impl<B: Backend> UNet<B> {
-    /// The hidden states at `places`, in ascending order of these; the way up is not run.
+    /// Returns the hidden states at `places`, in ascending order of the places. The up blocks do not run.
     ///
     /// # Shapes
     ///
     /// - sample: `[N, in_channels, H, W]`
-    /// - output: `[N, C, H / 2^stage, W / 2^stage]` of each place, rounded up, `C` being its stage's width
+    /// - output: for each place `[N, C, H / 2^stage, W / 2^stage]`, rounded up, with the width `C` of its stage
     pub fn features(
         &self,
         sample: Tensor<B, 4>,
@@ -57,7 +57,7 @@ mod tests {
     use burn::tensor::Distribution;
 
     #[test]
-    fn features_have_their_stages_sizes() {
+    fn features_have_the_sizes_of_their_stages() {
         let config = UNetConfig {
             in_channels: 12,
             out_channels: 4,

@@ -1,4 +1,4 @@
-//! The UNet's gradients: against finite differences, and between backends.
+//! The UNet's gradients, compared with finite differences and between backends.
 
 use super::UNet;
 use crate::backend::{Backend, Flex};
@@ -11,7 +11,7 @@ use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{Tensor, TensorData};
 use std::collections::BTreeMap;
 
-/// A small sample, with odd sides and two tokens at the deepest stage: one alone has attention of one, without gradient.
+/// A small sample with odd sides and two tokens at the deepest stage. With a single token, attention has no gradient.
 const SAMPLE: [usize; 4] = [1, 192, 9, 5];
 const PROMPT: [usize; 3] = [1, 7, 64];
 const TIMESTEP: f64 = 500.0;
@@ -21,20 +21,20 @@ fn load<B: Backend>() -> UNet<B> {
     UNet::load_diffusers(folder, &Default::default()).unwrap().1
 }
 
-/// A tensor of the same numbers on any backend.
+/// A random tensor with the same values on every backend.
 fn draw<B: Backend, const D: usize>(shape: [usize; D], seed: u64) -> Tensor<B, D> {
     let data = TensorData::new(values(random(shape, seed)), shape);
     Tensor::from_data(data, &Default::default())
 }
 
-/// The output's product with random numbers, summed.
+/// The sum of the output's product with random numbers.
 fn loss<B: Backend>(unet: &UNet<B>, sample: Tensor<B, 4>, prompt: Tensor<B, 3>) -> Tensor<B, 1> {
     let output = unet.forward(sample, &unet.condition(TIMESTEP, prompt));
     let weights = draw(output.dims(), 3);
     (output * weights).sum()
 }
 
-/// The gradients of all parameters by path, then of `sample` and `prompt`.
+/// The gradients of all parameters with their paths, then those of `sample` and `prompt`.
 fn gradients<B: Backend + AutodiffBackend<InnerBackend: Backend>>() -> Vec<(String, Vec<f64>)> {
     struct Collect<'a, B: AutodiffBackend> {
         gradients: &'a B::Gradients,
@@ -91,12 +91,14 @@ fn nudged<B: Backend, const D: usize>(
     Tensor::from_data(TensorData::new(values, shape), &device)
 }
 
-/// Adds `offset` to an element of the parameter with number `parameter`, in the order of a visit.
+/// Adds `offset` to an element of one parameter.
 struct Nudge {
+    /// The parameter's index in the order of a visit.
     parameter: usize,
     element: usize,
     offset: f64,
-    seen: usize,
+    /// Parameters visited so far.
+    visited: usize,
 }
 
 impl ModuleMapper<Plain> for Nudge {
@@ -104,8 +106,8 @@ impl ModuleMapper<Plain> for Nudge {
         &mut self,
         param: Param<Tensor<Plain, D>>,
     ) -> Param<Tensor<Plain, D>> {
-        self.seen += 1;
-        if self.seen - 1 == self.parameter {
+        self.visited += 1;
+        if self.visited - 1 == self.parameter {
             param.map(|tensor| nudged(tensor, self.element, self.offset))
         } else {
             param
@@ -113,8 +115,8 @@ impl ModuleMapper<Plain> for Nudge {
     }
 }
 
-/// Two elements of a parameter of each kind, of the sample and of the prompt. A kind is the path without its numbers:
-/// for example the first convolution's weight in the ResNet blocks of the way down.
+/// Compares two elements of one parameter of each kind, of the sample and of the prompt. A kind is a path without its
+/// numbers: for example, the first convolution's weight in the ResNet blocks of down blocks.
 #[test]
 fn agree_with_finite_differences() {
     let gradients = gradients::<Tracked>();
@@ -127,7 +129,7 @@ fn agree_with_finite_differences() {
         let kind: Vec<_> = names.collect();
         kinds.entry(kind.join(".")).or_insert(number);
     }
-    // The parameters' kinds that the tiny UNet has, sample and prompt.
+    // The tiny UNet has parameters of over 58 kinds. Sample and prompt are two more.
     assert!(kinds.len() > 60, "{} kinds", kinds.len());
 
     let unet = load::<Plain>();
@@ -135,12 +137,11 @@ fn agree_with_finite_differences() {
     let at = |number: usize, element: usize, offset: f64| {
         let (mut unet, mut sample, mut prompt) = (unet.clone(), sample.clone(), prompt.clone());
         if number < parameters {
-            let (parameter, seen) = (number, 0);
             unet = unet.map(&mut Nudge {
-                parameter,
+                parameter: number,
                 element,
                 offset,
-                seen,
+                visited: 0,
             });
         } else if number == parameters {
             sample = nudged(sample, element, offset);
@@ -153,7 +154,7 @@ fn agree_with_finite_differences() {
         let (_, gradient) = &gradients[number];
         let largest = largest(gradient);
         assert!(largest > 0.0, "{kind} has no gradient");
-        // burn's SiLU takes the time embedding through f32, seven digits: a larger step, of which three are left.
+        // burn's SiLU computes the time embedding in f32, with seven digits. A larger step leaves three of them.
         let (step, tolerance) = if kind.starts_with("time_embedding") {
             (1e-3, 2e-3)
         } else {
@@ -162,7 +163,7 @@ fn agree_with_finite_differences() {
         for element in [gradient.len() / 3, gradient.len() - 1] {
             let difference =
                 (at(number, element, step) - at(number, element, -step)) / (2.0 * step);
-            // The loss is a sum of some thousand products, of which the last bits are lost.
+            // The loss is a sum of several thousand products, whose last bits are lost.
             assert!(
                 (difference - gradient[element]).abs() <= tolerance * largest + 1e-7,
                 "{kind}, element {element}: difference {difference:e}, gradient {:e} of {largest:e}",
@@ -172,7 +173,7 @@ fn agree_with_finite_differences() {
     }
 }
 
-/// The kernels' own backward operations in f32, against burn's in f64.
+/// Compares the kernels' own backward operations in f32 with burn's in f64.
 #[test]
 fn agree_between_backends() {
     let (found, expected) = (gradients::<Autodiff<Flex>>(), gradients::<Tracked>());

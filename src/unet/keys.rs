@@ -1,25 +1,25 @@
-//! From the path of a field to the key of its tensor in a diffusers checkpoint.
+//! Maps the path of a field to the key of its tensor in a diffusers checkpoint.
 //!
-//! The UNet's fields bear diffusers' names, so a path is its key, but for this table:
+//! The UNet's fields have diffusers' names, so a path is its key, with these exceptions:
 //!
-//! | module path ends with | key's module ends with |
-//! |-----------------------|------------------------|
-//! | `ff.proj`             | `ff.net.0.proj`        |
-//! | `ff.out`              | `ff.net.2`             |
+//! | the path's module ends with | the key's module ends with |
+//! |-----------------------------|----------------------------|
+//! | `ff.proj`                   | `ff.net.0.proj`            |
+//! | `ff.out`                    | `ff.net.2`                 |
 //!
-//! A rule holds for whole names only, just before the parameter's own name (`weight`, `bias`).
+//! A rule matches whole names only, directly before the parameter's own name (`weight`, `bias`).
 
-/// Pairs of the end of a module path and what takes its place.
+/// Pairs of the end of a module path and its replacement.
 pub(crate) type Rules<'a> = &'a [(&'a str, &'a str)];
 
 const RULES: Rules = &[("ff.proj", "ff.net.0.proj"), ("ff.out", "ff.net.2")];
 
-/// Key of the parameter at `path`, for example `mid_block.resnets.0.conv1.weight`.
+/// Returns the key of the parameter at `path`, for example `mid_block.resnets.0.conv1.weight`.
 pub(crate) fn of_path(path: &str) -> String {
     rename(path, RULES)
 }
 
-/// The path with the end of its module renamed by the first rule that fits.
+/// Returns `path` with the end of its module replaced by the first rule that matches.
 pub(crate) fn rename(path: &str, rules: Rules) -> String {
     let Some((module, parameter)) = path.rsplit_once('.') else {
         return path.to_owned();

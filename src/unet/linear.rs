@@ -1,5 +1,7 @@
 //! Linear maps of tokens.
 
+#[cfg(test)]
+use super::recording;
 use crate::backend::Backend;
 use crate::backend::activations::traced;
 use crate::backend::precision::narrow;
@@ -7,7 +9,7 @@ use burn::module::Param;
 use burn::nn::Linear;
 use burn::tensor::Tensor;
 
-/// `layer` by [`Backend::token_linear`].
+/// Applies `layer` by [`Backend::token_linear`], in the precision of its weights.
 ///
 /// # Shapes
 ///
@@ -16,5 +18,8 @@ use burn::tensor::Tensor;
 pub(crate) fn linear<B: Backend>(layer: &Linear<B>, x: Tensor<B, 3>) -> Tensor<B, 3> {
     let x = narrow(x, layer.weight.dtype());
     let bias = layer.bias.as_ref().map(Param::val);
-    traced("linear map", B::token_linear(x, layer.weight.val(), bias))
+    let weight = layer.weight.val();
+    #[cfg(test)]
+    recording::token_linear(&x, &weight, bias.is_some());
+    traced("linear map", B::token_linear(x, weight, bias))
 }

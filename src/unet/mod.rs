@@ -1,6 +1,6 @@
-//! The UNet of Stable Diffusion 2.1 (diffusers' `UNet2DConditionModel`), any size of it.
+//! The UNet of Stable Diffusion 2.1 (diffusers' `UNet2DConditionModel`), in any size.
 //!
-//! Modules and fields are named as diffusers names them, so that a checkpoint's keys are the paths of the fields.
+//! Modules and fields have diffusers' names, so that the paths of the fields are the keys of a checkpoint.
 
 pub mod attention;
 mod blocks;
@@ -9,6 +9,7 @@ pub(crate) mod conv;
 mod embed;
 #[cfg(feature = "train")]
 mod ends;
+pub(crate) mod events;
 #[cfg(feature = "train")]
 mod features;
 #[cfg(all(test, feature = "flex", feature = "ndarray", feature = "train"))]
@@ -21,6 +22,8 @@ pub(crate) mod norm;
 pub(crate) mod parameters;
 #[cfg(all(test, feature = "flex"))]
 mod parity;
+#[cfg(test)]
+pub(crate) mod recording;
 pub(crate) mod resnet;
 pub(crate) mod sample;
 mod transformer;
@@ -43,24 +46,24 @@ use crate::unet::parameters::count as parameter_count;
 use blocks::{BlockConditioning, DownBlock, MidBlock, UpBlock};
 use burn::module::Module;
 use burn::tensor::Tensor;
-use conv::{Convolution, conv3x3};
+use conv::{Conv2d, conv3x3};
 use embed::{TimestepEmbedding, sinusoid};
 use norm::GroupNorm;
 
-/// The UNet. Should be created with [`UNetConfig::init`].
+/// The UNet. [`UNetConfig::init`] creates it.
 #[derive(Module, Debug)]
 pub struct UNet<B: Backend> {
-    conv_in: Convolution<B>,
+    conv_in: Conv2d<B>,
     time_embedding: TimestepEmbedding<B>,
     down_blocks: Vec<DownBlock<B>>,
     mid_block: MidBlock<B>,
     up_blocks: Vec<UpBlock<B>>,
     conv_norm_out: GroupNorm<B>,
-    conv_out: Convolution<B>,
+    conv_out: Conv2d<B>,
 }
 
-/// All that a fixed timestep and one prompt leave to compute, computed: the time embedding folded into the ResNet
-/// blocks' biases, the prompt into keys and values. Made by [`UNet::condition`].
+/// The layers that depend on the timestep or the prompt only, computed in advance: the time embedding is folded into biases of
+/// the ResNet blocks, the prompt into keys and values of the cross-attentions. [`UNet::condition`] creates it.
 #[derive(Clone, Debug)]
 pub struct Conditioning<B: Backend> {
     down_blocks: Vec<BlockConditioning<B>>,
@@ -83,11 +86,11 @@ impl<B: Backend> Conditioning<B> {
 }
 
 impl UNetConfig {
-    /// A UNet with random weights (PyTorch's default initialisation), allocated when first used.
+    /// Creates a UNet with random weights (PyTorch's default initialisation). The weights are allocated on first use.
     ///
     /// # Errors
     ///
-    /// Those of [`UNetConfig::validate`].
+    /// The errors of [`UNetConfig::validate`].
     pub fn init<B: Backend>(&self, device: &B::Device) -> Result<UNet<B>> {
         self.validate()?;
         let stages = self.stages();
@@ -110,16 +113,16 @@ impl UNetConfig {
 }
 
 impl<B: Backend> UNet<B> {
-    /// Number of parameters, counted from shapes: nothing is allocated.
+    /// Counts the parameters from their shapes. No weights are allocated.
     pub fn parameters(&self) -> usize {
         parameter_count(self)
     }
 
-    /// Folds a timestep and a prompt.
+    /// Computes the layers that depend on the timestep or the prompt only.
     ///
     /// # Shapes
     ///
-    /// - prompt: `[N, T, cross_attention_dim]`; `N = 1` serves any batch
+    /// - prompt: `[N, T, cross_attention_dim]`, or `[1, T, cross_attention_dim]` for a batch of any size
     pub fn condition(&self, timestep: f64, prompt: Tensor<B, 3>) -> Conditioning<B> {
         let time_embedding = self.time_embedding(timestep);
         let fold = |resnets: &[_], attentions: &[_]| {
@@ -139,7 +142,7 @@ impl<B: Backend> UNet<B> {
         }
     }
 
-    /// The embedding of a timestep, `[1, time_embed_dim]`.
+    /// Computes the embedding of a timestep, `[1, time_embed_dim]`.
     fn time_embedding(&self, timestep: f64) -> Tensor<B, 2> {
         let [widest, ..] = self.conv_in.weight.dims();
         let device = self.conv_in.weight.device();
@@ -147,17 +150,18 @@ impl<B: Backend> UNet<B> {
         self.time_embedding.forward(sinusoid)
     }
 
-    /// In the precision of the weights; the output has that of the sample.
+    /// Applies the UNet with global self-attention. It computes in the precision of the weights, and the output has the
+    /// precision of the sample.
     ///
     /// # Shapes
     ///
-    /// - sample: `[N, in_channels, H, W]`, any `H` and `W` from 1
+    /// - sample: `[N, in_channels, H, W]`, with `H` and `W` of at least 1
     /// - output: `[N, out_channels, H, W]`
     pub fn forward(&self, sample: Tensor<B, 4>, conditioning: &Conditioning<B>) -> Tensor<B, 4> {
         self.forward_attending(sample, conditioning, Attention::Global)
     }
 
-    /// [`forward`](Self::forward) with another self-attention.
+    /// [`forward`](Self::forward) with the given self-attention.
     pub fn forward_attending(
         &self,
         sample: Tensor<B, 4>,
@@ -183,7 +187,7 @@ impl<B: Backend> UNet<B> {
         Ok(x)
     }
 
-    /// What the last convolution reads, `[N, widest, H, W]`.
+    /// Computes the input of the last convolution, `[N, C, H, W]` with the width `C` of the widest stage.
     #[cfg(feature = "train")]
     pub(crate) fn hidden(
         &self,
@@ -196,11 +200,12 @@ impl<B: Backend> UNet<B> {
         })
     }
 
-    /// A part for each end, each block of the way down and up, and the middle.
+    /// Divides `watch` into a part for each block and for each end.
     fn parts<'a>(&self, watch: Watch<'a>) -> Parts<'a> {
         watch.parts(self.down_blocks.len() + self.up_blocks.len() + 3)
     }
 
+    /// Computes the input of the last convolution, and may be cancelled after each layer.
     fn hidden_watched(
         &self,
         sample: Tensor<B, 4>,
@@ -208,23 +213,23 @@ impl<B: Backend> UNet<B> {
         attention: Attention,
         parts: &mut Parts,
     ) -> Cancellable<Tensor<B, 4>> {
-        // 1. In.
+        // 1. First convolution.
         let mut x = self.conv_in.forward_wide(sample);
         parts.done()?;
-        // 2. Down: each layer and downsampler leaves a skip.
+        // 2. Down blocks: each layer and downsampler pushes a skip.
         let mut skips = vec![x.clone()];
         for (block, conditioning) in self.down_blocks.iter().zip(&conditioning.down_blocks) {
             x = block.forward(x, conditioning, attention, &mut skips, parts.part())?;
         }
-        // 3. Middle.
+        // 3. Middle block.
         x = self
             .mid_block
             .forward(x, &conditioning.mid_block, attention, parts.part())?;
-        // 4. Up: each layer takes the last skip left.
+        // 4. Up blocks: each layer pops a skip.
         for (block, conditioning) in self.up_blocks.iter().zip(&conditioning.up_blocks) {
             x = block.forward(x, conditioning, attention, &mut skips, parts.part())?;
         }
-        // 5. Out, but for the convolution.
+        // 5. Last norm.
         Ok(self.conv_norm_out.forward_silu(x))
     }
 }

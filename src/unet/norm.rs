@@ -1,11 +1,13 @@
-//! Group norm and layer norm, with statistics in f32 whatever the precision of the activations.
+//! Group norm and layer norm. Their statistics are in f32, whatever the precision of the activations.
 
+#[cfg(test)]
+use super::recording;
 use crate::backend::activations::traced;
 use crate::backend::{Backend, GroupNormOptions};
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
-/// Group norm: `(x - mean) / sqrt(var + epsilon) * weight + bias`, mean and variance over each group of channels.
+/// Group norm: `(x - mean) / sqrt(var + epsilon) * weight + bias`, with mean and variance over each group of channels.
 ///
 /// Source: Wu and He, "Group Normalization", arXiv 1803.08494.
 #[derive(Module, Debug)]
@@ -27,19 +29,23 @@ impl<B: Backend> GroupNorm<B> {
         }
     }
 
+    /// Normalises `x`.
+    ///
     /// # Shapes
     ///
     /// - input and output: `[N, C, H, W]`
     pub fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
-        self.then(x, false)
+        self.normalise(x, false)
     }
 
-    /// With SiLU, `y * sigmoid(y)`, behind.
+    /// [`forward`](Self::forward), then SiLU, `y * sigmoid(y)`.
     pub fn forward_silu(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
-        self.then(x, true)
+        self.normalise(x, true)
     }
 
-    fn then(&self, x: Tensor<B, 4>, silu: bool) -> Tensor<B, 4> {
+    fn normalise(&self, x: Tensor<B, 4>, silu: bool) -> Tensor<B, 4> {
+        #[cfg(test)]
+        recording::group_norm(&x, silu);
         let options = GroupNormOptions {
             groups: self.groups,
             epsilon: self.epsilon,
@@ -70,15 +76,20 @@ impl<B: Backend> LayerNorm<B> {
         }
     }
 
+    /// Normalises each token.
+    ///
     /// # Shapes
     ///
     /// - input and output: `[N, T, C]`
     pub fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        #[cfg(test)]
+        recording::token_norm(&x);
         let y = B::token_norm(x, self.weight.val(), self.bias.val(), self.epsilon);
         traced("layer norm", y)
     }
 }
 
+/// Weight and bias before training: ones and zeros.
 fn affine<B: Backend>(channels: usize, device: &B::Device) -> [Param<Tensor<B, 1>>; 2] {
     use burn::nn::Initializer::{Ones, Zeros};
     [

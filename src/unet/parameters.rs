@@ -1,6 +1,6 @@
-//! Between a module's parameters and tensors under diffusers' keys, by burn-store.
+//! Converts between a module's parameters and tensors with diffusers' keys, by burn-store.
 //!
-//! Its adapters know how PyTorch keeps a layer: the matrix of a linear layer is `[output, input]` there.
+//! burn-store's adapters know PyTorch's layouts: the matrix of a linear layer is `[output, input]` there.
 
 use super::keys;
 use crate::backend::Backend;
@@ -13,31 +13,31 @@ use burn_store::{PyTorchToBurnAdapter, TensorSnapshot, TensorSnapshotError};
 use std::cell::RefCell;
 use std::rc::Rc;
 
-/// The key of a parameter's tensor.
+/// Returns the key of a parameter's tensor.
 pub(crate) fn key(parameter: &TensorSnapshot) -> String {
     keys::of_path(&parameter.full_path())
 }
 
-/// All parameters as stored, in the order of [`shapes`]; values are fetched when asked for.
+/// Returns all parameters in their stored layout, in the order of [`shapes`]. Values are read lazily.
 pub(crate) fn values<B: Backend>(module: &impl Module<B>) -> Vec<TensorSnapshot> {
     module.collect(None, Some(Box::new(BurnToPyTorchAdapter)), false)
 }
 
-/// All parameters with their stored shapes, without values: nothing is allocated for weights.
+/// Returns all parameters with their stored shapes, without values. No weights are allocated.
 pub(crate) fn shapes<B: Backend>(module: &impl Module<B>) -> Vec<TensorSnapshot> {
-    let mut walk = Shapes::default();
-    module.visit(&mut walk);
+    let mut shapes = Shapes::default();
+    module.visit(&mut shapes);
     let stored = |parameter| BurnToPyTorchAdapter.adapt(parameter);
-    walk.parameters.iter().map(stored).collect()
+    shapes.parameters.iter().map(stored).collect()
 }
 
-/// Number of parameters, counted from shapes: nothing is allocated.
+/// Counts the parameters from their shapes. No weights are allocated.
 pub(crate) fn count<B: Backend>(module: &impl Module<B>) -> usize {
     let shapes = shapes(module).into_iter();
     shapes.map(|parameter| parameter.shape.num_elements()).sum()
 }
 
-/// Does what burn-store's collector does, which would initialise each parameter for its shape.
+/// Collects parameters as burn-store's collector does. That one would initialise each parameter to learn its shape.
 #[derive(Default)]
 struct Shapes {
     names: Vec<String>,
@@ -69,18 +69,19 @@ impl<B: Backend> ModuleVisitor<B> for Shapes {
     }
 }
 
-/// Sets each parameter to the stored values that `read` gives for its key, of its shape and of [`float_type`].
+/// Sets each parameter to the stored values that `read` returns for its key. The values have the stored shape and
+/// [`float_type`].
 ///
-/// Parameters that were never used are not initialised on the way: at no time are there two of one. On a GPU, they are
-/// allocated without the slack of memory that is to be reused, as they stay.
+/// Parameters that were never used are not initialised, so a parameter never exists twice. On a GPU, the parameters are
+/// allocated as persistent memory, without the slack of memory that is reused.
 ///
 /// # Errors
 ///
-/// The first of `read`, which is not called again then.
+/// The first error of `read`. After it, `read` is not called again.
 ///
 /// # Panics
 ///
-/// When `read` does, or gives values of another shape.
+/// If `read` panics, or returns values of another shape.
 pub(crate) fn fill<B: Backend, M: Module<B>>(
     module: M,
     device: &B::Device,
@@ -88,7 +89,7 @@ pub(crate) fn fill<B: Backend, M: Module<B>>(
 ) -> Result<M> {
     B::memory_persistent_allocations(device, (module, read), |(module, read)| {
         let read = Rc::new(read);
-        // burn-store's errors are texts: ours is kept aside.
+        // burn-store's errors are texts. This keeps the error of `read` whole.
         let error = Rc::new(RefCell::new(None));
         let parameters = shapes(&module).into_iter().map(|parameter| {
             let (key, read, error) = (key(&parameter), read.clone(), error.clone());
@@ -111,7 +112,7 @@ pub(crate) fn fill<B: Backend, M: Module<B>>(
                 parameter.tensor_id.unwrap_or_default(),
             )
         });
-        // As `ModuleSnapshot::apply`, which would drop the module twice on a panic.
+        // This does the same as `ModuleSnapshot::apply`, which would drop the module twice on a panic.
         let adapter = Box::new(PyTorchToBurnAdapter);
         let mut applier = Applier::new(parameters.collect(), None, Some(adapter), false);
         let module = module.map(&mut applier);

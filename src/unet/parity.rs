@@ -1,7 +1,7 @@
-//! Golden tensors of single layers: what the whole UNet's output is too coarse to show.
+//! Golden tensors of single layers. They show errors that the output of the whole UNet hides.
 
 use super::embed::sinusoid;
-use super::window::Reach;
+use super::window::WindowedAttention;
 use super::{Attention, Conditioning, UNet};
 use crate::backend::Backend;
 use crate::backend::precision::Precision;
@@ -40,13 +40,10 @@ fn time_embedding() {
     golden.check("time.embedding", Tensor::cat(embeddings, 0), 2e-5);
 }
 
-/// Inputs so small that the epsilon of each normalisation shows.
+/// The inputs are so small that the epsilon of each norm shows.
 #[test]
 fn probes() {
-    let global = Reach {
-        attention: Attention::Global,
-        layer: 0,
-    };
+    let global = WindowedAttention::in_down_block(Attention::Global, 0);
     let (unet, golden) = open();
     let conditioning = conditioning(&unet, &golden);
     let block = &unet.down_blocks[0];
@@ -78,7 +75,7 @@ fn probes() {
     );
 }
 
-/// The outputs of the stages, to tell where a mistake begins.
+/// The outputs of the blocks. They show where an error begins.
 #[test]
 fn intermediates() {
     let (unet, golden) = open();
@@ -119,8 +116,8 @@ fn intermediates() {
     golden.check("main.conv_norm_out", unet.conv_norm_out.forward(x), 2e-5);
 }
 
-/// Folding the time embedding into the first convolution's bias changes nothing: against the block as diffusers
-/// writes it, the projected embedding added to the convolution's output.
+/// A time embedding folded into the first convolution's bias has the same effect as diffusers' block, which adds the
+/// projected embedding to the convolution's output.
 #[test]
 fn folded_time_agrees_with_unfolded() {
     let (unet, golden) = open();
@@ -154,9 +151,9 @@ fn folded_time_agrees_with_unfolded() {
     );
 }
 
-/// A prompt's keys and values folded once serve every batch entry as those of the entry itself do.
+/// The folded keys and values of one prompt have the same effect on a batch as a prompt for each entry.
 #[test]
-fn folded_prompt_serves_a_batch() {
+fn one_folded_prompt_serves_a_batch() {
     let (unet, golden) = open();
     let prompt = golden.tensor::<3>("main.encoder_hidden_states");
     let sample = golden.tensor::<4>("main.sample");
@@ -170,9 +167,9 @@ fn folded_prompt_serves_a_batch() {
     assert!(error <= 1e-5, "{error:e}");
 }
 
-/// Nearer to diffusers' output in f64 than diffusers itself is in bf16: 1.5 %.
+/// The output in bf16 is nearer to diffusers' output in f64 than that of diffusers in bf16, which is off by 1.5 %.
 #[test]
-fn bf16_is_near() {
+fn bf16_is_close_to_f64() {
     let (unet, golden) = open();
     let conditioning = conditioning(&unet, &golden).in_precision(Precision::Bf16);
     let unet = Precision::Bf16.of(unet);
@@ -184,7 +181,7 @@ fn bf16_is_near() {
 }
 
 #[test]
-fn sd21_has_the_papers_parameters() {
+fn sd21_has_as_many_parameters_as_in_the_paper() {
     let unet = super::UNetConfig::sd21()
         .init::<B>(&Default::default())
         .unwrap();

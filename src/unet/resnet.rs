@@ -1,6 +1,6 @@
 //! The ResNet block (diffusers' `ResnetBlock2D`).
 
-use super::conv::{Convolution, conv1x1, conv3x3};
+use super::conv::{Conv2d, conv1x1, conv3x3};
 use super::norm::GroupNorm;
 use crate::backend::Backend;
 use crate::backend::activations::traced;
@@ -9,16 +9,16 @@ use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Tensor, activation::silu};
 
-/// `x + conv2(silu(norm2(conv1(silu(norm1(x))) + time)))`, with a 1x1 convolution on `x` where the width changes. A
-/// VAE's blocks have no `time`.
+/// `x + conv2(silu(norm2(conv1(silu(norm1(x))) + time)))`, with a 1x1 convolution of `x` where the width changes. The
+/// blocks of a VAE have no `time`.
 #[derive(Module, Debug)]
 pub struct ResnetBlock<B: Backend> {
     pub(crate) norm1: GroupNorm<B>,
-    pub(super) conv1: Convolution<B>,
+    pub(super) conv1: Conv2d<B>,
     pub(super) time_emb_proj: Option<Linear<B>>,
     pub(super) norm2: GroupNorm<B>,
-    pub(super) conv2: Convolution<B>,
-    conv_shortcut: Option<Convolution<B>>,
+    pub(super) conv2: Conv2d<B>,
+    conv_shortcut: Option<Conv2d<B>>,
 }
 
 impl<B: Backend> ResnetBlock<B> {
@@ -39,7 +39,7 @@ impl<B: Backend> ResnetBlock<B> {
         }
     }
 
-    /// The first convolution's bias with the time embedding's share added: all that a fixed timestep leaves of it.
+    /// Folds a time embedding: returns the first convolution's bias with the projected embedding added.
     ///
     /// # Shapes
     ///
@@ -48,15 +48,15 @@ impl<B: Backend> ResnetBlock<B> {
     ///
     /// # Panics
     ///
-    /// When the block was made without a time embedding.
+    /// If the block has no time embedding.
     pub fn fold_time(&self, time_embedding: Tensor<B, 2>) -> Tensor<B, 1> {
         let projection = self.time_emb_proj.as_ref();
-        let projection = projection.expect("a UNet's block takes in the time");
+        let projection = projection.expect("a UNet's block has a time embedding");
         let time = projection.forward(silu(time_embedding)).squeeze_dim(0);
         self.conv1.bias.val() + time
     }
 
-    /// A VAE's block: there is no timestep.
+    /// Applies a block without a time embedding.
     ///
     /// # Shapes
     ///
@@ -67,6 +67,8 @@ impl<B: Backend> ResnetBlock<B> {
         self.forward(x, self.conv1.bias.val())
     }
 
+    /// Applies the block, with its time embedding folded into `bias`.
+    ///
     /// # Shapes
     ///
     /// - input: `[N, C_in, H, W]`
@@ -77,7 +79,7 @@ impl<B: Backend> ResnetBlock<B> {
     }
 
     /// [`forward`](Self::forward), which may be cancelled between the convolutions: at the widest stage they are the longest
-    /// that a UNet takes.
+    /// operations of a UNet.
     pub(crate) fn forward_watched(
         &self,
         x: Tensor<B, 4>,

@@ -1,16 +1,16 @@
-//! Halving and doubling the picture between stages (diffusers' `Downsample2D`, `Upsample2D`).
+//! Downsampling and upsampling between stages (diffusers' `Downsample2D` and `Upsample2D`).
 
-use super::conv::{Convolution, conv3x3};
+use super::conv::{Conv2d, conv3x3};
 use crate::backend::Backend;
 use burn::module::Module;
 use burn::tensor::Tensor;
 use burn::tensor::module::interpolate;
 use burn::tensor::ops::{InterpolateMode, InterpolateOptions};
 
-/// 3x3 convolution of stride 2.
+/// A 3x3 convolution of stride 2.
 #[derive(Module, Debug)]
 pub struct Downsample<B: Backend> {
-    conv: Convolution<B>,
+    conv: Conv2d<B>,
 }
 
 impl<B: Backend> Downsample<B> {
@@ -20,6 +20,8 @@ impl<B: Backend> Downsample<B> {
         }
     }
 
+    /// Halves height and width.
+    ///
     /// # Shapes
     ///
     /// - input: `[N, C, H, W]`
@@ -32,7 +34,7 @@ impl<B: Backend> Downsample<B> {
 /// Nearest-neighbour doubling, then a 3x3 convolution.
 #[derive(Module, Debug)]
 pub struct Upsample<B: Backend> {
-    conv: Convolution<B>,
+    conv: Conv2d<B>,
 }
 
 impl<B: Backend> Upsample<B> {
@@ -42,8 +44,8 @@ impl<B: Backend> Upsample<B> {
         }
     }
 
-    /// Doubles, then drops the last row or column where the next skip's `size` is odd: what diffusers' interpolation
-    /// to that size amounts to.
+    /// Doubles height and width, then crops the last row or column where the next skip's `size` is odd. The result is that
+    /// of diffusers' interpolation to `size`.
     ///
     /// # Shapes
     ///

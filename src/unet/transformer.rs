@@ -1,10 +1,12 @@
 //! The spatial transformer: self-attention, cross-attention to the prompt, feed-forward (diffusers'
 //! `Transformer2DModel` with linear projections).
 
-use super::attention::{Attention, KeyValue};
+use super::attention::{KeyValue, MultiHeadAttention};
 use super::linear::linear;
 use super::norm::{GroupNorm, LayerNorm};
-use super::window::Reach;
+#[cfg(test)]
+use super::recording;
+use super::window::WindowedAttention;
 use crate::backend::Backend;
 use crate::backend::activations::{is_traced, traced};
 use crate::backend::precision::widen;
@@ -13,11 +15,11 @@ use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::Tensor;
 
-/// Epsilon of the group norm at a transformer's entry; diffusers fixes it apart from the config's `norm_eps`.
-const ENTRY_NORM_EPSILON: f64 = 1e-6;
+/// Epsilon of the group norm before a transformer. diffusers has this constant here, not the config's `norm_eps`.
+const GROUP_NORM_EPSILON: f64 = 1e-6;
 /// Epsilon of the layer norms (PyTorch's default).
 const LAYER_NORM_EPSILON: f64 = 1e-5;
-/// Width of the feed-forward's hidden layer over the transformer's.
+/// Width of the feed-forward's hidden layer, divided by the transformer's.
 pub(super) const FEED_FORWARD_RATIO: usize = 4;
 
 /// `x + proj_out(block(proj_in(norm(x))))` over the pixels as tokens.
@@ -25,7 +27,7 @@ pub(super) const FEED_FORWARD_RATIO: usize = 4;
 pub struct Transformer<B: Backend> {
     pub(super) norm: GroupNorm<B>,
     proj_in: Linear<B>,
-    /// One block; a list, as in diffusers' keys.
+    /// One block, in a list because diffusers' key is `transformer_blocks.0`.
     pub(super) transformer_blocks: Vec<TransformerBlock<B>>,
     proj_out: Linear<B>,
 }
@@ -40,18 +42,20 @@ impl<B: Backend> Transformer<B> {
     ) -> Self {
         let block = TransformerBlock::new(channels, heads, cross_attention_dim, device);
         Self {
-            norm: GroupNorm::new(groups, channels, ENTRY_NORM_EPSILON, device),
+            norm: GroupNorm::new(groups, channels, GROUP_NORM_EPSILON, device),
             proj_in: LinearConfig::new(channels, channels).init(device),
             transformer_blocks: vec![block],
             proj_out: LinearConfig::new(channels, channels).init(device),
         }
     }
 
-    /// The prompt's keys and values: all that a fixed prompt, `[N, T, cross_attention_dim]`, leaves of it.
+    /// Computes the keys and values of a prompt, `[N, T, cross_attention_dim]`.
     pub fn fold_prompt(&self, prompt: Tensor<B, 3>) -> KeyValue<B> {
         self.transformer_blocks[0].attn2.key_value(prompt)
     }
 
+    /// Applies the transformer. It may be cancelled between its parts.
+    ///
     /// # Shapes
     ///
     /// - input and output: `[N, C, H, W]`
@@ -60,13 +64,14 @@ impl<B: Backend> Transformer<B> {
         &self,
         x: Tensor<B, 4>,
         prompt: KeyValue<B>,
-        reach: Reach,
+        attention: WindowedAttention,
         watch: Watch,
     ) -> Cancellable<Tensor<B, 4>> {
         let [_, _, h, w] = x.dims();
         let tokens = B::to_tokens(self.norm.forward(x.clone()));
         let tokens = widen(linear(&self.proj_in, tokens));
-        let tokens = self.transformer_blocks[0].forward(tokens, prompt, [h, w], reach, watch)?;
+        let tokens =
+            self.transformer_blocks[0].forward(tokens, prompt, [h, w], attention, watch)?;
         let tokens = linear(&self.proj_out, tokens);
         let x = traced("sum", B::add_tokens(x, tokens));
         watch.done()?;
@@ -74,13 +79,13 @@ impl<B: Backend> Transformer<B> {
     }
 }
 
-/// Pre-norm residual block (diffusers' `BasicTransformerBlock`).
+/// A pre-norm residual block (diffusers' `BasicTransformerBlock`).
 #[derive(Module, Debug)]
 pub struct TransformerBlock<B: Backend> {
     pub(super) norm1: LayerNorm<B>,
-    attn1: Attention<B>,
+    attn1: MultiHeadAttention<B>,
     norm2: LayerNorm<B>,
-    attn2: Attention<B>,
+    attn2: MultiHeadAttention<B>,
     norm3: LayerNorm<B>,
     ff: FeedForward<B>,
 }
@@ -90,9 +95,9 @@ impl<B: Backend> TransformerBlock<B> {
         let norm = || LayerNorm::new(channels, LAYER_NORM_EPSILON, device);
         Self {
             norm1: norm(),
-            attn1: Attention::new(channels, channels, heads, device),
+            attn1: MultiHeadAttention::new(channels, channels, heads, device),
             norm2: norm(),
-            attn2: Attention::new(channels, cross_attention_dim, heads, device),
+            attn2: MultiHeadAttention::new(channels, cross_attention_dim, heads, device),
             norm3: norm(),
             ff: FeedForward::new(channels, device),
         }
@@ -103,11 +108,11 @@ impl<B: Backend> TransformerBlock<B> {
         x: Tensor<B, 3>,
         prompt: KeyValue<B>,
         size: [usize; 2],
-        reach: Reach,
+        attention: WindowedAttention,
         watch: Watch,
     ) -> Cancellable<Tensor<B, 3>> {
         let normed = self.norm1.forward(x.clone());
-        let y = self.attn1.forward_self(normed, size, reach);
+        let y = self.attn1.forward_self(normed, size, attention);
         let x = traced("sum", B::add(x, y));
         watch.check()?;
         let y = self.attn2.forward(self.norm2.forward(x.clone()), prompt);
@@ -136,13 +141,16 @@ impl<B: Backend> FeedForward<B> {
 
     fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
         let layers = [&self.proj, &self.out];
-        let biases = layers.map(|layer| layer.bias.as_ref().expect("made with a bias").val());
+        let biases = layers.map(|layer| layer.bias.as_ref().expect("the layers have biases").val());
         if is_traced() {
-            // Within, which backends may never hold whole.
+            // Backends may never hold the hidden layer whole: it is computed here for the trace alone.
             let hidden = linear(&self.proj, x.clone());
             traced("GEGLU", B::geglu(hidden));
         }
-        let y = B::feed_forward(x, layers.map(|layer| layer.weight.val()), biases);
+        let weights = layers.map(|layer| layer.weight.val());
+        #[cfg(test)]
+        recording::feed_forward(&x, &weights);
+        let y = B::feed_forward(x, weights, biases);
         traced("feed-forward", y)
     }
 }

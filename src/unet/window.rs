@@ -1,28 +1,51 @@
-//! How far a self-attention sees: over the whole picture, or over a window of it.
+//! Self-attention over the whole picture, or over windows of it.
 //!
-//! Windows of neighbouring layers are shifted by half a window, so that what one layer cuts apart the next one joins. At
-//! the picture's borders they are cut off, not wrapped around to the other side: no mask is needed, as every token attends
-//! to all of its own window.
+//! Every second layer shifts its windows by half a window, so that tokens on both sides of a border attend to each other in
+//! the next layer. At the borders of the picture, windows are cut off and do not wrap around to the other side. No mask is
+//! needed, because every token attends to all tokens of its window.
 //!
 //! Source: Liu et al., "Swin Transformer: Hierarchical Vision Transformer using Shifted Windows", arXiv 2103.14030.
 
+use super::attention::multi_head_attention;
 use crate::backend::Backend;
 use crate::options::attention::Attention;
 use burn::tensor::Tensor;
 use std::iter;
 use std::ops::Range;
 
-/// The attention of one of a stage's layers.
+/// The self-attention of one layer.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Reach {
-    pub(super) attention: Attention,
-    /// Counted from the first layer of its stage: every other one has its windows shifted.
-    pub(super) layer: usize,
+pub(super) struct WindowedAttention {
+    attention: Attention,
+    /// Whether the windows are shifted by half a window.
+    shifted: bool,
 }
 
-impl Reach {
-    /// The windows of an axis of `tokens`: evenly spread, none larger than asked.
-    pub(super) fn cut(self, tokens: usize) -> Vec<Range<usize>> {
+impl WindowedAttention {
+    /// The self-attention of the layer with index `layer` of a down block.
+    pub(super) fn in_down_block(attention: Attention, layer: usize) -> Self {
+        Self {
+            attention,
+            shifted: layer % 2 == 1,
+        }
+    }
+
+    /// The self-attention of the middle block: its windows are shifted.
+    pub(super) fn in_mid_block(attention: Attention) -> Self {
+        Self {
+            attention,
+            shifted: true,
+        }
+    }
+
+    /// The self-attention of the layer with index `layer` of an up block with `layers` layers. The up block continues the
+    /// alternation of the down block of its stage, which has one layer less.
+    pub(super) fn in_up_block(attention: Attention, layer: usize, layers: usize) -> Self {
+        Self::in_down_block(attention, layers - 1 + layer)
+    }
+
+    /// Returns the windows along an axis of `tokens` tokens: of nearly equal length, none longer than the option allows.
+    pub(super) fn windows(self, tokens: usize) -> Vec<Range<usize>> {
         let count = match self.attention {
             Attention::Global => 1,
             Attention::Window(side) => tokens.div_ceil(side.max(1)),
@@ -30,7 +53,7 @@ impl Reach {
         if count == 1 {
             return iter::once(0..tokens).collect();
         }
-        let shift = self.layer % 2;
+        let shift = usize::from(self.shifted);
         let border = |i: usize| (2 * i).saturating_sub(shift) * tokens / (2 * count);
         (0..count + shift)
             .map(|i| border(i)..border(i + 1).min(tokens))
@@ -38,7 +61,7 @@ impl Reach {
             .collect()
     }
 
-    /// [`Backend::multi_head_attention`] of each window to itself.
+    /// Applies [`Backend::multi_head_attention`] to each window alone.
     ///
     /// # Shapes
     ///
@@ -49,9 +72,9 @@ impl Reach {
         heads: usize,
         size: [usize; 2],
     ) -> Tensor<B, 3> {
-        let [rows, columns] = size.map(|tokens| self.cut(tokens));
+        let [rows, columns] = size.map(|tokens| self.windows(tokens));
         if rows.len() * columns.len() == 1 {
-            return B::multi_head_attention(query, key, value, heads);
+            return multi_head_attention(query, key, value, heads);
         }
         let shape @ [n, _, c] = query.dims();
         let grids = [query, key, value].map(|x| x.reshape([n, size[0], size[1], c]));
@@ -61,7 +84,7 @@ impl Reach {
                     .slice([0..n, rows.clone(), columns.clone(), 0..c])
                     .reshape([n, rows.len() * columns.len(), c])
             });
-            B::multi_head_attention(query, key, value, heads).reshape([
+            multi_head_attention(query, key, value, heads).reshape([
                 n,
                 rows.len(),
                 columns.len(),
@@ -83,25 +106,23 @@ mod tests {
     use burn::tensor::Distribution;
     use proptest::prelude::*;
 
-    fn reach(side: usize, layer: usize) -> Reach {
-        Reach {
-            attention: Attention::Window(side),
-            layer,
-        }
+    fn attention(side: usize, layer: usize) -> WindowedAttention {
+        WindowedAttention::in_down_block(Attention::Window(side), layer)
     }
 
     #[test]
     fn windows_of_neighbouring_layers_overlap_by_half() {
-        assert_eq!(reach(64, 0).cut(256), [0..64, 64..128, 128..192, 192..256]);
+        let windows = |layer, tokens| attention(64, layer).windows(tokens);
+        assert_eq!(windows(0, 256), [0..64, 64..128, 128..192, 192..256]);
         let shifted = [0..32, 32..96, 96..160, 160..224, 224..256];
-        assert_eq!(reach(64, 1).cut(256), shifted);
-        assert_eq!(reach(64, 1).cut(64).len(), 1);
+        assert_eq!(windows(1, 256), shifted);
+        assert_eq!(windows(1, 64).len(), 1);
     }
 
     proptest! {
         #[test]
         fn windows_cover_an_axis_once(tokens in 1..700_usize, side in 1..100_usize, layer in 0..2_usize) {
-            let windows = reach(side, layer).cut(tokens);
+            let windows = attention(side, layer).windows(tokens);
             prop_assert_eq!(windows[0].start, 0);
             prop_assert_eq!(windows[windows.len() - 1].end, tokens);
             prop_assert!(windows.windows(2).all(|pair| pair[0].end == pair[1].start));
@@ -109,17 +130,17 @@ mod tests {
         }
     }
 
-    /// A window's output is that of its tokens alone, whatever the rest of the picture holds.
+    /// The output of a window is the attention of its tokens to each other. The rest of the picture has no influence.
     #[test]
     fn each_window_attends_to_itself() {
         let (n, c, [h, w]) = (2, 6, [7, 5]);
         let random = || Tensor::random([n, h * w, c], Distribution::Default, &Default::default());
         let inputs: [Tensor<Flex, 3>; 3] = std::array::from_fn(|_| random());
         for layer in 0..2 {
-            let reach = reach(3, layer);
-            let output = reach.attend(inputs.clone(), 2, [h, w]);
-            for y in reach.cut(h) {
-                for x in reach.cut(w) {
+            let attention = attention(3, layer);
+            let output = attention.attend(inputs.clone(), 2, [h, w]);
+            for y in attention.windows(h) {
+                for x in attention.windows(w) {
                     let tokens: Vec<usize> = y
                         .clone()
                         .flat_map(|y| x.clone().map(move |x| y * w + x))

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::backend::Flex;
+use crate::backend::GroupNormOptions;
 use crate::backend::plain;
 use crate::backend::precision::Precision;
 use crate::config::GenDrPixConfig;
