@@ -81,7 +81,7 @@ mod upscale;
 mod weights;
 
 pub use backend::precision::Precision;
-pub use backend::{Backend, GroupNormOptions};
+pub use backend::{Backend, GroupNormOptions, PictureOperations};
 pub use config::GenDrPixConfig;
 pub use error::{Deviation, Error, Result};
 pub use model::GenDrPix;

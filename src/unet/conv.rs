@@ -2,7 +2,7 @@
 
 use crate::backend::Backend;
 use crate::backend::activations::traced;
-use crate::backend::precision::{narrow, widen};
+use crate::backend::precision::{to_dtype, widen};
 use burn::module::{Module, Param};
 use burn::nn::PaddingConfig2d;
 use burn::nn::conv::Conv2dConfig;
@@ -49,7 +49,7 @@ impl<B: Backend> Convolution<B> {
 
     /// With another bias, `[C']`, in place of the layer's own.
     pub fn forward_biased(&self, x: Tensor<B, 4>, bias: Tensor<B, 1>) -> Tensor<B, 4> {
-        let x = narrow(x, self.dtype());
+        let x = to_dtype(x, self.dtype());
         let y = B::convolution(x, self.weight.val(), bias, self.stride);
         traced("convolution", y)
     }

@@ -175,7 +175,7 @@ fn folded_prompt_serves_a_batch() {
 fn bf16_is_near() {
     let (unet, golden) = open();
     let conditioning = conditioning(&unet, &golden).in_precision(Precision::Bf16);
-    let unet = Precision::Bf16.of(unet);
+    let unet = Precision::Bf16.cast_module(unet);
     let output = unet.forward(golden.tensor("main.sample"), &conditioning);
     let expected = golden.tensor::<4>("main.output_f64ref");
     let norm = |x: Tensor<B, 4>| x.powi_scalar(2).sum().sqrt().into_scalar();

@@ -1,7 +1,7 @@
 //! Whether an output is of one colour although the picture is not: weights or a precision that do not fit.
 
 #[cfg(doc)]
-use crate::backend::Backend;
+use crate::backend::PictureOperations;
 use crate::error::{Error, Result};
 use crate::pixels::planes::Planes;
 use crate::simd::vectorised;
@@ -12,7 +12,7 @@ use rayon::prelude::*;
 pub(crate) struct Extremes(Vec<[f32; 2]>);
 
 impl Extremes {
-    /// Of `channels` in -1..1, from what [`Backend::extremes`] tells of their parts.
+    /// Of `channels` in -1..1, from what [`PictureOperations::extremes`] tells of their parts.
     ///
     /// # Errors
     ///

@@ -18,7 +18,7 @@ use image::{DynamicImage, RgbImage};
 
 /// Whether the backend has this way for a picture that is restored as a whole. Statistics of all of it are taken on the host.
 pub(crate) fn has_way<B: Backend>(options: &Upscale) -> bool {
-    B::PICTURES && options.fidelity != 0.0 && options.color_fix != ColorFix::MeanStd
+    B::PICTURES_ON_DEVICE && options.fidelity != 0.0 && options.color_fix != ColorFix::MeanStd
 }
 
 /// The picture's pixels if it goes this way: without alpha, which is resized on the host.
@@ -120,7 +120,7 @@ async fn read<B: Backend>(
     Ok((extremes.into_vec().expect("extremes are in f32"), bytes))
 }
 
-/// Bytes as [`Backend::to_bytes`] has them -> picture.
+/// Bytes as [`crate::PictureOperations::to_bytes`] has them -> picture.
 fn to_picture(words: TensorData, to: Enlargement) -> RgbImage {
     let [width, height] = [to.width, to.height].map(|side| side as u32);
     // Hosts have the lowest byte of an integer first, as all that Rust's GPU crates run on do.

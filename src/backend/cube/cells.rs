@@ -1,14 +1,15 @@
-//! Pixel cells to channels and back, with the padding and the crop: one pass each.
+//! Pixel unshuffle with padding, and pixel shuffle with cropping, in one pass each.
 
 use super::layout::{Rows, addresses, cubes, empty};
-use crate::options::padding::Edge;
-use crate::options::padding::Padding;
+use crate::options::padding::{Edge, Padding};
 use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{CubeRuntime, cubecl};
 use cubecl::prelude::*;
 
 const UNITS: usize = 256;
 
+/// Pads a picture and moves its cells to the channels.
+///
 /// # Shapes
 ///
 /// - picture: `[N, C, H, W]`
@@ -47,8 +48,8 @@ pub(super) fn fold<R: CubeRuntime>(
     output
 }
 
-/// What is added to a position in the padded picture before [`source`] takes it: unsigned numbers have no remainder of
-/// those below zero.
+/// The number that [`source`] adds to a position in the padded picture. It makes all operands of remainders non-negative, because
+/// positions are unsigned.
 fn lift(edge: Edge, before: usize, length: usize) -> usize {
     match edge {
         Edge::Replicate => before,
@@ -60,7 +61,7 @@ fn lift(edge: Edge, before: usize, length: usize) -> usize {
     }
 }
 
-/// [`Edge::source`] of a side of `length`.
+/// [`Edge::source`] on an axis of `length`.
 #[cube]
 fn source(position: usize, lift: usize, length: usize, #[comptime] edge: Edge) -> usize {
     match edge {
@@ -102,6 +103,8 @@ fn fold_cells<F: Float>(
     }
 }
 
+/// Moves channels to cells and crops the padding.
+///
 /// # Shapes
 ///
 /// - features: `[N, rows, columns, C * side * side]`
@@ -170,16 +173,16 @@ fn unfold_cells<F: Float>(
 
 #[cfg(test)]
 mod tests {
-    use super::super::check::{Gpu, cast, precisions, random};
+    use super::super::test_support::{Gpu, cast, precisions, random};
     use super::*;
     use crate::backend::Backend;
     use crate::backend::plain;
     use crate::options::padding::padded_side;
 
     #[test]
-    fn agrees_with_the_plain_body() {
+    fn agrees_with_the_default_body() {
         let edges = [Edge::Reflect, Edge::Replicate, Edge::Wrap];
-        // Smaller than the padding, too.
+        // Includes sizes smaller than the padding.
         for size @ [h, w] in [[1, 1], [2, 3], [17, 30], [40, 24]] {
             for (edge, padding) in edges
                 .into_iter()

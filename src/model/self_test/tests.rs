@@ -24,6 +24,8 @@ fn of<const D: usize>(operation: &str, output: Tensor<Faulty, D>) -> Tensor<Faul
     }
 }
 
+impl crate::backend::PictureOperations for Faulty {}
+
 impl Backend for Faulty {
     fn convolution(
         x: Tensor<Self, 4>,
