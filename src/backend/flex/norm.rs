@@ -130,8 +130,8 @@ impl<'a> GroupNormKernel<'a> {
         let (mut mean_g, mut mean_gx) = (0.0, 0.0);
         let pixels = self.pixels;
         for (i, c) in (first..first + self.channels()).enumerate() {
-            let at = i * pixels..(i + 1) * pixels;
-            let (x, gradient, dy) = (&x[at.clone()], &gradient[at.clone()], &mut dx[at]);
+            let range = i * pixels..(i + 1) * pixels;
+            let (x, gradient, dy) = (&x[range.clone()], &gradient[range.clone()], &mut dx[range]);
             let (weight, bias) = (self.weight[c], self.bias[c]);
             // `dx` holds dy, the gradient of the input of SiLU, until the means of the group are known.
             if self.options.silu {

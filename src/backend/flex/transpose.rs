@@ -60,15 +60,15 @@ fn write_strip<S: Element, O: Element>(
             values[..width].copy_from_slice(&source[start..start + width]);
         }
         for j in 0..width {
-            let place = j * rows + top..j * rows + top + height;
-            let output = output[place.clone()].iter_mut();
+            let range = j * rows + top..j * rows + top + height;
+            let output = output[range.clone()].iter_mut();
             let values = output.zip(block.iter().map(|row| row[j]));
             match added {
                 None => values.for_each(|(output, value)| {
                     _ = output.write(O::round_from_f32(value.into_f32()))
                 }),
                 Some(added) => values
-                    .zip(&added[place])
+                    .zip(&added[range])
                     .for_each(|((output, value), added)| {
                         output.write(O::round_from_f32(added.into_f32() + value.into_f32()));
                     }),

@@ -73,9 +73,9 @@ pub(crate) fn add_at<B: Backend>(
     [top, left]: [usize; 2],
 ) -> Tensor<B, 4> {
     let [n, c, h, w] = part.dims();
-    let place = [0..n, 0..c, top..top + h, left..left + w];
-    let there = whole.clone().slice(place.clone());
-    whole.slice_assign(place, there + part)
+    let region = [0..n, 0..c, top..top + h, left..left + w];
+    let values = whole.clone().slice(region.clone());
+    whole.slice_assign(region, values + part)
 }
 
 pub(crate) fn to_tokens<B: Backend>(pixels: Tensor<B, 4>) -> Tensor<B, 3> {

@@ -13,7 +13,7 @@ pub(super) const ROW: usize = SIDE + 1;
 /// A number below any score. WGSL does not define the behaviour of infinity.
 pub(super) const LOWEST: f32 = -1e30;
 
-/// What a cube computes: the output for a block of queries of one head of one picture.
+/// The part of the output that a cube computes: that for a block of queries of one head of one picture.
 #[derive(CubeType, Clone, Copy)]
 pub(super) struct Geometry {
     /// Tokens of the query.

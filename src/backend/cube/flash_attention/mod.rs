@@ -40,7 +40,7 @@ pub(super) fn flash_attention<R: CubeRuntime>(
     flash_attention_within(query, key, value, heads, LAUNCH_MACS)
 }
 
-/// [`flash_attention`] in launches of at most `launch_macs` multiply-accumulates, unless those of a single block of queries are more.
+/// Like [`flash_attention`], in launches of at most `launch_macs` multiply-accumulates. A launch has at least one block of queries.
 fn flash_attention_within<R: CubeRuntime>(
     query: CubeTensor<R>,
     key: CubeTensor<R>,

@@ -197,9 +197,9 @@ fn mix_agrees_with_the_default_body() {
     for weights in [[1.0, 1.0], [1.5, -0.5], [0.0, 1.0]] {
         let expected = plain::mix(a.clone(), b.clone(), weights);
         // `a` is still in use, so it must not change.
-        let kept = a.clone();
+        let copy = a.clone();
         assert_close(Flex::mix(a.clone(), b.clone(), weights), expected);
-        kept.into_data().assert_eq(&a.to_data(), true);
+        copy.into_data().assert_eq(&a.to_data(), true);
     }
 }
 

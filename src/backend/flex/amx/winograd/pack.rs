@@ -36,10 +36,10 @@ impl<E: TileElement> Winograd<'_, E> {
                             let row = 2 * pair * taps + ky * KERNEL;
                             let first = weight_transform(tiles, &values[row..]);
                             let second = weight_transform(tiles, &values[row + taps..]);
-                            let at = (i * KERNEL + ky) * step + half * LINE + pair;
+                            let line = (i * KERNEL + ky) * step + half * LINE + pair;
                             for (position, lines) in positions.iter_mut().enumerate() {
                                 let parts = lanes::split(tiles, first[position], second[position]);
-                                store_by_tile(tiles, parts, lines, at);
+                                store_by_tile(tiles, parts, lines, line);
                             }
                         }
                     }
