@@ -155,50 +155,50 @@ pub trait Backend: PictureOperations {
     ///
     /// - picture: `[N, C, H, W]`
     /// - output: `[N, C * factor * factor, H / factor, W / factor]`
-    fn fold_cells(picture: Tensor<Self, 4>, factor: usize) -> Tensor<Self, 4> {
-        plain::fold_cells(picture, factor)
+    fn pixel_unshuffle(picture: Tensor<Self, 4>, factor: usize) -> Tensor<Self, 4> {
+        plain::pixel_unshuffle(picture, factor)
     }
 
-    /// The inverse of [`fold_cells`](Self::fold_cells), as [`pixel_shuffle`](crate::restore::shuffle::pixel_shuffle) does it.
+    /// The inverse of [`pixel_unshuffle`](Self::pixel_unshuffle), as [`pixel_shuffle`](crate::restore::shuffle::pixel_shuffle) does it.
     ///
     /// # Shapes
     ///
     /// - features: `[N, C * factor * factor, H, W]`
     /// - output: `[N, C, H * factor, W * factor]`
-    fn unfold_cells(features: Tensor<Self, 4>, factor: usize) -> Tensor<Self, 4> {
-        plain::unfold_cells(features, factor)
+    fn pixel_shuffle(features: Tensor<Self, 4>, factor: usize) -> Tensor<Self, 4> {
+        plain::pixel_shuffle(features, factor)
     }
 
-    /// Pads the picture to `[H', W'] = padded` pixels, then does the same as [`fold_cells`](Self::fold_cells). `padding` is the
+    /// Pads the picture to `[H', W'] = padded` pixels, then does the same as [`pixel_unshuffle`](Self::pixel_unshuffle). `padding` is the
     /// padding above and to the left; the rest goes below and to the right. The sides of `padded` are multiples of `factor`.
     ///
     /// # Shapes
     ///
     /// - picture: `[N, C, H, W]`
     /// - output: `[N, C * factor * factor, H' / factor, W' / factor]`
-    fn fold_padded(
+    fn pad_and_unshuffle(
         picture: Tensor<Self, 4>,
         factor: usize,
         padding: Padding,
         padded: [usize; 2],
         edge: Edge,
     ) -> Tensor<Self, 4> {
-        plain::fold_padded(picture, factor, padding, padded, edge)
+        plain::pad_and_unshuffle(picture, factor, padding, padded, edge)
     }
 
-    /// The inverse of [`fold_padded`](Self::fold_padded): returns the picture of `[H, W] = size` pixels without its padding.
+    /// The inverse of [`pad_and_unshuffle`](Self::pad_and_unshuffle): returns the picture of `[H, W] = size` pixels without its padding.
     ///
     /// # Shapes
     ///
     /// - features: `[N, C * factor * factor, H' / factor, W' / factor]`
     /// - output: `[N, C, H, W]`
-    fn unfold_cropped(
+    fn shuffle_and_crop(
         features: Tensor<Self, 4>,
         factor: usize,
         padding: Padding,
         size: [usize; 2],
     ) -> Tensor<Self, 4> {
-        plain::unfold_cropped(features, factor, padding, size)
+        plain::shuffle_and_crop(features, factor, padding, size)
     }
 
     /// `a * weights[0] + b * weights[1]` for two tensors of the same shape.

@@ -368,11 +368,11 @@ impl<B: Backend> GenDrPix<B> {
         let factor = self.config.factor;
         let [_, _, h, w] = x.dims();
         let padded = [h, w].map(|n| padded_side(n, factor));
-        let z = B::fold_padded(x, factor, pass.padding, padded, edge);
+        let z = B::pad_and_unshuffle(x, factor, pass.padding, padded, edge);
         watch.check()?;
         let unet = &self.unet;
         let prediction = unet.predict(z.clone(), pass.prompt, attention, watch)?;
         let x0 = self.config.onestep.x0(z, prediction);
-        Ok(B::unfold_cropped(x0, factor, pass.padding, [h, w]))
+        Ok(B::shuffle_and_crop(x0, factor, pass.padding, [h, w]))
     }
 }

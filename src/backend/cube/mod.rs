@@ -6,7 +6,6 @@
 
 mod burn_attention;
 mod bytes;
-mod cells;
 mod extremes;
 mod flash_attention;
 mod geglu;
@@ -14,6 +13,7 @@ mod group_norm;
 mod layout;
 mod mix;
 mod moments;
+mod pixel_shuffle;
 mod smooth;
 #[cfg(test)]
 mod test_support;
@@ -120,25 +120,25 @@ where
         to_channels_first(sum)
     }
 
-    fn fold_padded(
+    fn pad_and_unshuffle(
         picture: Tensor<Self, 4>,
         factor: usize,
         padding: Padding,
         padded: [usize; 2],
         edge: Edge,
     ) -> Tensor<Self, 4> {
-        let folded = cells::fold(values(picture), factor, padding, padded, edge);
-        to_channels_first(tensor(folded))
+        let unshuffled = pixel_shuffle::unshuffle(values(picture), factor, padding, padded, edge);
+        to_channels_first(tensor(unshuffled))
     }
 
-    fn unfold_cropped(
+    fn shuffle_and_crop(
         features: Tensor<Self, 4>,
         factor: usize,
         padding: Padding,
         size: [usize; 2],
     ) -> Tensor<Self, 4> {
         let features = rows(to_channels_last(features));
-        tensor(cells::unfold(features, factor, padding, size))
+        tensor(pixel_shuffle::shuffle(features, factor, padding, size))
     }
 
     fn mix<const D: usize>(

@@ -90,20 +90,20 @@ fn timings() {
         );
         let picture = cast(&random::<4>([1, 3, 8 * h - 8, 8 * w - 8], 4), dtype);
         let padded = [8 * h, 8 * w];
-        let fold = |fold: fn(_, _, _, _, _) -> Tensor<Gpu, 4>| {
-            fold(picture.clone(), 8, Padding::CENTRED, padded, Edge::Reflect)
+        let unshuffle = |unshuffle: fn(_, _, _, _, _) -> Tensor<Gpu, 4>| {
+            unshuffle(picture.clone(), 8, Padding::CENTRED, padded, Edge::Reflect)
         };
         compare(
-            "fold",
-            || fold(Gpu::fold_padded),
-            || fold(plain::fold_padded),
+            "pixel unshuffle",
+            || unshuffle(Gpu::pad_and_unshuffle),
+            || unshuffle(plain::pad_and_unshuffle),
         );
-        let folded = fold(Gpu::fold_padded);
+        let unshuffled = unshuffle(Gpu::pad_and_unshuffle);
         let size = padded.map(|side| side - 8);
         compare(
-            "unfold",
-            || Gpu::unfold_cropped(folded.clone(), 8, Padding::CENTRED, size),
-            || plain::unfold_cropped(folded.clone(), 8, Padding::CENTRED, size),
+            "pixel shuffle",
+            || Gpu::shuffle_and_crop(unshuffled.clone(), 8, Padding::CENTRED, size),
+            || plain::shuffle_and_crop(unshuffled.clone(), 8, Padding::CENTRED, size),
         );
         let attend = |attend: fn(_, _, _, _) -> Tensor<Gpu, 3>| {
             let x = || tokens_in.clone();

@@ -11,7 +11,7 @@ mod linear;
 mod matrix;
 mod memory;
 mod norm;
-mod shuffle;
+mod pixel_shuffle;
 #[cfg(test)]
 mod tests;
 mod transpose;
@@ -32,7 +32,7 @@ use half::bf16;
 use linear::LinearKernel;
 use matrix::Matrix;
 use norm::{GroupNormKernel, token_norm};
-use shuffle::Cells;
+use pixel_shuffle::Cells;
 use transpose::transposed;
 use values::{from_primitive, tensor, values};
 
@@ -145,31 +145,31 @@ impl Backend for Flex {
         from_primitive(whole)
     }
 
-    fn fold_cells(picture: Tensor<Self, 4>, factor: usize) -> Tensor<Self, 4> {
+    fn pixel_unshuffle(picture: Tensor<Self, 4>, factor: usize) -> Tensor<Self, 4> {
         if picture.dtype() != DType::F32 {
-            return plain::fold_cells(picture, factor);
+            return plain::pixel_unshuffle(picture, factor);
         }
         let [n, c, h, w] = picture.dims();
         let shape = [n, c * factor * factor, h / factor, w / factor];
         let cells = Cells::without_padding([h, w], factor);
         tensor(
-            cells.fold(&values::<f32, _>(picture), Edge::default()),
+            cells.unshuffle(&values::<f32, _>(picture), Edge::default()),
             shape,
         )
     }
 
-    fn unfold_cells(features: Tensor<Self, 4>, factor: usize) -> Tensor<Self, 4> {
+    fn pixel_shuffle(features: Tensor<Self, 4>, factor: usize) -> Tensor<Self, 4> {
         if features.dtype() != DType::F32 {
-            return plain::unfold_cells(features, factor);
+            return plain::pixel_shuffle(features, factor);
         }
         let [n, c, h, w] = features.dims();
         let size = [h * factor, w * factor];
         let shape = [n, c / (factor * factor), size[0], size[1]];
         let cells = Cells::without_padding(size, factor);
-        tensor(cells.unfold(&values::<f32, _>(features)), shape)
+        tensor(cells.shuffle(&values::<f32, _>(features)), shape)
     }
 
-    fn fold_padded(
+    fn pad_and_unshuffle(
         picture: Tensor<Self, 4>,
         factor: usize,
         padding: Padding,
@@ -177,7 +177,7 @@ impl Backend for Flex {
         edge: Edge,
     ) -> Tensor<Self, 4> {
         if picture.dtype() != DType::F32 {
-            return plain::fold_padded(picture, factor, padding, padded, edge);
+            return plain::pad_and_unshuffle(picture, factor, padding, padded, edge);
         }
         let [n, c, h, w] = picture.dims();
         let [rows, columns] = padded.map(|n| n / factor);
@@ -187,18 +187,18 @@ impl Backend for Flex {
             padding,
             padded,
         };
-        let folded = cells.fold(&values::<f32, _>(picture), edge);
-        tensor(folded, [n, c * factor * factor, rows, columns])
+        let unshuffled = cells.unshuffle(&values::<f32, _>(picture), edge);
+        tensor(unshuffled, [n, c * factor * factor, rows, columns])
     }
 
-    fn unfold_cropped(
+    fn shuffle_and_crop(
         features: Tensor<Self, 4>,
         factor: usize,
         padding: Padding,
         size: [usize; 2],
     ) -> Tensor<Self, 4> {
         if features.dtype() != DType::F32 {
-            return plain::unfold_cropped(features, factor, padding, size);
+            return plain::shuffle_and_crop(features, factor, padding, size);
         }
         let [n, c, h, w] = features.dims();
         let cells = Cells {
@@ -207,7 +207,7 @@ impl Backend for Flex {
             padding,
             padded: [h * factor, w * factor],
         };
-        let pictures = cells.unfold(&values::<f32, _>(features));
+        let pictures = cells.shuffle(&values::<f32, _>(features));
         tensor(pictures, [n, c / (factor * factor), size[0], size[1]])
     }
 

@@ -1,21 +1,23 @@
 //! The default body of each operation, composed of burn's own operations. They are correct on any backend, and the kernels are
 //! tested against them.
 
-mod cells;
 mod chunked_attention;
 mod conv2d;
 mod feed_forward;
 mod norm;
 pub(crate) mod picture_operations;
+mod pixel_shuffle;
 mod workspace;
 
-pub(crate) use cells::{fold_cells, fold_padded, unfold_cells, unfold_cropped};
 pub(crate) use chunked_attention::multi_head_attention;
 pub(crate) use conv2d::{convolution, convolution_weight_backward, convolution_x_backward};
 #[cfg(any(feature = "cuda", feature = "wgpu"))]
 pub(crate) use feed_forward::{HIDDEN_BYTES, feed_forward_within};
 pub(crate) use feed_forward::{feed_forward, geglu, geglu_backward};
 pub(crate) use norm::{group_norm, group_norm_backward, token_norm};
+pub(crate) use pixel_shuffle::{
+    pad_and_unshuffle, pixel_shuffle, pixel_unshuffle, shuffle_and_crop,
+};
 pub(crate) use workspace::workspace;
 
 use crate::backend::Backend;

@@ -86,12 +86,12 @@ impl Backend for Faulty {
         of("feed-forward", plain::geglu(x))
     }
 
-    fn fold_cells(picture: Tensor<Self, 4>, factor: usize) -> Tensor<Self, 4> {
-        of("folding", plain::fold_cells(picture, factor))
+    fn pixel_unshuffle(picture: Tensor<Self, 4>, factor: usize) -> Tensor<Self, 4> {
+        of("folding", plain::pixel_unshuffle(picture, factor))
     }
 
-    fn unfold_cells(features: Tensor<Self, 4>, factor: usize) -> Tensor<Self, 4> {
-        of("unfolding", plain::unfold_cells(features, factor))
+    fn pixel_shuffle(features: Tensor<Self, 4>, factor: usize) -> Tensor<Self, 4> {
+        of("unfolding", plain::pixel_shuffle(features, factor))
     }
 
     fn concatenate(a: Tensor<Self, 4>, b: Tensor<Self, 4>) -> Tensor<Self, 4> {

@@ -160,11 +160,11 @@ fn group_norm_and_its_gradients_agree_with_the_default_bodies() {
 fn cells_agree_with_the_default_bodies() {
     for (shape, factor) in [([1, 3, 16, 24], 8), ([2, 5, 6, 9], 3), ([3, 1, 4, 7], 1)] {
         let picture = random(shape);
-        let cells = Flex::fold_cells(picture.clone(), factor);
-        let expected = plain::fold_cells(picture.clone(), factor);
+        let cells = Flex::pixel_unshuffle(picture.clone(), factor);
+        let expected = plain::pixel_unshuffle(picture.clone(), factor);
         cells.to_data().assert_eq(&expected.to_data(), true);
-        let back = Flex::unfold_cells(cells.clone(), factor);
-        let expected = plain::unfold_cells(cells, factor);
+        let back = Flex::pixel_shuffle(cells.clone(), factor);
+        let expected = plain::pixel_shuffle(cells, factor);
         back.to_data().assert_eq(&expected.to_data(), true);
         back.to_data().assert_eq(&picture.to_data(), true);
     }
@@ -181,11 +181,11 @@ fn padded_cells_agree_with_the_default_bodies() {
         let picture = random(shape);
         let padding = Padding::new(top, left);
         for edge in [Edge::Reflect, Edge::Replicate, Edge::Wrap] {
-            let cells = Flex::fold_padded(picture.clone(), factor, padding, padded, edge);
-            let expected = plain::fold_padded(picture.clone(), factor, padding, padded, edge);
+            let cells = Flex::pad_and_unshuffle(picture.clone(), factor, padding, padded, edge);
+            let expected = plain::pad_and_unshuffle(picture.clone(), factor, padding, padded, edge);
             cells.to_data().assert_eq(&expected.to_data(), true);
             let size = [shape[2], shape[3]];
-            let back = Flex::unfold_cropped(cells, factor, padding, size);
+            let back = Flex::shuffle_and_crop(cells, factor, padding, size);
             back.to_data().assert_eq(&picture.to_data(), true);
         }
     }

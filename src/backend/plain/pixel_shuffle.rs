@@ -5,7 +5,7 @@ use crate::backend::pad::pad;
 use crate::options::padding::{Edge, Padding};
 use burn::tensor::Tensor;
 
-pub(crate) fn fold_cells<B: Backend>(picture: Tensor<B, 4>, factor: usize) -> Tensor<B, 4> {
+pub(crate) fn pixel_unshuffle<B: Backend>(picture: Tensor<B, 4>, factor: usize) -> Tensor<B, 4> {
     let [n, c, h, w] = picture.dims();
     picture
         .reshape([n, c, h / factor, factor, w / factor, factor]) // [N, C, y, i, x, j]
@@ -13,7 +13,7 @@ pub(crate) fn fold_cells<B: Backend>(picture: Tensor<B, 4>, factor: usize) -> Te
         .reshape([n, c * factor * factor, h / factor, w / factor])
 }
 
-pub(crate) fn unfold_cells<B: Backend>(features: Tensor<B, 4>, factor: usize) -> Tensor<B, 4> {
+pub(crate) fn pixel_shuffle<B: Backend>(features: Tensor<B, 4>, factor: usize) -> Tensor<B, 4> {
     let [n, c, h, w] = features.dims();
     let channels = c / (factor * factor);
     features
@@ -22,24 +22,24 @@ pub(crate) fn unfold_cells<B: Backend>(features: Tensor<B, 4>, factor: usize) ->
         .reshape([n, channels, h * factor, w * factor])
 }
 
-pub(crate) fn fold_padded<B: Backend>(
+pub(crate) fn pad_and_unshuffle<B: Backend>(
     picture: Tensor<B, 4>,
     factor: usize,
     padding: Padding,
     padded: [usize; 2],
     edge: Edge,
 ) -> Tensor<B, 4> {
-    B::fold_cells(pad(picture, padding, edge, padded), factor)
+    B::pixel_unshuffle(pad(picture, padding, edge, padded), factor)
 }
 
-pub(crate) fn unfold_cropped<B: Backend>(
+pub(crate) fn shuffle_and_crop<B: Backend>(
     features: Tensor<B, 4>,
     factor: usize,
     padding: Padding,
     size: [usize; 2],
 ) -> Tensor<B, 4> {
     B::crop(
-        B::unfold_cells(features, factor),
+        B::pixel_shuffle(features, factor),
         [padding.top, padding.left],
         size,
     )

@@ -14,7 +14,7 @@ const UNITS: usize = 256;
 ///
 /// - picture: `[N, C, H, W]`
 /// - output: `[N, H' / side, W' / side, C * side * side]` with `[H', W'] = padded`
-pub(super) fn fold<R: CubeRuntime>(
+pub(super) fn unshuffle<R: CubeRuntime>(
     picture: CubeTensor<R>,
     side: usize,
     padding: Padding,
@@ -27,7 +27,7 @@ pub(super) fn fold<R: CubeRuntime>(
     let output = empty(&picture, [n, rows, columns, c * side * side], picture.dtype);
     let client = picture.client.clone();
     let (addresses, dtype) = (addresses(&[&picture, &output]), picture.dtype.into());
-    fold_cells::launch(
+    pixel_unshuffle::launch(
         &client,
         cubes(&client, output.meta.num_elements().div_ceil(UNITS)),
         CubeDim::new_1d(UNITS as u32),
@@ -76,7 +76,7 @@ fn source(position: usize, lift: usize, length: usize, #[comptime] edge: Edge) -
 }
 
 #[cube(launch, address_type = "dynamic")]
-fn fold_cells<F: Float>(
+fn pixel_unshuffle<F: Float>(
     picture: &Array<F>,
     output: &mut Array<F>,
     c: usize,
@@ -109,7 +109,7 @@ fn fold_cells<F: Float>(
 ///
 /// - features: `[N, rows, columns, C * side * side]`
 /// - output: `[N, C, H, W]` with `[H, W] = size`
-pub(super) fn unfold<R: CubeRuntime>(
+pub(super) fn shuffle<R: CubeRuntime>(
     features: Rows<R>,
     side: usize,
     padding: Padding,
@@ -125,7 +125,7 @@ pub(super) fn unfold<R: CubeRuntime>(
     let output = empty(&features, [n, c, h, w], features.dtype);
     let client = features.client.clone();
     let (addresses, dtype) = (addresses(&[&features, &output]), features.dtype.into());
-    unfold_cells::launch(
+    pixel_shuffle::launch(
         &client,
         cubes(&client, output.meta.num_elements().div_ceil(UNITS)),
         CubeDim::new_1d(UNITS as u32),
@@ -147,7 +147,7 @@ pub(super) fn unfold<R: CubeRuntime>(
 }
 
 #[cube(launch, address_type = "dynamic")]
-fn unfold_cells<F: Float>(
+fn pixel_shuffle<F: Float>(
     features: &Tensor<F>,
     output: &mut Tensor<F>,
     c: usize,
@@ -192,10 +192,11 @@ mod tests {
                 let padded = size.map(|n| padded_side(n, 8));
                 for dtype in precisions() {
                     let picture = cast(&random::<4>([2, 3, h, w], 1), dtype);
-                    let expected = plain::fold_padded(picture.clone(), 8, padding, padded, edge);
-                    let found = Gpu::fold_padded(picture.clone(), 8, padding, padded, edge);
+                    let expected =
+                        plain::pad_and_unshuffle(picture.clone(), 8, padding, padded, edge);
+                    let found = Gpu::pad_and_unshuffle(picture.clone(), 8, padding, padded, edge);
                     assert_eq!(found.to_data(), expected.into_data());
-                    let back = Gpu::unfold_cropped(found, 8, padding, size);
+                    let back = Gpu::shuffle_and_crop(found, 8, padding, size);
                     assert_eq!(back.into_data(), picture.into_data());
                 }
             }

@@ -28,7 +28,7 @@ impl Cells {
     }
 
     /// `[N, C, H, W]` -> `[N, C * side * side, H' / side, W' / side]`, with `[H', W'] = padded`.
-    pub(super) fn fold(&self, pixels: &[f32], edge: Edge) -> Vec<f32> {
+    pub(super) fn unshuffle(&self, pixels: &[f32], edge: Edge) -> Vec<f32> {
         let &Self {
             side,
             size: [height, width],
@@ -74,8 +74,8 @@ impl Cells {
         unsafe { written(pictures * side * side * plane, write) }
     }
 
-    /// The inverse of [`fold`](Self::fold), without the padding.
-    pub(super) fn unfold(&self, cells: &[f32]) -> Vec<f32> {
+    /// The inverse of [`unshuffle`](Self::unshuffle), without the padding.
+    pub(super) fn shuffle(&self, cells: &[f32]) -> Vec<f32> {
         let &Self {
             side,
             size: [height, width],
