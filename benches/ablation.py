@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Ablations of the distillation's second stage at a small scale: docs/ablations.md is this program's output.
+"""Ablations of the second stage of the distillation at a small scale. docs/ablations.md is the output of this program.
 
     pip install numpy pillow scikit-image
     cargo build --release --features train --example distill --example upscale
     python benches/ablation.py --photos FOLDER --folder runs/ablation > docs/ablations.md
 
-The VAE, GenDR and GenDR-Adc are trained once; then stage 2 with each variant and seed, all from the same GenDR-Adc, with
-the same steps. The photos are for the scores alone: all training is on procedural pictures. What is there already is not
-trained again, so the command can be stopped and repeated.
+The program trains the VAE, GenDR and GenDR-Adc once. It then trains stage 2 with each variant and seed, always from the same
+GenDR-Adc and for the same number of steps. All training uses procedural pictures; the photos are only for the scores. Existing
+models are not trained again, so the command can be stopped and repeated.
 """
 import argparse, copy, itertools, json, os, pathlib, struct, subprocess, sys
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +19,8 @@ CROP = 64
 CENTRED = {"top": 4, "left": 4}
 # Guidance scale of the comparison of plain CFG and PadCFG.
 GUIDANCE = 1.5
-# An outlier: a lattice point of the spectrum with so many times its neighbours' amplitude, the original's taken off.
+# A lattice point of the spectrum is an outlier if its amplitude relative to its neighbours exceeds that of the original by this
+# factor.
 OUTLIER = 2.0
 
 
@@ -35,7 +36,7 @@ def no_discriminator(config):
     config["stage2"]["trainer"]["adversary"] = None
 
 
-def gendr_judges(config):
+def gendr_discriminator(config):
     config["stage2"]["judge"] = "gendr"
 
 
@@ -44,12 +45,12 @@ VARIANTS = {
     "no L_F": no_fourier,
     "no RandPad": no_rand_pad,
     "no discriminator": no_discriminator,
-    "discriminator GenDR": gendr_judges,
+    "discriminator GenDR": gendr_discriminator,
 }
 
 
 def base_config(distill, args):
-    """The nano preset with smaller pictures and fewer steps, one padding and a fitted start."""
+    """The nano preset with smaller pictures, fewer steps, a single padding and a fitted start."""
     config = json.loads(subprocess.check_output([distill, "config", "nano"]))
     start = {"fitted": {"batches": 48, "ridge": 0.01}}
     config["stage1"]["start"] = config["stage2"]["start"] = start
@@ -69,7 +70,7 @@ def base_config(distill, args):
         for learner in learners:
             learner["schedule"] = dict(schedule)
             learner["average"] = 0.99
-    # The heads follow faster than what they judge.
+    # The discriminator heads learn faster than the model that they judge.
     for stage in ("stage1", "stage2"):
         config[stage]["trainer"]["adversary"]["learner"]["schedule"]["learning_rate"] = 1e-3
     return config
@@ -88,7 +89,7 @@ def train(distill, stage, config, folder, threads):
 
 
 def with_padding(bundle, padding, out):
-    """A copy of a bundle that recommends this one padding: its config is JSON in the header."""
+    """Copy a bundle and set its ensemble to a single padding. The config is JSON in the header."""
     raw = bundle.read_bytes()
     (size,) = struct.unpack("<Q", raw[:8])
     header = json.loads(raw[8 : 8 + size])
@@ -102,7 +103,7 @@ def with_padding(bundle, padding, out):
 
 
 def pictures(photos):
-    """Originals and what is left of them, as score.py makes them."""
+    """The originals and their degraded versions, as in score.py."""
     paths = sorted(p for p in photos.iterdir() if p.suffix in {".png", ".jpg", ".jpeg"})
     for kind, (n, path) in itertools.product(("clean", "real"), enumerate(paths)):
         original = Image.open(path).convert("RGB")
@@ -119,13 +120,13 @@ def restored(upscale, weights, guidance, low, folder):
 
 
 def outliers(picture, original):
-    """Share of the lattice's points that stand out, and the mean of all: score.py's `grid`."""
+    """The share of lattice points that are outliers, and the mean over all of them (`grid` in score.py)."""
     excess = np.exp(score.points(picture) - score.points(original))
     return float(np.mean(excess > OUTLIER)), float(np.exp(score.lattice(picture) - score.lattice(original)))
 
 
 def measure(photos, restore):
-    """Means over the photos: dB over bicubic for each kind, then grid and outliers over both kinds."""
+    """Means over the photos: gain over bicubic in dB for each kind, then grid and outliers over both kinds."""
     gain, grid, outlier = {"clean": [], "real": []}, [], []
     for kind, _, original, low in pictures(photos):
         picture = Image.fromarray(np.clip(restore(low) + 0.5, 0, 255).astype(np.uint8))
@@ -140,12 +141,12 @@ def measure(photos, restore):
 
 def log(folder):
     lines = (folder / "stage2" / "log.jsonl").read_text().splitlines()
-    # A resumed run repeats what came after its last checkpoint: the last word counts.
+    # A resumed run repeats the steps after its last checkpoint. The last entry of a step counts.
     return {line["step"]: line for line in map(json.loads, lines)}
 
 
 def accuracy(log, start, stop):
-    """Mean over the logged steps after `start` that the discriminator judged in, in percent."""
+    """Mean accuracy of the discriminator over the logged steps in (start, stop], in percent."""
     return 100 * np.mean([line["accuracy"] for step, line in log.items() if start < step <= stop and line["accuracy"] is not None])
 
 
@@ -165,8 +166,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", required=True, type=pathlib.Path)
     parser.add_argument("--folder", required=True, type=pathlib.Path)
-    parser.add_argument("--steps", type=int, default=500, help="of stage 2")
-    parser.add_argument("--base-steps", type=int, default=2000, help="of each stage before")
+    parser.add_argument("--steps", type=int, default=500, help="number of steps of stage 2")
+    parser.add_argument("--base-steps", type=int, default=2000, help="number of steps of each earlier stage")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--bin", type=pathlib.Path, default=pathlib.Path("target/release/examples"))
     args = parser.parse_args()
@@ -195,7 +196,7 @@ def main():
         return lambda low: restored(upscale, moved, guidance, low, folder)
 
     def blended(weights, negative):
-        """CFG in one picture of each prompt. A negative pass is cut one pixel before the padding that is asked for."""
+        """CFG from a picture for each prompt. The negative pass is cropped one pixel before its padding."""
         with_prompt = plain(weights, 4, 1), plain(weights, negative, 0)
         return lambda low: GUIDANCE * with_prompt[0](low) + (1 - GUIDANCE) * with_prompt[1](low)
 
@@ -207,11 +208,11 @@ def main():
     for name, negative in {"plain CFG": 5, "PadCFG": 4}.items():
         results = [measure(args.photos, blended(bundle, negative)) for bundle in weights["whole"]]
         tables.append(row(f"{name}, {GUIDANCE}", results))
-    judged = {name: [log(own) for own in owns] for name, owns in folders.items() if name != "no discriminator"}
+    logs_by_variant = {name: [log(own) for own in owns] for name, owns in folders.items() if name != "no discriminator"}
     windows = range(0, args.steps, max(args.steps // 4, 1))
     tables += ["", "| accuracy, % | " + " | ".join(f"from step {start}" for start in windows) + " |"]
     tables.append("| --- |" + " --- |" * len(windows))
-    for name, logs in judged.items():
+    for name, logs in logs_by_variant.items():
         means = [[accuracy(one, start, start + windows.step) for one in logs] for start in windows]
         tables.append(f"| {name} | " + " | ".join(spread(mean, ".0f") for mean in means) + " |")
     print("\n".join(tables))

@@ -1,14 +1,14 @@
-"""Make the folder of photos that the bundled weights were trained on.
+"""Create the folder of photos that the bundled weights were trained on.
 
     pip install pillow
     git clone https://github.com/BuddiesOfBudgie/budgie-backgrounds
     git clone https://github.com/pop-os/wallpapers
     python benches/training_photos.py --budgie budgie-backgrounds --pop wallpapers --out photos
 
-The photos of the first are CC0; those of the second are public domain by its README (Unsplash's of before its own
-licence, and NASA's). Each is named by the hash of its content, since the newest commits have fewer and smaller ones, and
-written a half, a third and a quarter as large (Lanczos): the camera's noise, its blur and the JPEG's blocks are gone
-then.
+The photos of the first repository are CC0. Those of the second are in the public domain according to its README (from
+Unsplash before it had its own licence, and from NASA). Each photo is identified by the hash of its content, because the
+newest commits have fewer and smaller photos. It is written at a half, a third and a quarter of its size (Lanczos), which
+removes the noise and blur of the camera and the blocks of the JPEG.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from pathlib import Path
 from PIL import Image
 
 REDUCTIONS = (2, 3, 4)
-# Shorter side below which a reduced picture is left out: training draws parts of 512x512 pixels.
+# Reduced pictures with a shorter side below this are omitted, because training draws crops of 512x512 pixels.
 SMALLEST = 520
 
 BUDGIE = {
@@ -67,7 +67,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--budgie", required=True, help="clone of BuddiesOfBudgie/budgie-backgrounds")
     parser.add_argument("--pop", required=True, help="clone of pop-os/wallpapers")
-    parser.add_argument("--out", required=True, type=Path, help="folder to make")
+    parser.add_argument("--out", required=True, type=Path, help="folder to create")
     args = parser.parse_args()
 
     args.out.mkdir(parents=True, exist_ok=True)

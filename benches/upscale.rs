@@ -1,7 +1,7 @@
-//! `cargo bench`: the shuffles, attention and GEGLU at the full-size model's shapes of 512x512, one UNet pass, and a whole
-//! picture to 1080p, on the default CPU backend.
+//! Benchmarks on the default CPU backend: the shuffles, attention and GEGLU at the shapes of the full-size model for 512x512 pixels,
+//! a pass of the UNet, and the enlargement of a picture to 1080p. Run them with `cargo bench`.
 //!
-//! `GENDR_PIX_BENCH_SD21=1 cargo bench` adds a 512x512 pass of the full-size model (random weights, 3.5 GB).
+//! `GENDR_PIX_BENCH_SD21=1 cargo bench` adds a 512x512 pass of the full-size model with random weights (3.5 GB).
 
 use burn::tensor::{Distribution, Tensor};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -13,7 +13,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 fn shuffles(c: &mut Criterion) {
-    let device = std::default::Default::default();
+    let device = Default::default();
     let picture = Tensor::<B, 4>::random([1, 3, 1080, 1920], Distribution::Default, &device);
     let mut group = c.benchmark_group("1920x1080");
     group.bench_function("pixel_unshuffle", |b| {
@@ -25,9 +25,9 @@ fn shuffles(c: &mut Criterion) {
     });
 }
 
-/// The throughput is multiply-accumulates.
+/// The throughput is in multiply-accumulates.
 fn attention(c: &mut Criterion) {
-    let device = std::default::Default::default();
+    let device = Default::default();
     let random = |shape| Tensor::<B, 3>::random(shape, Distribution::Default, &device);
     let mut group = c.benchmark_group("attention, heads of 64");
     group.sample_size(10);
@@ -50,18 +50,14 @@ fn attention(c: &mut Criterion) {
 }
 
 fn geglu(c: &mut Criterion) {
-    let x = Tensor::<B, 3>::random(
-        [1, 4096, 2560],
-        Distribution::Default,
-        &std::default::Default::default(),
-    );
+    let x = Tensor::<B, 3>::random([1, 4096, 2560], Distribution::Default, &Default::default());
     let mut group = c.benchmark_group("4096 tokens");
     group.bench_function("geglu", |b| b.iter(|| B::geglu(x.clone())));
 }
 
-/// One pass without guidance; the throughput is multiply-accumulates.
+/// A pass without guidance. The throughput is in multiply-accumulates.
 fn passes(c: &mut Criterion) {
-    let device = std::default::Default::default();
+    let device = Default::default();
     let mut models = vec![("nano", GenDrPixConfig::nano(), 4)];
     if std::env::var_os("GENDR_PIX_BENCH_SD21").is_some() {
         models.push(("sd21", GenDrPixConfig::sd21(), 77));
@@ -73,7 +69,7 @@ fn passes(c: &mut Criterion) {
         .ensemble(vec![Padding::new(0, 0)]);
     for (name, config, tokens) in models {
         let model = GenDrPix::<B>::new(config, tokens, &device).unwrap();
-        // The padding adds a cell to each side.
+        // The padding adds a cell on each axis.
         let macs = model.config().unet.macs(65, 65, tokens).pass();
         let x = Tensor::<B, 4>::random([1, 3, 512, 512], Distribution::Uniform(-1.0, 1.0), &device);
         group.throughput(Throughput::Elements(macs));
@@ -84,7 +80,7 @@ fn passes(c: &mut Criterion) {
 }
 
 fn pictures(c: &mut Criterion) {
-    let device = std::default::Default::default();
+    let device = Default::default();
     let model = GenDrPix::<B>::new(GenDrPixConfig::nano(), 4, &device).unwrap();
     let picture = DynamicImage::new_rgb8(480, 270);
     let mut group = c.benchmark_group("480x270 to 1920x1080");

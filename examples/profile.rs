@@ -15,8 +15,9 @@ use burn::tensor::{DType, Distribution, Element, Tensor};
 use clap::Parser;
 use common::backend::BackendArgs;
 use common::{Model, median_seconds, size};
+use gendr_pix::backend::GroupNormOptions;
 use gendr_pix::unet::Operation;
-use gendr_pix::{Backend, GenDrPix, GroupNormOptions, Padding, Restore};
+use gendr_pix::{Backend, GenDrPix, Padding, Restore};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 

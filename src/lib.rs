@@ -80,8 +80,8 @@ pub mod unet;
 mod upscale;
 mod weights;
 
+pub use backend::Backend;
 pub use backend::precision::Precision;
-pub use backend::{Backend, GroupNormOptions};
 pub use config::GenDrPixConfig;
 pub use error::{Error, Result};
 pub use model::GenDrPix;

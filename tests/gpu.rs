@@ -1,10 +1,10 @@
-//! The bundled model on a GPU, or on software Vulkan, beside the CPU.
+//! Compares the bundled model on a GPU, or on software Vulkan, with the CPU.
 //!
 //! `cargo test --release --no-default-features --features wgpu,flex,pretrained --test gpu`
 
 #![cfg(all(feature = "wgpu", feature = "flex", feature = "pretrained"))]
 
-// In one program with these: what runs on a GPU takes minutes to compile.
+// The parity tests are part of this program, because GPU backends take minutes to compile.
 #[path = "parity.rs"]
 mod parity;
 
@@ -18,7 +18,7 @@ fn model<B: Backend>() -> GenDrPix<B> {
     GenDrPix::pretrained(&Default::default()).unwrap()
 }
 
-/// Compares a photo of `side` x `side` pixels, enlarged four times.
+/// Enlarges a photo of `side` x `side` pixels by a factor of four on both backends, and compares the results.
 fn compare(side: u32) {
     let photo = image::load_from_memory(include_bytes!("../assets/sample.jpg")).unwrap();
     let part = photo.resize_exact(side, side, FilterType::Triangle);
@@ -29,7 +29,7 @@ fn compare(side: u32) {
     ];
     assert_eq!(found.width(), 4 * side);
     let difference = largest_difference(&found, &expected);
-    println!("{0}x{0}: {difference} of 255", 4 * side);
+    println!("{0}x{0}: largest difference {difference} of 255", 4 * side);
     assert!(difference <= 2);
 }
 
@@ -39,19 +39,19 @@ fn largest_difference(a: &DynamicImage, b: &DynamicImage) -> u8 {
 }
 
 #[test]
-fn a_picture_is_that_of_the_cpu() {
+fn a_picture_agrees_with_the_cpu() {
     compare(40);
 }
 
 /// `cargo test --release --no-default-features --features wgpu,flex,pretrained --test gpu -- --ignored --nocapture`
 #[test]
-#[ignore = "minutes on software Vulkan"]
-fn a_large_picture_is_that_of_the_cpu() {
+#[ignore = "takes minutes on software Vulkan"]
+fn a_large_picture_agrees_with_the_cpu() {
     compare(256);
 }
 
 #[test]
-fn the_device_computes_right() {
+fn the_device_passes_the_self_test() {
     let deviations = model::<Wgpu>().self_test().unwrap();
     let worst = deviations
         .iter()
@@ -64,10 +64,10 @@ fn the_device_computes_right() {
     );
 }
 
-/// A device that lacks f16 says so. On one that has it our own kernels are right, which compute in f32; burn's convolutions add
-/// up in f16 where there are no matrix units, as on software Vulkan, and the self-test tells.
+/// A device without f16 returns an error. On a device with f16, this crate's kernels compute in f32 and pass the self-test. burn's
+/// convolutions accumulate in f16 if the device has no matrix units, as software Vulkan does, and the self-test reports them.
 #[test]
-fn half_precision_works_or_is_refused() {
+fn half_precision_works_or_returns_an_error() {
     let model = match GenDrPix::<Wgpu<f16>>::pretrained(&Default::default()) {
         Ok(model) => model,
         Err(error @ Error::Precision { .. }) => return println!("{error}"),

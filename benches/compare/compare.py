@@ -1,16 +1,15 @@
 #!/usr/bin/env python3
-"""This crate's pass of the UNet beside those of PyTorch, ONNX Runtime and candle, in turns on the same machine: medians
-and ratios.
+"""Compare the UNet pass of this crate with PyTorch, ONNX Runtime and candle on the same machine: medians and ratios.
 
     pip install torch diffusers onnx onnxscript onnxruntime
     cargo build --release --example measure
     cargo build --release --manifest-path benches/compare/candle/Cargo.toml
     python benches/compare/compare.py --rounds 3 --runs 2 --json FILE
 
-Each round starts every program afresh, one after the other, lets it do one pass that is not counted and then `--runs`
-that are; the machine's moods so fall on all alike. Ours times a whole picture with its resize, the others the UNet alone.
-All draw random weights and have as many threads as there are cores. ONNX Runtime and candle are left out where they
-are not installed or built.
+Each round starts every program, one after the other. A program runs one pass that is not counted, then `--runs` passes that
+are. Fluctuations of the machine therefore affect all programs alike. This crate times a whole picture including its resize,
+the others the UNet alone. All use random weights and as many threads as there are cores. ONNX Runtime and candle are
+omitted if they are not installed or built.
 """
 import argparse
 import importlib.util
@@ -30,11 +29,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", default="512x512", help="size of the output")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--runs", type=int, default=2, help="passes a round")
-    parser.add_argument("--measure", default="target/release/examples/measure", help="the built example")
+    parser.add_argument("--runs", type=int, default=2, help="passes per round")
+    parser.add_argument("--measure", default="target/release/examples/measure", help="path of the built example")
     candle = HERE / "candle/target/release/candle-unet"
-    parser.add_argument("--candle", type=Path, default=candle, help="the built peer")
-    parser.add_argument("--json", type=Path, help="write the figures here too")
+    parser.add_argument("--candle", type=Path, default=candle, help="path of the built candle program")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
     args = parser.parse_args()
 
     runs = ["--size", args.size, "--runs", str(args.runs)]
@@ -58,7 +57,7 @@ def main():
     medians = {name: statistics.median(times) for name, times in seconds.items()}
     ours = medians["gendr-pix, f32"]
     print(f"{args.size}, {os.cpu_count()} cores, {args.rounds} rounds of {args.runs}")
-    print("| | median | fastest | peak memory | its time over ours |\n| --- | --- | --- | --- | --- |")
+    print("| | median | fastest | peak memory | time relative to gendr-pix |\n| --- | --- | --- | --- | --- |")
     for name, median in medians.items():
         fastest = min(seconds[name])
         print(f"| {name} | {median:.2f} s | {fastest:.2f} s | {memory[name]:.2f} GB | {median / ours:.2f} |")
@@ -68,7 +67,7 @@ def main():
 
 
 def measured(programs, rounds):
-    """Seconds of each program's passes, and the most memory that it took."""
+    """The seconds of the passes of each program, and its peak memory."""
     seconds = {name: [] for name in programs}
     memory = dict.fromkeys(programs, 0.0)
     for _ in range(rounds):

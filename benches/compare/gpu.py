@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
-"""This crate's pass of the UNet beside PyTorch's (diffusers, SDPA, bf16), plain and with torch.compile, on the same GPU, in
-turns: medians, ratios, memory.
+"""Compare the UNet pass of this crate with PyTorch (diffusers, SDPA, bf16), with and without torch.compile, on the same GPU:
+medians, ratios, memory.
 
     pip install torch diffusers
     cargo build --release --features cuda --example measure
     python benches/compare/gpu.py --size 3840x2160 --rounds 3 --runs 5 --json FILE
 
-Each round starts every program afresh, one after the other, lets it do passes that are not counted (two of PyTorch, so
-that it has compiled) and then `--runs` that are. Ours times a whole picture with its resize and its way to the GPU and
-back, the others the UNet alone. All draw random weights. Memory of ours is what its pools took, of PyTorch's what its
-allocator reserved. Not run on a GPU yet.
+Each round starts every program, one after the other. A program runs passes that are not counted (two for PyTorch, so that it
+has compiled), then `--runs` passes that are. This crate times a whole picture including its resize and the transfers to the
+GPU and back, the others the UNet alone. All use random weights. The memory of this crate is that of its pools, the memory of
+PyTorch is what its allocator reserved. The program has not been run on a GPU yet.
 """
 import argparse
 import json
@@ -27,12 +27,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", default="3840x2160", help="size of the output")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--runs", type=int, default=5, help="passes a round")
+    parser.add_argument("--runs", type=int, default=5, help="passes per round")
     parser.add_argument("--precision", choices=["f32", "f16", "bf16"], default="bf16")
-    parser.add_argument("--backend", default="cuda", help="of ours")
-    parser.add_argument("--device", default="cuda", help="of PyTorch")
-    parser.add_argument("--measure", default="target/release/examples/measure", help="the built example")
-    parser.add_argument("--json", type=Path, help="write the figures here too")
+    parser.add_argument("--backend", default="cuda", help="backend of gendr-pix")
+    parser.add_argument("--device", default="cuda", help="device of PyTorch")
+    parser.add_argument("--measure", default="target/release/examples/measure", help="path of the built example")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
     args = parser.parse_args()
 
     runs = ["--size", args.size, "--runs", str(args.runs)]
@@ -55,7 +55,7 @@ def main():
         return statistics.median(found[name]["seconds"])
 
     print(f"{found['PyTorch']['device']}, {args.size}, {args.precision}, {args.rounds} rounds of {args.runs}")
-    print("| | median | fastest | peak memory | its time over ours |\n| --- | --- | --- | --- | --- |")
+    print("| | median | fastest | peak memory | time relative to gendr-pix |\n| --- | --- | --- | --- | --- |")
     for name, row in found.items():
         row["ratio"] = median(name) / median(OURS)
         fastest = min(row["seconds"])

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Passes of the same UNet in ONNX Runtime, random weights: seconds and peak memory. For `compare.py`.
+"""Time passes of the same UNet with random weights in ONNX Runtime, and measure peak memory. `compare.py` runs this program.
 
     pip install torch diffusers onnx onnxscript onnxruntime
     python benches/compare/onnx_unet.py --size 512x512 --model FOLDER/unet.onnx --export
     python benches/compare/onnx_unet.py --size 512x512 --model FOLDER/unet.onnx --threads 2 --runs 3
 
-The export is a process of its own: PyTorch's memory is not ONNX Runtime's.
+The export runs in its own process, so that the memory of PyTorch does not count for ONNX Runtime.
 """
 import argparse
 import resource
@@ -16,8 +16,8 @@ import numpy as np
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--size", default="512x512")
-parser.add_argument("--model", type=Path, required=True, help="the exported UNet")
-parser.add_argument("--export", action="store_true", help="write it, and do nothing else")
+parser.add_argument("--model", type=Path, required=True, help="path of the exported UNet")
+parser.add_argument("--export", action="store_true", help="export the UNet and exit")
 parser.add_argument("--threads", type=int, default=2)
 parser.add_argument("--runs", type=int, default=3)
 args = parser.parse_args()

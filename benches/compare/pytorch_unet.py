@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""One pass of the same UNet in PyTorch (diffusers), random weights: seconds and peak memory.
+"""Time passes of the same UNet with random weights in PyTorch (diffusers), and measure peak memory.
 
     pip install torch diffusers
     python benches/compare/pytorch_unet.py --size 512x512 --threads 2 --runs 3
     python benches/compare/pytorch_unet.py --size 3840x2160 --device cuda --dtype bfloat16 --compile
 
-The peer of `cargo run --release --example measure -- --model sd21 --size 512x512`. The sample is one cell larger on
-each axis than the picture, as the default padding makes it there.
+The counterpart is `cargo run --release --example measure -- --model sd21 --size 512x512`. The sample is one cell larger on
+each axis than the picture, because the default padding of this crate adds a cell.
 """
 import argparse
 import resource
@@ -17,7 +17,7 @@ from diffusers import UNet2DConditionModel
 
 
 def random_unet():
-    """Stable Diffusion 2.1's UNet with the channels of 8x8 cells."""
+    """The UNet of Stable Diffusion 2.1 with the channels of 8x8 cells."""
     return UNet2DConditionModel(
         in_channels=192, out_channels=192, block_out_channels=[320, 640, 1280, 1280], layers_per_block=2,
         attention_head_dim=[5, 10, 20, 20], cross_attention_dim=1024, use_linear_projection=True,
@@ -33,8 +33,8 @@ def main():
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", choices=["float32", "float16", "bfloat16"], default="float32")
-    parser.add_argument("--compile", action="store_true", help="by torch.compile")
-    parser.add_argument("--precision", choices=["highest", "high"], default="highest", help="of float32 products")
+    parser.add_argument("--compile", action="store_true", help="use torch.compile")
+    parser.add_argument("--precision", choices=["highest", "high"], default="highest", help="precision of float32 products")
     args = parser.parse_args()
 
     torch.set_float32_matmul_precision(args.precision)
@@ -48,7 +48,7 @@ def main():
     prompt = torch.randn(1, 77, 1024, dtype=dtype, device=args.device)
     on_gpu = sample.is_cuda
     finished = torch.cuda.synchronize if on_gpu else lambda: None
-    # A GPU's first passes choose kernels, and with torch.compile build them.
+    # The first passes on a GPU select kernels, and compile them with torch.compile.
     ignored = 2 if on_gpu else 1
     seconds = []
     with torch.inference_mode():

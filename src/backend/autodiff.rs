@@ -1,6 +1,7 @@
-//! Gradients of the operations: the backend's own backward operations, as one step each of burn's autodiff graph.
+//! Gradients of the operations. Each operation is a single node of burn's autodiff graph, with the backward operation of the inner
+//! backend.
 
-use crate::backend::{Backend, GroupNormOptions};
+use crate::backend::{Backend, GroupNormOptions, PictureOperations};
 use burn::backend::Autodiff;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -18,9 +19,9 @@ fn unwrap<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> FloatTensor<B> {
 }
 
 #[derive(Debug)]
-struct Convolution;
+struct ConvolutionBackward;
 
-impl<B: Backend> Backward<B, 3> for Convolution {
+impl<B: Backend> Backward<B, 3> for ConvolutionBackward {
     /// Input, weight and stride.
     type State = (FloatTensor<B>, FloatTensor<B>, usize);
 
@@ -47,9 +48,10 @@ impl<B: Backend> Backward<B, 3> for Convolution {
 }
 
 #[derive(Debug)]
-struct GroupNorm;
+struct GroupNormBackward;
 
-impl<B: Backend> Backward<B, 3> for GroupNorm {
+impl<B: Backend> Backward<B, 3> for GroupNormBackward {
+    /// `[input, weight, bias]` and the options.
     type State = ([FloatTensor<B>; 3], GroupNormOptions);
 
     fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
@@ -67,9 +69,9 @@ impl<B: Backend> Backward<B, 3> for GroupNorm {
 }
 
 #[derive(Debug)]
-struct Geglu;
+struct GegluBackward;
 
-impl<B: Backend> Backward<B, 1> for Geglu {
+impl<B: Backend> Backward<B, 1> for GegluBackward {
     /// The input.
     type State = FloatTensor<B>;
 
@@ -84,9 +86,9 @@ impl<B: Backend> Backward<B, 1> for Geglu {
 }
 
 #[derive(Debug)]
-struct Linear;
+struct LinearBackward;
 
-impl<B: Backend> Backward<B, 3> for Linear {
+impl<B: Backend> Backward<B, 3> for LinearBackward {
     /// Input and weight.
     type State = (FloatTensor<B>, FloatTensor<B>);
 
@@ -110,6 +112,9 @@ impl<B: Backend> Backward<B, 3> for Linear {
     }
 }
 
+/// Trainings do not convert pictures on the device.
+impl<B: Backend, C: CheckpointStrategy> PictureOperations for Autodiff<B, C> {}
+
 impl<B: Backend, C: CheckpointStrategy> Backend for Autodiff<B, C> {
     fn convolution(
         x: Tensor<Self, 4>,
@@ -126,11 +131,15 @@ impl<B: Backend, C: CheckpointStrategy> Backend for Autodiff<B, C> {
             stride,
         ));
         wrap(
-            match Convolution.prepare::<C>(nodes).compute_bound().stateful() {
-                OpsKind::Tracked(step) => {
-                    step.finish((x.primitive, weight.primitive, stride), output)
+            match ConvolutionBackward
+                .prepare::<C>(nodes)
+                .compute_bound()
+                .stateful()
+            {
+                OpsKind::Tracked(node) => {
+                    node.finish((x.primitive, weight.primitive, stride), output)
                 }
-                OpsKind::UnTracked(step) => step.finish(output),
+                OpsKind::UnTracked(node) => node.finish(output),
             },
         )
     }
@@ -151,9 +160,13 @@ impl<B: Backend, C: CheckpointStrategy> Backend for Autodiff<B, C> {
             options,
         ));
         wrap(
-            match GroupNorm.prepare::<C>(nodes).compute_bound().stateful() {
-                OpsKind::Tracked(step) => step.finish(([x, weight, bias], options), output),
-                OpsKind::UnTracked(step) => step.finish(output),
+            match GroupNormBackward
+                .prepare::<C>(nodes)
+                .compute_bound()
+                .stateful()
+            {
+                OpsKind::Tracked(node) => node.finish(([x, weight, bias], options), output),
+                OpsKind::UnTracked(node) => node.finish(output),
             },
         )
     }
@@ -163,7 +176,7 @@ impl<B: Backend, C: CheckpointStrategy> Backend for Autodiff<B, C> {
         weight: Tensor<Self, 2>,
         bias: Option<Tensor<Self, 1>>,
     ) -> Tensor<Self, 3> {
-        // A step has its number of inputs by type: no bias is one without a gradient.
+        // The type of the node fixes the number of inputs. A missing bias is a constant, which has no gradient.
         let no_bias = || Tensor::zeros([1], &x.device());
         let bias_node = unwrap::<Self, 1>(bias.clone().unwrap_or_else(no_bias)).node;
         let (x, weight) = (unwrap(x), unwrap(weight));
@@ -174,9 +187,13 @@ impl<B: Backend, C: CheckpointStrategy> Backend for Autodiff<B, C> {
             bias.map(|bias| wrap(unwrap(bias).primitive)),
         ));
         wrap(
-            match Linear.prepare::<C>(nodes).compute_bound().stateful() {
-                OpsKind::Tracked(step) => step.finish((x.primitive, weight.primitive), output),
-                OpsKind::UnTracked(step) => step.finish(output),
+            match LinearBackward
+                .prepare::<C>(nodes)
+                .compute_bound()
+                .stateful()
+            {
+                OpsKind::Tracked(node) => node.finish((x.primitive, weight.primitive), output),
+                OpsKind::UnTracked(node) => node.finish(output),
             },
         )
     }
@@ -184,10 +201,10 @@ impl<B: Backend, C: CheckpointStrategy> Backend for Autodiff<B, C> {
     fn geglu(x: Tensor<Self, 3>) -> Tensor<Self, 3> {
         let x = unwrap(x);
         let output = unwrap(B::geglu(wrap(x.primitive.clone())));
-        let node = Geglu.prepare::<C>([x.node.clone()]);
+        let node = GegluBackward.prepare::<C>([x.node.clone()]);
         wrap(match node.compute_bound().stateful() {
-            OpsKind::Tracked(step) => step.finish(x.primitive, output),
-            OpsKind::UnTracked(step) => step.finish(output),
+            OpsKind::Tracked(node) => node.finish(x.primitive, output),
+            OpsKind::UnTracked(node) => node.finish(output),
         })
     }
 }

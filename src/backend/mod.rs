@@ -1,4 +1,5 @@
-//! The compute backends: burn's, under one roof, each behind the feature of its name.
+//! The compute backends. Each is a burn backend behind the feature of the same name, with the model's operations added by
+//! [`Backend`].
 //!
 //! # The first picture on a GPU
 //!
@@ -17,18 +18,19 @@
 //!
 //! This is read from the sources; the times were not measured on a GPU.
 //!
-//! What came of the trials is kept in a file: in `target` beside the next `Cargo.toml` in the working directory or above it,
-//! else in the user's cache directory (`~/.cache/cubecl` on Linux). Compiled kernels are not kept. Both can be changed for
-//! the whole program, which a library must not do by itself: by a file `cubecl.toml` in the working directory or above it,
+//! burn stores the timings in a file: in `target` next to the nearest `Cargo.toml` in the working directory or
+//! above it, otherwise in the user's cache directory (`~/.cache/cubecl` on Linux). It does not store compiled kernels. Both
+//! settings apply to the whole program, so a library must not change them by itself. A program can change them with a file
+//! `cubecl.toml` in the working directory or above it:
 //!
 //! ```toml
 //! [autotune]
 //! cache = { file = "/var/cache/my-program" }
-//! [compilation] # of `cuda` and `vulkan`
+//! [compilation] # for `cuda` and `vulkan`
 //! cache = { file = "/var/cache/my-program" }
 //! ```
 //!
-//! or by `cubecl::config::CubeClRuntimeConfig::set` before a device is first used.
+//! The alternative is a call of `cubecl::config::CubeClRuntimeConfig::set` before a device is first used.
 
 pub(crate) mod activations;
 #[cfg(feature = "train")]
@@ -39,25 +41,27 @@ mod cube;
 mod flex;
 pub(crate) mod operation;
 pub(crate) mod pad;
+mod picture_operations;
 pub(crate) mod plain;
-pub(crate) mod plain_picture;
 pub(crate) mod precision;
 
-use crate::backend::operation::Operation;
-use crate::options::padding::Edge;
-use crate::options::padding::Padding;
-use burn::tensor::{FloatDType, Int, Tensor};
+pub use picture_operations::PictureOperations;
 
-/// A burn backend and the model's own operations on it.
+use crate::backend::operation::Operation;
+use crate::options::padding::{Edge, Padding};
+use burn::tensor::{FloatDType, Tensor};
+
+/// A burn backend with the operations of the model.
 ///
-/// Each operation has a plain body, made of burn's, so that any burn backend can be used:
-/// `impl gendr_pix::Backend for MyBackend {}`. Where it pays, a backend has a kernel of its own instead; both must
-/// agree. No size of a tensor is zero.
+/// Each operation has a default body that is composed of burn's own operations, so any burn backend can be used with two empty
+/// implementations: `impl gendr_pix::PictureOperations for MyBackend {}` and `impl gendr_pix::Backend for MyBackend {}`.
+/// A backend overrides an operation where a kernel of its own is faster. The kernel and the default body must agree.
 ///
-/// The tensors of an operation are of one precision, that of the weights, but those that run past a block: norms take them in
-/// f32 or in that of the weights, in which their output is; of two that are added the sum has the wider.
-pub trait Backend: burn::tensor::backend::Backend {
-    /// Convolution of an odd kernel, padded by half of it on all sides.
+/// No axis of a tensor has length zero. All tensors of an operation have the precision of the weights, with two exceptions.
+/// Norms take their input in f32 or in the precision of the weights, and return the precision of the weights. A sum of two
+/// tensors has the wider of their precisions.
+pub trait Backend: PictureOperations {
+    /// Convolution with an odd kernel, padded by half the kernel on all sides.
     ///
     /// # Shapes
     ///
@@ -74,7 +78,8 @@ pub trait Backend: burn::tensor::backend::Backend {
         plain::convolution(x, weight, bias, stride)
     }
 
-    /// Gradient of [`convolution`](Self::convolution) for its input, from the gradient of its output.
+    /// Gradient of [`convolution`](Self::convolution) with respect to its input, given the gradient of its output. The shapes are
+    /// those of the input and the output.
     fn convolution_x_backward(
         x: Tensor<Self, 4>,
         weight: Tensor<Self, 4>,
@@ -84,7 +89,7 @@ pub trait Backend: burn::tensor::backend::Backend {
         plain::convolution_x_backward(x, weight, gradient, stride)
     }
 
-    /// Gradients of [`convolution`](Self::convolution) for weight and bias, from the gradient of its output.
+    /// Gradients of [`convolution`](Self::convolution) with respect to weight and bias, given the gradient of its output.
     fn convolution_weight_backward(
         x: Tensor<Self, 4>,
         weight: Tensor<Self, 4>,
@@ -94,7 +99,7 @@ pub trait Backend: burn::tensor::backend::Backend {
         plain::convolution_weight_backward(x, weight, gradient, stride)
     }
 
-    /// Channels side by side.
+    /// Concatenation along the channels.
     ///
     /// # Shapes
     ///
@@ -104,7 +109,7 @@ pub trait Backend: burn::tensor::backend::Backend {
         plain::concatenate(a, b)
     }
 
-    /// The part of `[H', W'] = size` whose first row and column are `top_left`.
+    /// The region of `[H', W'] = size` pixels whose first row and column are `top_left`.
     ///
     /// # Shapes
     ///
@@ -114,7 +119,7 @@ pub trait Backend: burn::tensor::backend::Backend {
         plain::crop(x, top_left, size)
     }
 
-    /// `part` added to `whole`, its first row and column to that of `top_left`.
+    /// Adds `part` to a region of `whole`. The region's first row and column are `top_left`.
     ///
     /// # Shapes
     ///
@@ -128,7 +133,7 @@ pub trait Backend: burn::tensor::backend::Backend {
         plain::add_at(whole, part, top_left)
     }
 
-    /// Pixels as tokens.
+    /// Flattens the pixels of a feature map to tokens.
     ///
     /// # Shapes
     ///
@@ -138,7 +143,8 @@ pub trait Backend: burn::tensor::backend::Backend {
         plain::to_tokens(pixels)
     }
 
-    /// `pixels + tokens`, the inverse of [`to_tokens`](Self::to_tokens) at the end of a residual.
+    /// `pixels + tokens`, with the tokens rearranged by the inverse of [`to_tokens`](Self::to_tokens): the end of a residual
+    /// branch.
     ///
     /// # Shapes
     ///
@@ -148,49 +154,60 @@ pub trait Backend: burn::tensor::backend::Backend {
         plain::add_tokens(pixels, tokens)
     }
 
-    /// What [`pixel_unshuffle`](crate::restore::shuffle::pixel_unshuffle) does, of checked shapes.
-    fn fold_cells(picture: Tensor<Self, 4>, factor: usize) -> Tensor<Self, 4> {
-        plain::fold_cells(picture, factor)
+    /// Moves each cell of `factor` x `factor` pixels to the channels, as
+    /// [`pixel_unshuffle`](crate::restore::shuffle::pixel_unshuffle) does. The sides are multiples of `factor`.
+    ///
+    /// # Shapes
+    ///
+    /// - picture: `[N, C, H, W]`
+    /// - output: `[N, C * factor * factor, H / factor, W / factor]`
+    fn pixel_unshuffle(picture: Tensor<Self, 4>, factor: usize) -> Tensor<Self, 4> {
+        plain::pixel_unshuffle(picture, factor)
     }
 
-    /// What [`pixel_shuffle`](crate::restore::shuffle::pixel_shuffle) does, of checked shapes.
-    fn unfold_cells(features: Tensor<Self, 4>, factor: usize) -> Tensor<Self, 4> {
-        plain::unfold_cells(features, factor)
+    /// The inverse of [`pixel_unshuffle`](Self::pixel_unshuffle), as [`pixel_shuffle`](crate::restore::shuffle::pixel_shuffle) does it.
+    ///
+    /// # Shapes
+    ///
+    /// - features: `[N, C * factor * factor, H, W]`
+    /// - output: `[N, C, H * factor, W * factor]`
+    fn pixel_shuffle(features: Tensor<Self, 4>, factor: usize) -> Tensor<Self, 4> {
+        plain::pixel_shuffle(features, factor)
     }
 
-    /// What [`fold_cells`](Self::fold_cells) does, of the picture with `padding` above and to the left of it, and below and
-    /// to the right what fills up the size `[H', W'] = padded`, whole cells.
+    /// Pads the picture to `[H', W'] = padded` pixels, then does the same as [`pixel_unshuffle`](Self::pixel_unshuffle). `padding` is the
+    /// padding above and to the left; the rest goes below and to the right. The sides of `padded` are multiples of `factor`.
     ///
     /// # Shapes
     ///
     /// - picture: `[N, C, H, W]`
     /// - output: `[N, C * factor * factor, H' / factor, W' / factor]`
-    fn fold_padded(
+    fn pad_and_unshuffle(
         picture: Tensor<Self, 4>,
         factor: usize,
         padding: Padding,
         padded: [usize; 2],
         edge: Edge,
     ) -> Tensor<Self, 4> {
-        plain::fold_padded(picture, factor, padding, padded, edge)
+        plain::pad_and_unshuffle(picture, factor, padding, padded, edge)
     }
 
-    /// The picture of `[H, W] = size` that [`fold_padded`](Self::fold_padded) was given.
+    /// The inverse of [`pad_and_unshuffle`](Self::pad_and_unshuffle): returns the picture of `[H, W] = size` pixels without its padding.
     ///
     /// # Shapes
     ///
     /// - features: `[N, C * factor * factor, H' / factor, W' / factor]`
     /// - output: `[N, C, H, W]`
-    fn unfold_cropped(
+    fn shuffle_and_crop(
         features: Tensor<Self, 4>,
         factor: usize,
         padding: Padding,
         size: [usize; 2],
     ) -> Tensor<Self, 4> {
-        plain::unfold_cropped(features, factor, padding, size)
+        plain::shuffle_and_crop(features, factor, padding, size)
     }
 
-    /// `a * weights[0] + b * weights[1]`, of two tensors of one shape.
+    /// `a * weights[0] + b * weights[1]` for two tensors of the same shape.
     fn mix<const D: usize>(
         a: Tensor<Self, D>,
         b: Tensor<Self, D>,
@@ -199,23 +216,23 @@ pub trait Backend: burn::tensor::backend::Backend {
         plain::mix(a, b, weights)
     }
 
-    /// A tensor in another precision.
+    /// Converts a tensor to another precision.
     fn cast<const D: usize>(x: Tensor<Self, D>, dtype: FloatDType) -> Tensor<Self, D> {
         x.cast(dtype)
     }
 
-    /// `a + b`, of two tensors of one shape.
+    /// `a + b` for two tensors of the same shape.
     fn add<const D: usize>(a: Tensor<Self, D>, b: Tensor<Self, D>) -> Tensor<Self, D> {
         Self::mix(a, b, [1.0, 1.0])
     }
 
-    /// Runs `run`, within which the memory of tensors that are done with may be kept for later ones. It is given back at the
-    /// end.
+    /// Calls `run`. During the call, the backend may keep the memory of dropped tensors and use it for later ones. It releases
+    /// that memory when the call ends.
     fn reusing_memory<T>(run: impl FnOnce() -> T) -> T {
         run()
     }
 
-    /// Group norm, then what [`GroupNormOptions::silu`] says.
+    /// Group norm, followed by SiLU if [`GroupNormOptions::silu`] is set.
     ///
     /// # Shapes
     ///
@@ -230,7 +247,7 @@ pub trait Backend: burn::tensor::backend::Backend {
         plain::group_norm(x, weight, bias, options)
     }
 
-    /// Gradients of [`group_norm`](Self::group_norm) for input, weight and bias, from the gradient of its output.
+    /// Gradients of [`group_norm`](Self::group_norm) with respect to input, weight and bias, given the gradient of its output.
     fn group_norm_backward(
         x: Tensor<Self, 4>,
         weight: Tensor<Self, 1>,
@@ -241,7 +258,7 @@ pub trait Backend: burn::tensor::backend::Backend {
         plain::group_norm_backward(x, weight, bias, gradient, options)
     }
 
-    /// Layer norm: `(x - mean) / sqrt(var + epsilon) * weight + bias`, mean and variance over each token's channels.
+    /// Layer norm: `(x - mean) / sqrt(var + epsilon) * weight + bias`, with mean and variance over the channels of each token.
     ///
     /// # Shapes
     ///
@@ -256,7 +273,7 @@ pub trait Backend: burn::tensor::backend::Backend {
         plain::token_norm(x, weight, bias, epsilon)
     }
 
-    /// Linear map of tokens, `x weight + bias`.
+    /// Linear layer on tokens, `x weight + bias`.
     ///
     /// # Shapes
     ///
@@ -272,13 +289,12 @@ pub trait Backend: burn::tensor::backend::Backend {
         plain::token_linear(x, weight, bias)
     }
 
-    /// Attention, `softmax(query key^T / sqrt(D)) value` for each head; the heads lie side by side in the channels, `D`
-    /// of them each.
+    /// Attention, `softmax(query key^T / sqrt(D)) value` for each head. Each head occupies `D = C / heads` consecutive channels.
     ///
     /// # Shapes
     ///
     /// - query: `[N, T, C]`
-    /// - key, value: `[N, T', C]`, or `[1, T', C]` for all
+    /// - key, value: `[N, T', C]`, or `[1, T', C]` for the whole batch
     /// - output: `[N, T, C]`
     fn multi_head_attention(
         query: Tensor<Self, 3>,
@@ -289,7 +305,7 @@ pub trait Backend: burn::tensor::backend::Backend {
         plain::multi_head_attention(query, key, value, heads)
     }
 
-    /// GEGLU, `value * gelu(gate)` with `[value | gate] = x` and the exact GELU, `gelu(x) = x * P(X <= x)` of a standard
+    /// GEGLU, `value * gelu(gate)` with `[value | gate] = x` and the exact GELU, `gelu(x) = x * P(X <= x)` for a standard
     /// normal `X`.
     ///
     /// # Shapes
@@ -300,7 +316,7 @@ pub trait Backend: burn::tensor::backend::Backend {
         plain::geglu(x)
     }
 
-    /// A transformer's feed-forward: a linear map, [`geglu`](Self::geglu), another linear map.
+    /// Feed-forward network of a transformer block: a linear layer, [`geglu`](Self::geglu), another linear layer.
     ///
     /// # Shapes
     ///
@@ -315,96 +331,59 @@ pub trait Backend: burn::tensor::backend::Backend {
         plain::feed_forward(x, weights, biases)
     }
 
-    /// Gradient of [`geglu`](Self::geglu) for its input, from the gradient of its output.
+    /// Gradient of [`geglu`](Self::geglu) with respect to its input, given the gradient of its output.
     fn geglu_backward(x: Tensor<Self, 3>, gradient: Tensor<Self, 3>) -> Tensor<Self, 3> {
         plain::geglu_backward(x, gradient)
     }
 
-    /// Whether pictures of 8 bits become tensors, and tensors pictures, on the device, by the operations below: where it is not
-    /// the host, bytes move between them instead of floats.
-    const PICTURES: bool = false;
-
-    /// A picture of 8 bits, enlarged: each row of the output, and each column, is a weighted sum of four.
-    ///
-    /// # Shapes
-    ///
-    /// - bytes: `[H, W, 3] = [size, 3]`, 0 to 255, four to an integer of 32 bits (`[ceil(3 H W / 4)]`), the first the lowest
-    /// - sources and weights: `[H', 4]` of rows, `[W', 4]` of columns; 32 bits
-    /// - output: `[1, 3, H', W']` in f32, -1..1 but for the overshoot of weights below zero
-    fn from_bytes(
-        bytes: Tensor<Self, 1, Int>,
-        size: [usize; 2],
-        sources: [Tensor<Self, 2, Int>; 2],
-        weights: [Tensor<Self, 2>; 2],
-    ) -> Tensor<Self, 4> {
-        plain_picture::from_bytes(bytes, size, sources, weights)
-    }
-
-    /// The least and the largest value of each channel of `[1, C, H, W]` in f32, and 1 where one is NaN or infinite, else 0: of
-    /// parts of it, as many as suit, `[C, parts, 3]`.
-    fn extremes(x: Tensor<Self, 4>) -> Tensor<Self, 3> {
-        plain_picture::extremes(x)
-    }
-
-    /// `sum + weight * smooth(a - b)` of tensors of one shape, `[1, C, H, W]` in f32: smoothed by `1 2 1` over 4 along both axes,
-    /// with gaps of 1, 2, 4 and so on, `level` times.
-    fn add_smoothed(
-        sum: Tensor<Self, 4>,
-        [a, b]: [Tensor<Self, 4>; 2],
-        level: usize,
-        weight: f64,
-        edge: Edge,
-    ) -> Tensor<Self, 4> {
-        plain_picture::add_smoothed(sum, [a, b], level, weight, edge)
-    }
-
-    /// A picture, `[1, 3, H, W]` in f32, as bytes like those that [`from_bytes`](Self::from_bytes) takes: to the nearest level;
-    /// what passes -1..1 is cut.
-    fn to_bytes(picture: Tensor<Self, 4>) -> Tensor<Self, 1, Int> {
-        plain_picture::to_bytes(picture)
-    }
-
-    /// Most bytes that an operation over a batch of `pictures` holds beside its inputs and its output: for
-    /// [`Plan`](crate::Plan).
+    /// Upper bound on the workspace of an operation on a batch of `pictures`, in bytes: the memory that it holds in addition to
+    /// its inputs and its output. [`Plan`](crate::Plan) uses it.
     fn workspace(operation: Operation, pictures: usize) -> u64 {
         plain::workspace(operation, pictures, size_of::<Self::FloatElem>())
     }
 }
 
-/// What a group norm is beside its weight and bias.
+/// Parameters of a group norm other than its weight and bias.
 #[derive(Clone, Copy, Debug)]
 pub struct GroupNormOptions {
-    /// Groups of channels that share their mean and variance.
+    /// Number of groups. The channels of a group share their mean and variance.
     pub groups: usize,
     /// Added to the variance.
     pub epsilon: f64,
-    /// Whether SiLU, `y * sigmoid(y)`, follows.
+    /// Whether SiLU, `y * sigmoid(y)`, follows the norm.
     pub silu: bool,
 }
 
-/// Pure Rust CPU backend with SIMD (feature `flex`).
+/// CPU backend in pure Rust with SIMD (feature `flex`).
 #[cfg(feature = "flex")]
 pub type Flex = burn_flex::Flex;
 
-/// CPU backend on the `ndarray` crate (feature `ndarray`).
+/// CPU backend based on the `ndarray` crate (feature `ndarray`).
 #[cfg(feature = "ndarray")]
 pub type NdArray<F = f32> = burn_ndarray::NdArray<F>;
 
 #[cfg(feature = "ndarray")]
+impl PictureOperations for NdArray<f32> {}
+#[cfg(feature = "ndarray")]
 impl Backend for NdArray<f32> {}
+#[cfg(feature = "ndarray")]
+impl PictureOperations for NdArray<f64> {}
 #[cfg(feature = "ndarray")]
 impl Backend for NdArray<f64> {}
 
-/// NVIDIA GPUs (feature `cuda`); `F` is the precision: `f32`, `half::f16` or `half::bf16`.
+/// Backend for NVIDIA GPUs (feature `cuda`). `F` is the precision: `f32`, `half::f16` or `half::bf16`.
 ///
-/// burn's `Cuda` where its `fusion` is off; ours stays without, whoever switches it on.
+/// This is the same type as burn's `Cuda` without burn's feature `fusion`. It stays without fusion even if another crate enables
+/// that feature.
 #[cfg(feature = "cuda")]
 pub type Cuda<F = f32> =
     burn_cubecl::CubeBackend<burn_cubecl::cubecl::cuda::CudaRuntime, F, i32, u8>;
 
-/// Any GPU (feature `wgpu`; kernels by `vulkan` or `metal` where enabled); `F` is `f32` or `half::f16`.
+/// Backend for any GPU (feature `wgpu`). Kernels are compiled for Vulkan or Metal with feature `vulkan` or `metal`, otherwise for
+/// WebGPU. `F` is the precision: `f32` or `half::f16`.
 ///
-/// burn's `Wgpu` where its `fusion` is off; ours stays without, whoever switches it on.
+/// This is the same type as burn's `Wgpu` without burn's feature `fusion`. It stays without fusion even if another crate enables
+/// that feature.
 #[cfg(feature = "wgpu")]
 pub type Wgpu<F = f32> = burn_cubecl::CubeBackend<burn_wgpu::WgpuRuntime, F, i32, u32>;
 

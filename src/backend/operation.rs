@@ -1,6 +1,6 @@
-//! The model's operations and their shapes.
+//! The operations of the model with their shapes. Plans and counts of multiply-accumulates use them.
 
-/// An operation of a pass over one picture. Concatenations, residual additions and enlargements are left out.
+/// An operation in a pass over one picture. Concatenations, residual additions and upsampling are not included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Operation {
@@ -8,16 +8,16 @@ pub enum Operation {
     Convolution {
         /// Channels of input and output.
         channels: [usize; 2],
-        /// Height and width of the input.
+        /// Height and width of the input in pixels.
         size: [usize; 2],
-        /// Side of the kernel.
+        /// Kernel size, the same on both axes.
         kernel: usize,
-        /// Step between the pixels that are kept.
+        /// Stride on both axes.
         stride: usize,
     },
     /// [`Backend::token_linear`](crate::Backend::token_linear).
     Linear {
-        /// Tokens.
+        /// Number of tokens.
         tokens: usize,
         /// Channels of input and output.
         channels: [usize; 2],
@@ -26,44 +26,44 @@ pub enum Operation {
     },
     /// [`Backend::multi_head_attention`](crate::Backend::multi_head_attention).
     Attention {
-        /// Tokens of the query.
+        /// Number of tokens of the query.
         queries: usize,
-        /// Tokens of key and value.
+        /// Number of tokens of key and value.
         keys: usize,
-        /// Channels of a token.
+        /// Channels per token.
         channels: usize,
-        /// Heads side by side in them.
+        /// Number of heads that share the channels.
         heads: usize,
     },
     /// [`Backend::group_norm`](crate::Backend::group_norm).
     GroupNorm {
-        /// Channels.
+        /// Number of channels.
         channels: usize,
-        /// Height and width.
+        /// Height and width in pixels.
         size: [usize; 2],
-        /// Whether SiLU follows.
+        /// Whether SiLU follows the norm.
         silu: bool,
     },
     /// [`Backend::token_norm`](crate::Backend::token_norm).
     TokenNorm {
-        /// Tokens.
+        /// Number of tokens.
         tokens: usize,
-        /// Channels of a token.
+        /// Channels per token.
         channels: usize,
     },
     /// [`Backend::feed_forward`](crate::Backend::feed_forward).
     FeedForward {
-        /// Tokens.
+        /// Number of tokens.
         tokens: usize,
         /// Channels of input and output.
         channels: usize,
-        /// Channels of what GEGLU gives, half of what it takes.
+        /// Channels of GEGLU's output, which are half those of its input.
         hidden: usize,
     },
 }
 
 impl Operation {
-    /// Multiply-accumulates; none for norms and activations.
+    /// Number of multiply-accumulates. Norms and activations count as zero.
     pub fn macs(self) -> u64 {
         let product = |factors: &[usize]| factors.iter().map(|&n| n as u64).product();
         match self {

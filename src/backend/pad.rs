@@ -1,16 +1,17 @@
-//! Padding a picture up to whole cells, and cropping it back.
+//! Padding of a picture to whole cells, and the crop that removes it.
 
 use crate::backend::Backend;
 use crate::options::padding::{Edge, Padding};
 use burn::tensor::{Int, Tensor, TensorData};
 
-/// Adds `padding` above and left, and below and right what fills up the size `padded` (`[H', W']`).
+/// Pads a picture to the size `padded` (`[H', W']`). `padding` is the padding above and to the left; the rest goes below and to
+/// the right.
 ///
 /// # Shapes
 ///
 /// - input: `[N, C, H, W]`
 /// - output: `[N, C, H', W']`
-pub(crate) fn pad<B: Backend>(
+pub(crate) fn pad<B: burn::tensor::backend::Backend>(
     picture: Tensor<B, 4>,
     padding: Padding,
     edge: Edge,
@@ -27,7 +28,7 @@ pub(crate) fn pad<B: Backend>(
         .select(3, positions(padding.left, w, padded[1]))
 }
 
-/// The picture of `size` (`[H, W]`) that [`pad`] was given.
+/// The inverse of [`pad`]: returns the picture of `size` (`[H, W]`) without its padding.
 pub(crate) fn crop<B: Backend>(
     padded: Tensor<B, 4>,
     padding: Padding,

@@ -1,8 +1,8 @@
-//! What is computed in which precision, in one place.
+//! The precision of weights and activations.
 //!
-//! Weights, and what the layers of a block hand to each other, have the model's precision. What runs past the blocks, the
-//! residual sums, is in f32, and so are the statistics of normalisations, which also overflow f16: a group of a 4K picture
-//! holds more elements than that can count (65,504). Products add up in f32 where the backend has that.
+//! Weights, and the activations within a block, have the precision of the model. The residual sums that bypass the blocks are in
+//! f32. The statistics of norms are also in f32, because they would overflow f16: a group of a 4K picture has more elements than
+//! f16 can count (65,504). Matrix products accumulate in f32 if the backend supports it.
 
 use crate::backend::Backend;
 use crate::error::{Error, Result};
@@ -13,17 +13,17 @@ use burn::tensor::backend::BackendTypes;
 use burn::tensor::{DType, Element, FloatDType, Tensor};
 use serde::{Deserialize, Serialize};
 
-/// What a model's weights are in, and what its layers compute in. Statistics of norms, softmaxes and residual sums are in f32
-/// always.
+/// The precision of a model's weights and of the computations in its layers. Statistics of norms, softmaxes and residual sums are
+/// always in f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Precision {
-    /// The backend's own float type: f32 unless it was asked for otherwise.
+    /// The float type of the backend: f32, unless its type parameter selects another.
     #[default]
     Full,
-    /// bf16, 8 bits of precision and the range of f32: half of the memory, and the fastest where the CPU or GPU multiplies it.
-    /// A pass is within 2 % of that in f32.
+    /// bf16, with 8 bits of precision and the range of f32. It takes half the memory, and is the fastest if the CPU or GPU has
+    /// instructions for it. The output of a pass is within 2 % of the output in f32.
     Bf16,
 }
 
@@ -35,43 +35,43 @@ impl Precision {
         }
     }
 
-    /// For a training's config.
+    /// Checks that `device` supports this precision, for the config of a training.
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] when the device does not compute in it.
+    /// [`Error::Config`] if the device does not support it.
     #[cfg(feature = "train")]
     pub(crate) fn validate<B: Backend>(self, device: &B::Device) -> Result<()> {
         if self == Self::Bf16 && !B::supports_dtype(device, DType::BF16) {
-            let reason = format!("{} does not compute in bf16 on {device:?}", B::name(device));
+            let reason = format!("{} does not support bf16 on {device:?}", B::name(device));
             let field = "precision";
             return Err(Error::Config { field, reason });
         }
         Ok(())
     }
 
-    /// `model` in this precision; gradients pass through to the weights that it had.
-    pub(crate) fn of<B: Backend, M: Module<B>>(self, model: M) -> M {
-        model.map(&mut Narrow(self.dtype::<B>()))
+    /// Converts the weights of `model` to this precision. Gradients flow back to the original weights.
+    pub(crate) fn cast_module<B: Backend, M: Module<B>>(self, model: M) -> M {
+        model.map(&mut CastWeights(self.dtype::<B>()))
     }
 
-    pub(crate) fn of_tensor<B: Backend, const D: usize>(
+    pub(crate) fn cast_tensor<B: Backend, const D: usize>(
         self,
         tensor: Tensor<B, D>,
     ) -> Tensor<B, D> {
-        narrow(tensor, self.dtype::<B>())
+        to_dtype(tensor, self.dtype::<B>())
     }
 }
 
-struct Narrow(DType);
+struct CastWeights(DType);
 
-impl<B: Backend> ModuleMapper<B> for Narrow {
+impl<B: Backend> ModuleMapper<B> for CastWeights {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
-        param.map(|weight| narrow(weight, self.0))
+        param.map(|weight| to_dtype(weight, self.0))
     }
 }
 
-/// `tensor` in f32, for sums; nothing happens to f32 and wider.
+/// Converts f16 and bf16 to f32, for sums. Leaves f32 and wider types as they are.
 pub(crate) fn widen<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Tensor<B, D> {
     match tensor.dtype() {
         DType::F16 | DType::BF16 | DType::Flex32 => B::cast(tensor, FloatDType::F32),
@@ -79,7 +79,7 @@ pub(crate) fn widen<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Tensor<
     }
 }
 
-/// What `compute` makes of `x` in the precision `dtype`, back in that of `x`.
+/// Calls `compute` with `x` in the precision `dtype`, and converts its output back to the precision of `x`.
 #[cfg(feature = "latent")]
 pub(crate) fn computed_in<B: Backend, const D: usize>(
     dtype: DType,
@@ -87,11 +87,11 @@ pub(crate) fn computed_in<B: Backend, const D: usize>(
     compute: impl FnOnce(Tensor<B, D>) -> Cancellable<Tensor<B, D>>,
 ) -> Cancellable<Tensor<B, D>> {
     let own = x.dtype();
-    Ok(narrow(compute(narrow(x, dtype))?, own))
+    Ok(to_dtype(compute(to_dtype(x, dtype))?, own))
 }
 
-/// `tensor` in the precision `dtype`.
-pub(crate) fn narrow<B: Backend, const D: usize>(
+/// Converts `tensor` to the precision `dtype`.
+pub(crate) fn to_dtype<B: Backend, const D: usize>(
     tensor: Tensor<B, D>,
     dtype: DType,
 ) -> Tensor<B, D> {
@@ -102,17 +102,19 @@ pub(crate) fn narrow<B: Backend, const D: usize>(
     }
 }
 
-/// The precision of weights in memory, and of a backend's tensors where no other is asked for. Tensors are made in it by name:
-/// left to itself, burn takes that of the first backend of the process to use the device, which may be another's.
+/// The float type of a backend: the precision of weights in memory, and of tensors that do not specify another. Code that creates
+/// tensors names it explicitly. Without that, burn uses the float type of the backend that was the first in the process to use the
+/// device, which may be another backend.
 pub(crate) fn float_type<B: Backend>() -> DType {
     <B as BackendTypes>::FloatElem::dtype()
 }
 
-/// Checks that `device` computes in `dtype`: asked before a tensor is made, as a driver may not survive it.
+/// Checks that `device` supports `dtype`. It runs before the first tensor is created, because a driver may crash on an unsupported
+/// type.
 ///
 /// # Errors
 ///
-/// [`Error::Precision`] when it does not.
+/// [`Error::Precision`] if the device does not support it.
 pub(crate) fn check_precision<B: Backend>(device: &B::Device, dtype: DType) -> Result<()> {
     match B::supports_dtype(device, dtype) {
         true => Ok(()),
@@ -129,7 +131,7 @@ mod tests {
     use crate::backend::NdArray;
 
     #[test]
-    fn a_precision_that_the_device_lacks_is_an_error() {
+    fn an_unsupported_precision_is_an_error() {
         let check = |dtype| check_precision::<NdArray<f64>>(&Default::default(), dtype);
         assert!(check(DType::F32).is_ok());
         for (dtype, name) in [(DType::F16, "f16"), (DType::BF16, "bf16")] {

@@ -145,10 +145,10 @@ impl<B: Backend> Job<'_, B> {
         let GenDrPix { config, unet, .. } = self.model;
         let [_, _, h, w] = x.dims();
         let padded = [h, w].map(|n| padded_side(n, config.factor));
-        let z = B::fold_padded(x, config.factor, pass.padding, padded, edge);
+        let z = B::pad_and_unshuffle(x, config.factor, pass.padding, padded, edge);
         watch.check()?;
         let prediction = unet.predict(z.clone(), pass.prompt, self.attention, watch)?;
         let x0 = config.onestep.x0(z, prediction);
-        Ok(B::unfold_cropped(x0, config.factor, pass.padding, [h, w]))
+        Ok(B::shuffle_and_crop(x0, config.factor, pass.padding, [h, w]))
     }
 }

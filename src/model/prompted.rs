@@ -57,9 +57,9 @@ impl<B: Backend> PromptedUNet<B> {
         let weights = self.weights;
         Self {
             weights: Weights {
-                unet: precision.of(weights.unet),
-                positive: precision.of_tensor(weights.positive),
-                negative: precision.of_tensor(weights.negative),
+                unet: precision.cast_module(weights.unet),
+                positive: precision.cast_tensor(weights.positive),
+                negative: precision.cast_tensor(weights.negative),
             },
             positive: self.positive.in_precision(precision),
             negative: self.negative.in_precision(precision),
@@ -110,7 +110,7 @@ pub(crate) fn random_weights<B: Backend>(
     let normal = Distribution::Normal(0.0, 1.0);
     let prompt = || Tensor::random([tokens, width], normal, (device, float_type::<B>()));
     Ok(Weights {
-        unet: Precision::Full.of(config.init(device)?),
+        unet: Precision::Full.cast_module(config.init(device)?),
         positive: prompt(),
         negative: prompt(),
     })

@@ -29,7 +29,7 @@ pub fn pixel_unshuffle<B: Backend>(picture: Tensor<B, 4>, factor: usize) -> Tens
         h % factor == 0 && w % factor == 0,
         "pixel_unshuffle: {h}x{w} is not a multiple of {factor}"
     );
-    B::fold_cells(picture, factor)
+    B::pixel_unshuffle(picture, factor)
 }
 
 /// Unfolds channels into cells of pixels: the inverse of [`pixel_unshuffle`].
@@ -49,5 +49,5 @@ pub fn pixel_shuffle<B: Backend>(features: Tensor<B, 4>, factor: usize) -> Tenso
         c % cell == 0,
         "pixel_shuffle: {c} channels are not a multiple of {cell}"
     );
-    B::unfold_cells(features, factor)
+    B::pixel_shuffle(features, factor)
 }

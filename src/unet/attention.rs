@@ -34,8 +34,8 @@ pub struct KeyValue<B: Backend> {
 impl<B: Backend> KeyValue<B> {
     pub(super) fn in_precision(self, precision: Precision) -> Self {
         Self {
-            key: precision.of_tensor(self.key),
-            value: precision.of_tensor(self.value),
+            key: precision.cast_tensor(self.key),
+            value: precision.cast_tensor(self.value),
         }
     }
 }

@@ -45,7 +45,7 @@ impl<B: Backend> BlockConditioning<B> {
         let prompts = self.prompts.into_iter();
         let biases = self.biases.into_iter();
         Self {
-            biases: biases.map(|bias| precision.of_tensor(bias)).collect(),
+            biases: biases.map(|bias| precision.cast_tensor(bias)).collect(),
             prompts: prompts
                 .map(|prompt| prompt.in_precision(precision))
                 .collect(),

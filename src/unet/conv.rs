@@ -4,7 +4,7 @@
 use super::recording;
 use crate::backend::Backend;
 use crate::backend::activations::traced;
-use crate::backend::precision::{narrow, widen};
+use crate::backend::precision::{to_dtype, widen};
 use burn::module::{Module, Param};
 use burn::nn::PaddingConfig2d;
 use burn::nn::conv::Conv2dConfig;
@@ -53,7 +53,7 @@ impl<B: Backend> Conv2d<B> {
 
     /// [`forward`](Self::forward) with `bias`, `[C']`, in place of the layer's own.
     pub fn forward_biased(&self, x: Tensor<B, 4>, bias: Tensor<B, 1>) -> Tensor<B, 4> {
-        let x = narrow(x, self.dtype());
+        let x = to_dtype(x, self.dtype());
         let weight = self.weight.val();
         #[cfg(test)]
         recording::convolution(&x, &weight, self.stride);

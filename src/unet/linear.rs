@@ -4,7 +4,7 @@
 use super::recording;
 use crate::backend::Backend;
 use crate::backend::activations::traced;
-use crate::backend::precision::narrow;
+use crate::backend::precision::to_dtype;
 use burn::module::Param;
 use burn::nn::Linear;
 use burn::tensor::Tensor;
@@ -16,7 +16,7 @@ use burn::tensor::Tensor;
 /// - input: `[N, T, C]`
 /// - output: `[N, T, C']`
 pub(crate) fn linear<B: Backend>(layer: &Linear<B>, x: Tensor<B, 3>) -> Tensor<B, 3> {
-    let x = narrow(x, layer.weight.dtype());
+    let x = to_dtype(x, layer.weight.dtype());
     let bias = layer.bias.as_ref().map(Param::val);
     let weight = layer.weight.val();
     #[cfg(test)]

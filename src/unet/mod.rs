@@ -39,7 +39,7 @@ pub use macs::Macs;
 pub(crate) use memory::{Ledger, PassMemory};
 
 use crate::backend::Backend;
-use crate::backend::precision::{Precision, narrow};
+use crate::backend::precision::{Precision, to_dtype};
 use crate::error::Result;
 use crate::options::progress::{Cancellable, Parts, Watch, unwatched};
 use crate::unet::parameters::count as parameter_count;
@@ -146,7 +146,7 @@ impl<B: Backend> UNet<B> {
     fn time_embedding(&self, timestep: f64) -> Tensor<B, 2> {
         let [widest, ..] = self.conv_in.weight.dims();
         let device = self.conv_in.weight.device();
-        let sinusoid = narrow(sinusoid(timestep, widest, &device), self.conv_in.dtype());
+        let sinusoid = to_dtype(sinusoid(timestep, widest, &device), self.conv_in.dtype());
         self.time_embedding.forward(sinusoid)
     }
 
@@ -182,7 +182,7 @@ impl<B: Backend> UNet<B> {
         let mut parts = self.parts(watch);
         let dtype = sample.dtype();
         let x = self.hidden_watched(sample, conditioning, attention, &mut parts)?;
-        let x = narrow(self.conv_out.forward(x), dtype);
+        let x = to_dtype(self.conv_out.forward(x), dtype);
         parts.done()?;
         Ok(x)
     }

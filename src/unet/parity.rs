@@ -172,7 +172,7 @@ fn one_folded_prompt_serves_a_batch() {
 fn bf16_is_close_to_f64() {
     let (unet, golden) = open();
     let conditioning = conditioning(&unet, &golden).in_precision(Precision::Bf16);
-    let unet = Precision::Bf16.of(unet);
+    let unet = Precision::Bf16.cast_module(unet);
     let output = unet.forward(golden.tensor("main.sample"), &conditioning);
     let expected = golden.tensor::<4>("main.output_f64ref");
     let norm = |x: Tensor<B, 4>| x.powi_scalar(2).sum().sqrt().into_scalar();

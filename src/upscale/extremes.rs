@@ -1,7 +1,7 @@
 //! Detects an output of one colour from a picture that is not: a sign of wrong weights or too low a precision.
 
 #[cfg(doc)]
-use crate::backend::Backend;
+use crate::backend::PictureOperations;
 use crate::error::{Error, Result};
 use crate::pixels::planes::Planes;
 use crate::simd::vectorised;
@@ -12,7 +12,7 @@ use rayon::prelude::*;
 pub(crate) struct Extremes(Vec<[f32; 2]>);
 
 impl Extremes {
-    /// From the result of [`Backend::extremes`] for a tensor in -1..1.
+    /// From the result of [`PictureOperations::extremes`] for a tensor in -1..1.
     ///
     /// # Errors
     ///

@@ -18,7 +18,7 @@ use image::{DynamicImage, RgbImage};
 
 /// Whether the backend can correct a picture on the device. [`ColorFix::MeanStd`] needs statistics, which the host computes.
 pub(crate) fn is_supported<B: Backend>(options: &Upscale) -> bool {
-    B::PICTURES && options.fidelity != 0.0 && options.color_fix != ColorFix::MeanStd
+    B::PICTURES_ON_DEVICE && options.fidelity != 0.0 && options.color_fix != ColorFix::MeanStd
 }
 
 /// The pixels of `picture` if the device can take it: 8 bits and no alpha, which the host resizes.
@@ -120,7 +120,7 @@ async fn read<B: Backend>(
     Ok((extremes.into_vec().expect("extremes are in f32"), bytes))
 }
 
-/// The picture whose bytes [`Backend::to_bytes`] returned.
+/// The picture whose bytes [`PictureOperations::to_bytes`](crate::backend::PictureOperations::to_bytes) returned.
 fn to_picture(words: TensorData, to: Enlargement) -> RgbImage {
     let [width, height] = [to.width, to.height].map(|side| side as u32);
     // All hosts that Rust's GPU crates support are little-endian.

@@ -8,6 +8,8 @@ use std::f32::consts::FRAC_1_SQRT_2;
 
 const UNITS: usize = 256;
 
+/// GEGLU.
+///
 /// # Shapes
 ///
 /// - x: `[N, T, 2 C]`
@@ -51,20 +53,20 @@ fn gate<F: Float, N: Size>(
             Vector::<f32, N>::new(1.0_f32),
             Vector::<f32, N>::new(0.5_f32),
         );
-        let below = half * (one + (gate * Vector::new(FRAC_1_SQRT_2)).erf());
-        output[ABSOLUTE_POS] = Vector::cast_from(value * gate * below);
+        let cdf = half * (one + (gate * Vector::new(FRAC_1_SQRT_2)).erf());
+        output[ABSOLUTE_POS] = Vector::cast_from(value * gate * cdf);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::check::{Gpu, assert_agree, cast, precisions, random};
+    use super::super::test_support::{Gpu, assert_agree, cast, precisions, random};
     use crate::backend::Backend;
     use crate::backend::plain;
     use burn::tensor::DType;
 
     #[test]
-    fn agrees_with_the_plain_body() {
+    fn agrees_with_the_default_body() {
         for shape in [[1, 1, 2], [2, 5, 14], [1, 33, 192], [1, 300, 256]] {
             let x = random::<3>(shape, 1) * 3.0;
             for dtype in precisions() {

@@ -1,8 +1,8 @@
-//! Group norm and SiLU: the moments of parts of each group, then all else in one pass.
+//! Group norm with SiLU in two passes: the moments of parts of each group, then the normalisation.
 
 use super::layout::{Rows, addresses, empty, vector_size};
 use super::moments::{
-    Moments, Runs, inverse_deviation, join, of_neighbours, of_none, of_vectors, place,
+    Moments, Runs, empty_moments, index_of, inverse_deviation, join, joined_moments, vector_moments,
 };
 use crate::backend::GroupNormOptions;
 use burn::tensor::DType;
@@ -11,9 +11,11 @@ use burn_cubecl::{CubeRuntime, cubecl};
 use cubecl::prelude::*;
 
 const UNITS: usize = 256;
-/// Values of a part, what a cube takes: a group has many at 4K, so that all of a GPU has a share in each.
+/// Values per part. A cube processes a part. At 4K a group has many parts, which keeps the whole GPU busy.
 const PART: usize = 16 << 10;
 
+/// Group norm, followed by SiLU if the options ask for it.
+///
 /// # Shapes
 ///
 /// - x and output: `[N, H, W, C]`
@@ -36,7 +38,7 @@ pub(super) fn group_norm<R: CubeRuntime>(
     let moments = empty(&x, [n, groups, parts, 3], DType::F32);
     let output = empty(&x, shape, dtype);
     let client = x.client.clone();
-    // Groups first: those side by side share what is read from memory.
+    // Groups are the first axis, because adjacent groups share cache lines.
     let count = CubeCount::Static(groups as u32, parts as u32, n as u32);
     let units = CubeDim::new_1d(UNITS as u32);
     let addresses = addresses(&[&x, &output]);
@@ -77,9 +79,9 @@ pub(super) fn group_norm<R: CubeRuntime>(
     output
 }
 
-/// Group x of picture z among pixels of `pitch` vectors, of which each group has `run`.
+/// The vectors of the cube's group. A pixel has `pitch` vectors, `run` of them in each group.
 #[cube]
-fn of_group(pixels: usize, pitch: usize, run: usize) -> Runs {
+fn group_runs(pixels: usize, pitch: usize, run: usize) -> Runs {
     Runs {
         start: CUBE_POS_Z as usize * pixels * pitch + CUBE_POS_X as usize * run,
         length: run,
@@ -87,9 +89,9 @@ fn of_group(pixels: usize, pitch: usize, run: usize) -> Runs {
     }
 }
 
-/// Where the moments of part y of group x of picture z are.
+/// Index of the moments of a part of the cube's group.
 #[cube]
-fn of_part(part: usize) -> usize {
+fn moments_index(part: usize) -> usize {
     let group = CUBE_POS_Z * CUBE_COUNT_X + CUBE_POS_X;
     3 * (group as usize * CUBE_COUNT_Y as usize + part)
 }
@@ -107,14 +109,14 @@ fn part_moments<I: Float, N: Size>(
     let unit = UNIT_POS as usize;
     let start = CUBE_POS_Y as usize * part;
     let end = min(start + part, pixels * run);
-    let runs = of_group(pixels, pitch, run);
-    let own = of_vectors::<I, N>(x, &runs, start + unit, end, UNITS);
-    let all = of_neighbours(&own, unit, UNITS, UNITS);
+    let runs = group_runs(pixels, pitch, run);
+    let own = vector_moments::<I, N>(x, &runs, start + unit, end, UNITS);
+    let all = joined_moments(&own, unit, UNITS, UNITS);
     if unit == 0 {
-        let at = of_part(CUBE_POS_Y as usize);
-        moments[at] = all.count;
-        moments[at + 1] = all.mean;
-        moments[at + 2] = all.squares;
+        let index = moments_index(CUBE_POS_Y as usize);
+        moments[index] = all.count;
+        moments[index + 1] = all.mean;
+        moments[index + 2] = all.squares;
     }
 }
 
@@ -134,40 +136,40 @@ fn normalise<I: Float, O: Float, N: Size>(
     #[define(I, O)] _dtypes: [StorageType; 2],
 ) {
     let unit = UNIT_POS as usize;
-    let mut own = of_none();
+    let mut own = empty_moments();
     let mut i = unit;
     while i < CUBE_COUNT_Y as usize {
-        let at = of_part(i);
-        let of_part = Moments {
-            count: moments[at],
-            mean: moments[at + 1],
-            squares: moments[at + 2],
+        let index = moments_index(i);
+        let part_moments = Moments {
+            count: moments[index],
+            mean: moments[index + 1],
+            squares: moments[index + 2],
         };
-        join(&mut own, &of_part);
+        join(&mut own, &part_moments);
         i += UNITS;
     }
-    let all = of_neighbours(&own, unit, UNITS, UNITS);
+    let all = joined_moments(&own, unit, UNITS, UNITS);
     let mean = Vector::<f32, N>::new(all.mean);
     let inverse = Vector::<f32, N>::new(inverse_deviation(&all, epsilon));
 
-    let from = of_group(pixels, pitch, run);
-    let to = of_group(pixels, weight.len(), run);
+    let from = group_runs(pixels, pitch, run);
+    let to = group_runs(pixels, weight.len(), run);
     let start = CUBE_POS_Y as usize * part;
     let end = min(start + part, pixels * run);
     let mut i = start + unit;
     while i < end {
         let channel = CUBE_POS_X as usize * run + i % run;
-        let normed = (Vector::<f32, N>::cast_from(x[place(&from, i)]) - mean) * inverse;
+        let normed = (Vector::<f32, N>::cast_from(x[index_of(&from, i)]) - mean) * inverse;
         let mut y = normed * Vector::cast_from(weight[channel]) + Vector::cast_from(bias[channel]);
         if silu {
             y *= sigmoid::<N>(y);
         }
-        output[place(&to, i)] = Vector::cast_from(y);
+        output[index_of(&to, i)] = Vector::cast_from(y);
         i += UNITS;
     }
 }
 
-/// Of powers that do not overflow: WGSL leaves open what infinity is.
+/// The sigmoid by exponentials that do not overflow, because WGSL does not define the behaviour of infinity.
 #[cube]
 fn sigmoid<N: Size>(y: Vector<f32, N>) -> Vector<f32, N> {
     let one = Vector::<f32, N>::new(1.0_f32);
@@ -178,7 +180,7 @@ fn sigmoid<N: Size>(y: Vector<f32, N>) -> Vector<f32, N> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::check::{Gpu, assert_agree, cast, pairs, random};
+    use super::super::test_support::{Gpu, assert_agree, cast, pairs, random};
     use super::*;
     use crate::backend::Backend;
     use crate::backend::plain;
@@ -192,7 +194,7 @@ mod tests {
         }
     }
 
-    fn check(x: Tensor<Gpu, 4>, of: GroupNormOptions) {
+    fn check(x: Tensor<Gpu, 4>, options: GroupNormOptions) {
         let c = x.dims()[1];
         let (weight, bias) = (random([c], 2), random([c], 3));
         for [input, output] in pairs() {
@@ -201,37 +203,36 @@ mod tests {
                 cast(&x, DType::F32),
                 cast(&weight, DType::F32),
                 cast(&bias, DType::F32),
-                of,
+                options,
             );
-            let found = Gpu::group_norm(x, weight, bias, of);
+            let found = Gpu::group_norm(x, weight, bias, options);
             assert_eq!(found.dtype(), output);
             assert_agree(found, expected, output);
         }
     }
 
     #[test]
-    fn agrees_with_the_plain_body() {
+    fn agrees_with_the_default_body() {
         check(random([2, 6, 5, 7], 1), options(3, true));
         check(random([1, 8, 4, 4], 1), options(8, false));
         check(random([1, 96, 12, 9], 1), options(8, true));
-        // As convolutions leave them.
+        // Channels last, as convolutions return them.
         check(
             random([2, 9, 7, 64], 1).permute([0, 3, 1, 2]),
             options(32, true),
         );
-        // Parts that are not full, of a group of more values than f16 can count.
+        // The parts are not full, and a group has more values than f16 can count.
         check(random([1, 4, 150, 231], 1), options(2, true));
     }
 
-    /// Sums of squares leave nothing of this variance in f32.
+    /// In f32, the difference of sums of squares would lose this variance.
     #[test]
-    fn values_may_be_far_from_zero() {
+    fn values_far_from_zero_keep_their_variance() {
         let x = random::<4>([1, 2, 100, 100], 1);
-        let of = options(1, false);
         let weight = || Tensor::ones([2], &Default::default());
         let bias = || Tensor::zeros([2], &Default::default());
         let expected = Gpu::group_norm(x.clone() / 8.0, weight(), bias(), options(1, false));
-        let found = Gpu::group_norm(x / 8.0 + 1024.0, weight(), bias(), of);
+        let found = Gpu::group_norm(x / 8.0 + 1024.0, weight(), bias(), options(1, false));
         let error: f32 = (found - expected).abs().max().into_scalar();
         assert!(error < 1e-2, "{error:e}");
     }

@@ -1,11 +1,11 @@
-//! Mean and variance of many values from those of some, in f32.
+//! Mean and variance in f32, combined from those of parts of the values.
 //!
 //! Source: Chan, Golub and LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing Sample Variances", 1979.
 
 use burn_cubecl::cubecl;
 use cubecl::prelude::*;
 
-/// Of `count` values: their mean, and the sum of the squares of their distances from it.
+/// The number of values, their mean, and the sum of the squares of their deviations from the mean.
 #[derive(CubeType, Clone, Copy)]
 pub(super) struct Moments {
     pub(super) count: f32,
@@ -13,9 +13,9 @@ pub(super) struct Moments {
     pub(super) squares: f32,
 }
 
-/// Of no values.
+/// The moments of no values.
 #[cube]
-pub(super) fn of_none() -> Moments {
+pub(super) fn empty_moments() -> Moments {
     Moments {
         count: 0.0_f32,
         mean: 0.0_f32,
@@ -23,18 +23,18 @@ pub(super) fn of_none() -> Moments {
     }
 }
 
-/// Takes the values of `more` in.
+/// Adds the values of `more` to `all`.
 #[cube]
 pub(super) fn join(all: &mut Moments, more: &Moments) {
     let count = all.count + more.count;
     let share = more.count / max(count, 1.0_f32);
-    let apart = more.mean - all.mean;
-    all.squares += more.squares + apart * apart * all.count * share;
-    all.mean += apart * share;
+    let deviation = more.mean - all.mean;
+    all.squares += more.squares + deviation * deviation * all.count * share;
+    all.mean += deviation * share;
     all.count = count;
 }
 
-/// Where the vectors of a group lie: runs of them, `stride` from start to start.
+/// The positions of the vectors of a group: runs of `length` contiguous vectors that start `stride` vectors apart.
 #[derive(CubeType, Clone, Copy)]
 pub(super) struct Runs {
     pub(super) start: usize,
@@ -42,58 +42,58 @@ pub(super) struct Runs {
     pub(super) stride: usize,
 }
 
-/// The place of the `i`-th vector.
+/// The index of the `i`-th vector.
 #[cube]
-pub(super) fn place(runs: &Runs, i: usize) -> usize {
+pub(super) fn index_of(runs: &Runs, i: usize) -> usize {
     runs.start + i / runs.length * runs.stride + i % runs.length
 }
 
-/// Of the vectors `first`, `first + step` and so on of a group in `x`, before `end`.
+/// The moments of the vectors `first`, `first + step`, ... before `end` of a group in `x`.
 #[cube]
-pub(super) fn of_vectors<F: Float, N: Size>(
+pub(super) fn vector_moments<F: Float, N: Size>(
     x: &Tensor<Vector<F, N>>,
     runs: &Runs,
     first: usize,
     end: usize,
     step: usize,
 ) -> Moments {
-    // Distances from one of the values, not from zero: little would be left of the variance of values that are far from it.
-    let origin = Vector::<f32, N>::cast_from(x[place(runs, min(first, end - 1))]);
+    // Sums deviations from one of the values. For values far from zero, sums of the values themselves would lose the variance.
+    let origin = Vector::<f32, N>::cast_from(x[index_of(runs, min(first, end - 1))]);
     let mut sum = Vector::<f32, N>::new(0.0_f32);
     let mut squares = Vector::<f32, N>::new(0.0_f32);
     let mut count = 0.0_f32;
     let mut i = first;
     while i < end {
-        let apart = Vector::<f32, N>::cast_from(x[place(runs, i)]) - origin;
-        sum += apart;
-        squares += apart * apart;
+        let deviation = Vector::<f32, N>::cast_from(x[index_of(runs, i)]) - origin;
+        sum += deviation;
+        squares += deviation * deviation;
         count += 1.0_f32;
         i += step;
     }
     let mean = sum / Vector::new(max(count, 1.0_f32));
     squares -= sum * mean;
     let mean = mean + origin;
-    let mut moments = of_none();
+    let mut moments = empty_moments();
     #[unroll]
     for lane in 0..N::value() {
-        let of_lane = Moments {
+        let lane_moments = Moments {
             count,
             mean: mean[lane],
             squares: max(squares[lane], 0.0_f32),
         };
-        join(&mut moments, &of_lane);
+        join(&mut moments, &lane_moments);
     }
     moments
 }
 
-/// Of the values of all of a unit's neighbours in its cube of `units`: `neighbours` of them, a power of two, one after the
-/// other.
+/// Joins the moments of the units of a group. A cube of `units` units is divided into groups of `group` consecutive units, a power of
+/// two.
 #[cube]
-pub(super) fn of_neighbours(
+pub(super) fn joined_moments(
     own: &Moments,
     unit: usize,
     #[comptime] units: usize,
-    #[comptime] neighbours: usize,
+    #[comptime] group: usize,
 ) -> Moments {
     let mut counts = SharedMemory::<f32>::new(units);
     let mut means = SharedMemory::<f32>::new(units);
@@ -101,31 +101,31 @@ pub(super) fn of_neighbours(
     counts[unit] = own.count;
     means[unit] = own.mean;
     squares[unit] = own.squares;
-    let place = unit % neighbours;
+    let position = unit % group;
     #[unroll]
-    for halving in 0..comptime!(neighbours.ilog2()) {
-        let step = comptime!(neighbours >> (halving as usize + 1));
+    for halving in 0..comptime!(group.ilog2()) {
+        let step = comptime!(group >> (halving as usize + 1));
         sync_cube();
-        if place < step {
+        if position < step {
             let other = unit + step;
             let mut both = Moments {
                 count: counts[unit],
                 mean: means[unit],
                 squares: squares[unit],
             };
-            let of_other = Moments {
+            let other_moments = Moments {
                 count: counts[other],
                 mean: means[other],
                 squares: squares[other],
             };
-            join(&mut both, &of_other);
+            join(&mut both, &other_moments);
             counts[unit] = both.count;
             means[unit] = both.mean;
             squares[unit] = both.squares;
         }
     }
     sync_cube();
-    let first = unit - place;
+    let first = unit - position;
     Moments {
         count: counts[first],
         mean: means[first],
@@ -133,7 +133,7 @@ pub(super) fn of_neighbours(
     }
 }
 
-/// One over the deviation, `sqrt(var + epsilon)`.
+/// The reciprocal of the deviation, `1 / sqrt(var + epsilon)`.
 #[cube]
 pub(super) fn inverse_deviation(moments: &Moments, epsilon: f32) -> f32 {
     1.0_f32 / (moments.squares / moments.count + epsilon).sqrt()

@@ -1,5 +1,5 @@
-//! A change, smoothed and added. All smoothings up to a level are one sum under a tent, `n = 2^level` high and `2 n - 1` wide,
-//! along each axis.
+//! Smooths a difference and adds it. The smoothings up to a level are together a convolution with a tent along each axis, `n = 2^level`
+//! high and `2 n - 1` wide.
 
 use super::layout::{addresses, cubes, empty};
 use burn_cubecl::tensor::CubeTensor;
@@ -8,13 +8,12 @@ use cubecl::prelude::*;
 
 const UNITS: usize = 256;
 
-/// `sum + weight * smooth(a - b)`
+/// Returns `sum + weight * smooth(a - b)`.
 ///
 /// # Shapes
 ///
 /// - sum, a, b and output: `[1, C, H, W]` in f32
-/// - sources: `[H + 2 reach]` rows and `[W + 2 reach]` columns, where a position before the first stands for another, and one
-///   after the last
+/// - sources: `[H + 2 reach]` rows and `[W + 2 reach]` columns, the positions that replace those beyond the edges
 pub(super) fn add_smoothed<R: CubeRuntime>(
     sum: CubeTensor<R>,
     [a, b]: [CubeTensor<R>; 2],
@@ -24,7 +23,7 @@ pub(super) fn add_smoothed<R: CubeRuntime>(
 ) -> CubeTensor<R> {
     let shape = sum.meta.shape().clone();
     let [h, w] = [shape[2], shape[3]];
-    let across = empty(&sum, shape.clone(), sum.dtype);
+    let smoothed_rows = empty(&sum, shape.clone(), sum.dtype);
     let output = empty(&sum, shape, sum.dtype);
     let client = sum.client.clone();
     let count = cubes(&client, output.meta.num_elements().div_ceil(UNITS));
@@ -38,7 +37,7 @@ pub(super) fn add_smoothed<R: CubeRuntime>(
         a.into_array_arg(),
         b.into_array_arg(),
         columns.into_array_arg(),
-        across.clone().into_array_arg(),
+        smoothed_rows.clone().into_array_arg(),
         w,
         reach,
     );
@@ -48,7 +47,7 @@ pub(super) fn add_smoothed<R: CubeRuntime>(
         units,
         addresses,
         sum.into_array_arg(),
-        across.into_array_arg(),
+        smoothed_rows.into_array_arg(),
         rows.into_array_arg(),
         output.clone().into_array_arg(),
         h,
@@ -59,7 +58,7 @@ pub(super) fn add_smoothed<R: CubeRuntime>(
     output
 }
 
-/// Weight of the `i`-th of the values under a tent, which add up to one.
+/// The `i`-th weight of a tent. The weights add up to one.
 #[cube]
 fn tent(i: usize, reach: usize) -> f32 {
     let height = f32::cast_from(reach + 1);
@@ -80,8 +79,8 @@ fn smooth_rows(
         let start = ABSOLUTE_POS - x;
         let mut smooth = 0.0_f32;
         for i in 0..2 * reach + 1 {
-            let at = start + columns[x + i] as usize;
-            smooth += tent(i, reach) * (a[at] - b[at]);
+            let index = start + columns[x + i] as usize;
+            smooth += tent(i, reach) * (a[index] - b[index]);
         }
         output[ABSOLUTE_POS] = smooth;
     }
@@ -90,7 +89,7 @@ fn smooth_rows(
 #[cube(launch, address_type = "dynamic")]
 fn smooth_columns(
     sum: &Array<f32>,
-    across: &Array<f32>,
+    smoothed_rows: &Array<f32>,
     rows: &Array<u32>,
     output: &mut Array<f32>,
     h: usize,
@@ -103,7 +102,7 @@ fn smooth_columns(
         let top = ABSOLUTE_POS - y * w;
         let mut smooth = 0.0_f32;
         for i in 0..2 * reach + 1 {
-            smooth += tent(i, reach) * across[top + rows[y + i] as usize * w];
+            smooth += tent(i, reach) * smoothed_rows[top + rows[y + i] as usize * w];
         }
         output[ABSOLUTE_POS] = sum[ABSOLUTE_POS] + weight * smooth;
     }
@@ -111,23 +110,24 @@ fn smooth_columns(
 
 #[cfg(test)]
 mod tests {
-    use super::super::check::{Gpu, assert_agree, random};
-    use crate::backend::Backend;
-    use crate::backend::plain_picture;
+    use super::super::test_support::{Gpu, assert_agree, random};
+    use crate::backend::PictureOperations;
+    use crate::backend::plain::picture_operations;
     use crate::options::padding::Edge;
     use crate::upscale::correct::LEVELS;
     use burn::tensor::DType;
 
     #[test]
-    fn agrees_with_the_plain_body() {
-        // Smaller than what a smoothing takes in, too.
+    fn agrees_with_the_default_body() {
+        // Includes sizes smaller than the reach of a smoothing.
         for [h, w] in [[1, 1], [2, 5], [33, 70], [101, 64]] {
             let random = |seed| random::<4>([1, 3, h, w], seed);
             for edge in [Edge::Reflect, Edge::Replicate, Edge::Wrap] {
                 for level in 1..=LEVELS {
                     let change = || [random(2), random(3)];
                     let found = Gpu::add_smoothed(random(1), change(), level, -0.7, edge);
-                    let expected = picture::add_smoothed(random(1), change(), level, -0.7, edge);
+                    let expected =
+                        picture_operations::add_smoothed(random(1), change(), level, -0.7, edge);
                     assert_agree(found, expected, DType::F32);
                 }
             }

@@ -1,14 +1,13 @@
-//! How long each kernel takes, and its plain body, at the shapes of a 3840x2160 picture in the paper's model:
+//! Times of each kernel and its default body, at the shapes of a 3840x2160 picture in the paper's model:
 //!
 //! `cargo test --release --no-default-features --features cuda --lib timings -- --ignored --nocapture`
 //!
-//! or the same with `wgpu`. `GENDR_PIX_SIZE=64x64` takes another size of the UNet's input than 480x270.
+//! The feature may also be `wgpu`. `GENDR_PIX_SIZE=64x64` sets another size of the UNet's input; the default is 480x270.
 
-use super::check::{Gpu, cast, precisions, random};
-use crate::backend::{Backend, GroupNormOptions};
-use crate::backend::{plain, plain_picture};
-use crate::options::padding::Edge;
-use crate::options::padding::Padding;
+use super::test_support::{Gpu, cast, precisions, random};
+use crate::backend::plain::{self, picture_operations};
+use crate::backend::{Backend, GroupNormOptions, PictureOperations};
+use crate::options::padding::{Edge, Padding};
 use crate::upscale::correct::LEVELS;
 use crate::upscale::taps::cubic_taps;
 use burn::tensor::backend::Backend as _;
@@ -18,7 +17,7 @@ use std::time::Instant;
 
 const RUNS: usize = 5;
 
-/// Shows the median milliseconds of both.
+/// Prints the median milliseconds of both.
 fn compare<T>(name: &str, kernel: impl Fn() -> T, plain: impl Fn() -> T) {
     let milliseconds = |run: &dyn Fn() -> T| {
         let mut all: Vec<f64> = (0..=RUNS)
@@ -30,7 +29,7 @@ fn compare<T>(name: &str, kernel: impl Fn() -> T, plain: impl Fn() -> T) {
                 1e3 * start.elapsed().as_secs_f64()
             })
             .collect();
-        // The first has the kernel compiled.
+        // The first run compiles the kernel.
         let timed = &mut all[1..];
         timed.sort_by(f64::total_cmp);
         timed[RUNS / 2]
@@ -40,7 +39,7 @@ fn compare<T>(name: &str, kernel: impl Fn() -> T, plain: impl Fn() -> T) {
 }
 
 #[test]
-#[ignore = "takes figures, and a GPU to be worth it"]
+#[ignore = "a measurement, which needs a GPU"]
 fn timings() {
     let size = env::var("GENDR_PIX_SIZE").unwrap_or("480x270".into());
     let (w, h) = size.split_once('x').expect("WIDTHxHEIGHT");
@@ -54,9 +53,9 @@ fn timings() {
     for dtype in precisions() {
         println!("{w}x{h}, {dtype:?}");
         let pixels = cast(&random::<4>([1, c, h, w], 1), dtype);
-        let of_channels = cast(&random::<1>([c], 2), dtype);
-        let affine = || [of_channels.clone(), of_channels.clone()];
-        let of_tokens = cast(&random::<3>([1, tokens, c], 3), dtype);
+        let channel_values = cast(&random::<1>([c], 2), dtype);
+        let affine = || [channel_values.clone(), channel_values.clone()];
+        let tokens_in = cast(&random::<3>([1, tokens, c], 3), dtype);
         compare(
             "group norm",
             || {
@@ -72,11 +71,11 @@ fn timings() {
             "token norm",
             || {
                 let [weight, bias] = affine();
-                Gpu::token_norm(of_tokens.clone(), weight, bias, 1e-5)
+                Gpu::token_norm(tokens_in.clone(), weight, bias, 1e-5)
             },
             || {
                 let [weight, bias] = affine();
-                plain::token_norm(of_tokens.clone(), weight, bias, 1e-5)
+                plain::token_norm(tokens_in.clone(), weight, bias, 1e-5)
             },
         );
         compare(
@@ -86,28 +85,28 @@ fn timings() {
         );
         compare(
             "add tokens",
-            || Gpu::add_tokens(pixels.clone(), of_tokens.clone()),
-            || plain::add_tokens(pixels.clone(), of_tokens.clone()),
+            || Gpu::add_tokens(pixels.clone(), tokens_in.clone()),
+            || plain::add_tokens(pixels.clone(), tokens_in.clone()),
         );
         let picture = cast(&random::<4>([1, 3, 8 * h - 8, 8 * w - 8], 4), dtype);
         let padded = [8 * h, 8 * w];
-        let fold = |fold: fn(_, _, _, _, _) -> Tensor<Gpu, 4>| {
-            fold(picture.clone(), 8, Padding::CENTRED, padded, Edge::Reflect)
+        let unshuffle = |unshuffle: fn(_, _, _, _, _) -> Tensor<Gpu, 4>| {
+            unshuffle(picture.clone(), 8, Padding::CENTRED, padded, Edge::Reflect)
         };
         compare(
-            "fold",
-            || fold(Gpu::fold_padded),
-            || fold(plain::fold_padded),
+            "pixel unshuffle",
+            || unshuffle(Gpu::pad_and_unshuffle),
+            || unshuffle(plain::pad_and_unshuffle),
         );
-        let folded = fold(Gpu::fold_padded);
+        let unshuffled = unshuffle(Gpu::pad_and_unshuffle);
         let size = padded.map(|side| side - 8);
         compare(
-            "unfold",
-            || Gpu::unfold_cropped(folded.clone(), 8, Padding::CENTRED, size),
-            || plain::unfold_cropped(folded.clone(), 8, Padding::CENTRED, size),
+            "pixel shuffle",
+            || Gpu::shuffle_and_crop(unshuffled.clone(), 8, Padding::CENTRED, size),
+            || plain::shuffle_and_crop(unshuffled.clone(), 8, Padding::CENTRED, size),
         );
         let attend = |attend: fn(_, _, _, _) -> Tensor<Gpu, 3>| {
-            let x = || of_tokens.clone();
+            let x = || tokens_in.clone();
             attend(x(), x(), x(), heads)
         };
         compare(
@@ -115,34 +114,34 @@ fn timings() {
             || attend(Gpu::multi_head_attention),
             || attend(plain::multi_head_attention),
         );
-        // The hidden layer of as many tokens as a feed-forward takes at a time.
-        let wide = cast(&random::<3>([1, tokens.min(25_600), 8 * c], 5), dtype);
+        // The hidden layer for a chunk of tokens of a feed-forward.
+        let hidden = cast(&random::<3>([1, tokens.min(25_600), 8 * c], 5), dtype);
         compare(
             "geglu",
-            || Gpu::geglu(wide.clone()),
-            || plain::geglu(wide.clone()),
+            || Gpu::geglu(hidden.clone()),
+            || plain::geglu(hidden.clone()),
         );
     }
-    println!("{}x{}, what is made of a picture", 8 * w, 8 * h);
+    println!("{}x{}, picture operations", 8 * w, 8 * h);
     let [x, y] = [6, 7].map(|seed| random::<4>([1, 3, 8 * h, 8 * w], seed));
     let device = &x.device();
     let bytes = Tensor::<Gpu, 1, Int>::zeros([3 * h * w], (device, DType::I32));
-    let (rows, of_rows) = cubic_taps(2 * h, 8 * h, 0.25, Edge::Reflect, device);
-    let (columns, of_columns) = cubic_taps(2 * w, 8 * w, 0.25, Edge::Reflect, device);
+    let (rows, row_weights) = cubic_taps(2 * h, 8 * h, 0.25, Edge::Reflect, device);
+    let (columns, column_weights) = cubic_taps(2 * w, 8 * w, 0.25, Edge::Reflect, device);
     let enlarge = |enlarge: fn(_, _, _, _) -> Tensor<Gpu, 4>| {
         let sources = [rows.clone(), columns.clone()];
-        let weights = [of_rows.clone(), of_columns.clone()];
+        let weights = [row_weights.clone(), column_weights.clone()];
         enlarge(bytes.clone(), [2 * h, 2 * w], sources, weights)
     };
     compare(
         "from bytes",
         || enlarge(Gpu::from_bytes),
-        || enlarge(picture::from_bytes),
+        || enlarge(picture_operations::from_bytes),
     );
     compare(
         "extremes",
         || Gpu::extremes(x.clone()),
-        || picture::extremes(x.clone()),
+        || picture_operations::extremes(x.clone()),
     );
     let smooth = |smooth: fn(_, _, _, _, _) -> Tensor<Gpu, 4>| {
         smooth(
@@ -156,11 +155,11 @@ fn timings() {
     compare(
         "add smoothed",
         || smooth(Gpu::add_smoothed),
-        || smooth(picture::add_smoothed),
+        || smooth(picture_operations::add_smoothed),
     );
     compare(
         "to bytes",
         || Gpu::to_bytes(x.clone()),
-        || picture::to_bytes(x.clone()),
+        || picture_operations::to_bytes(x.clone()),
     );
 }

@@ -1,15 +1,18 @@
 //! Layer norm in one pass.
 
 use super::layout::{Rows, addresses, cubes, empty, vector_size};
-use super::moments::{Runs, inverse_deviation, of_neighbours, of_vectors};
+use super::moments::{Runs, inverse_deviation, joined_moments, vector_moments};
 use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{CubeRuntime, cubecl};
 use cubecl::prelude::*;
 
-/// Units that share a token, and tokens of a cube.
+/// Units per token.
 const UNITS: usize = 32;
+/// Tokens per cube.
 const TOKENS: usize = 8;
 
+/// Layer norm over the channels of each token.
+///
 /// # Shapes
 ///
 /// - x and output: `[N, T, C]`
@@ -60,15 +63,15 @@ fn normalise<I: Float, O: Float, N: Size>(
 ) {
     let (unit, width) = (UNIT_POS_X as usize, weight.len());
     let token = CUBE_POS * TOKENS + UNIT_POS_Y as usize;
-    // Units beyond the last token take part in it, as all have to wait for each other, but write nothing.
+    // Units beyond the last token read it as well, because all units have to reach the barriers. They write nothing.
     let start = min(token, tokens - 1) * pitch;
     let runs = Runs {
         start,
         length: width,
         stride: 0,
     };
-    let own = of_vectors::<I, N>(x, &runs, unit, width, UNITS);
-    let all = of_neighbours(&own, UNIT_POS as usize, TOKENS * UNITS, UNITS);
+    let own = vector_moments::<I, N>(x, &runs, unit, width, UNITS);
+    let all = joined_moments(&own, UNIT_POS as usize, TOKENS * UNITS, UNITS);
     let mean = Vector::<f32, N>::new(all.mean);
     let inverse = Vector::<f32, N>::new(inverse_deviation(&all, epsilon));
     if token < tokens {
@@ -84,13 +87,13 @@ fn normalise<I: Float, O: Float, N: Size>(
 
 #[cfg(test)]
 mod tests {
-    use super::super::check::{Gpu, assert_agree, cast, pairs, random};
+    use super::super::test_support::{Gpu, assert_agree, cast, pairs, random};
     use crate::backend::Backend;
     use crate::backend::plain;
     use burn::tensor::DType;
 
     #[test]
-    fn agrees_with_the_plain_body() {
+    fn agrees_with_the_default_body() {
         for shape in [[1, 1, 1], [2, 5, 7], [1, 33, 96], [3, 4, 320]] {
             let x = random::<3>(shape, 1) + 3.0;
             let (weight, bias) = (random([shape[2]], 2), random([shape[2]], 3));

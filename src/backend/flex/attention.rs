@@ -1,41 +1,44 @@
-//! Attention in tiles: the scores of some queries by some keys at a time, which stay in a core's own cache, with the
-//! softmax's maximum and sum carried from tile to tile.
+//! Attention in tiles of queries and keys. The scores of a tile stay in the L2 cache of a core. The maximum and the sum of the
+//! softmax are carried from tile to tile.
 //!
 //! Source: Milakov and Gimelshein, "Online normalizer calculation for softmax", arXiv 1805.02867; Dao et al.,
 //! "FlashAttention", arXiv 2205.14135.
 
-use super::amx::{Head, Tiles};
-use super::element::Element;
+use super::amx::{PackedHead, TileElement, Tiles};
 use super::matrix::{Matrix, multiply};
 use super::memory::written;
-use super::simd::{exp, vectorised};
+use super::vector_math::{exp, vectorised};
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
 
-/// Queries of a tile: enough that its two products run at full speed, no more than keeps the cores evenly busy.
+/// Queries per tile: enough for the two products to run at full speed, and few enough to keep the cores evenly busy.
 const QUERIES: usize = 128;
-/// Keys of a tile: its scores, 256 KB, leave room in a core's cache for keys and values.
+/// Keys per tile. The scores of a tile, 256 KB, leave room in the cache of a core for keys and values.
 const KEYS: usize = 512;
 
-/// An attention over heads that lie side by side in a token's channels.
+/// The kernel of a multi-head attention. The heads occupy consecutive channels of a token.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Attention {
-    /// Batch entries of the queries.
+pub(super) struct AttentionKernel {
+    /// Batch size of the queries.
     n: usize,
-    /// Batch entries of keys and values: as many, or one for all.
+    /// Batch size of keys and values: `n`, or one for the whole batch.
     contexts: usize,
     queries: usize,
     keys: usize,
     heads: usize,
-    /// Channels of a head.
+    /// Channels per head.
     size: usize,
-    /// The CPU's matrix unit, where it is to be used.
+    /// The matrix unit, if it is to be used.
     tiles: Option<Tiles>,
 }
 
-impl Attention {
-    /// For tokens of type `E`.
-    pub(super) fn new<E: Element>(
+impl AttentionKernel {
+    /// The kernel for tokens of type `E`.
+    ///
+    /// # Panics
+    ///
+    /// If the shapes of query and key disagree.
+    pub(super) fn new<E: TileElement>(
         [n, queries, channels]: [usize; 3],
         [contexts, keys, width]: [usize; 3],
         heads: usize,
@@ -49,7 +52,7 @@ impl Attention {
             keys,
             heads,
             size: channels / heads,
-            tiles: Tiles::repaid::<E>(queries, keys),
+            tiles: Tiles::if_worthwhile::<E>(queries, keys),
         }
     }
 
@@ -62,16 +65,18 @@ impl Attention {
         self.heads * self.size
     }
 
+    /// Computes the attention.
+    ///
     /// # Shapes
     ///
     /// - query: `[N, T, C]`, key and value: `[N or 1, T', C]`
     /// - output: `[N, T, C]`
-    pub(super) fn forward<E: Element>(&self, query: &[E], key: &[E], value: &[E]) -> Vec<E> {
+    pub(super) fn forward<E: TileElement>(&self, query: &[E], key: &[E], value: &[E]) -> Vec<E> {
         let (channels, size) = (self.channels(), self.size);
         let packed = self.tiles.map(|tiles| self.packed_heads(tiles, key, value));
-        let turned_keys = match packed {
+        let transposed_keys = match packed {
             Some(_) => Vec::new(),
-            None => self.turned_keys(key),
+            None => self.transposed_keys(key),
         };
         let blocks_of_head = self.queries.div_ceil(QUERIES);
         let blocks: Vec<Vec<f32>> = (0..self.n * self.heads * blocks_of_head)
@@ -91,9 +96,9 @@ impl Attention {
                 let value = &value[context * self.keys * channels + head * size..];
                 let value = Matrix::strided(value, self.keys, size, channels);
                 self.block(
-                    E::wide_matrix(query, &mut query_in_f32),
-                    &turned_keys[context * self.heads + head],
-                    E::wide_matrix(value, &mut value_in_f32),
+                    E::matrix_in_f32(query, &mut query_in_f32),
+                    &transposed_keys[context * self.heads + head],
+                    E::matrix_in_f32(value, &mut value_in_f32),
                     scores,
                 )
             })
@@ -106,68 +111,73 @@ impl Attention {
                     let block = (picture * self.heads + head) * blocks_of_head + token / QUERIES;
                     let row = &blocks[block][token % QUERIES * size..];
                     for (output, value) in output.iter_mut().zip(&row[..size]) {
-                        output.write(E::rounded(*value));
+                        output.write(E::round_from_f32(*value));
                     }
                 }
             });
         };
-        // SAFETY: whole tokens, of which each head's channels are written.
+        // SAFETY: the output consists of whole tokens, and the channels of each head are written.
         unsafe { written(self.n * self.queries * channels, write) }
     }
 
-    /// The keys of each head of each context, scaled, tile after tile as the matrix that queries are multiplied with.
-    /// Done once, or the product would rearrange them for each block of queries.
-    fn turned_keys<E: Element>(&self, key: &[E]) -> Vec<Vec<f32>> {
+    /// The scaled and transposed keys of each head of each context, tile by tile. They are transposed once; otherwise the product would
+    /// rearrange them for each block of queries.
+    fn transposed_keys<E: TileElement>(&self, key: &[E]) -> Vec<Vec<f32>> {
         let (channels, size) = (self.channels(), self.size);
         let scale = (size as f32).sqrt().recip();
-        let turned = |i: usize| {
+        let transpose = |i: usize| {
             let (context, head) = (i / self.heads, i % self.heads);
             let key = &key[context * self.keys * channels + head * size..];
-            let mut turned = vec![0.0; self.keys * size];
-            for (tile, values) in turned.chunks_mut(KEYS * size).enumerate() {
+            let mut transposed = vec![0.0; self.keys * size];
+            for (tile, values) in transposed.chunks_mut(KEYS * size).enumerate() {
                 let keys = values.len() / size;
                 for token in 0..keys {
                     let key = &key[(tile * KEYS + token) * channels..][..size];
                     for (channel, key) in key.iter().enumerate() {
-                        values[channel * keys + token] = key.wide() * scale;
+                        values[channel * keys + token] = key.into_f32() * scale;
                     }
                 }
             }
-            turned
+            transposed
         };
         (0..self.contexts * self.heads)
             .into_par_iter()
-            .map(turned)
+            .map(transpose)
             .collect()
     }
 
-    /// The heads of each context as the matrix unit takes them.
-    fn packed_heads<E: Element>(&self, tiles: Tiles, key: &[E], value: &[E]) -> Vec<Head> {
+    /// Packs the keys and values of each head of each context for the matrix unit.
+    fn packed_heads<E: TileElement>(
+        &self,
+        tiles: Tiles,
+        key: &[E],
+        value: &[E],
+    ) -> Vec<PackedHead> {
         let channels = self.channels();
-        let packed = |i: usize| {
+        let pack = |i: usize| {
             let (context, head) = (i / self.heads, i % self.heads);
-            let [keys, values] = [key, value].map(|of| {
-                let of = &of[context * self.keys * channels + head * self.size..];
-                Matrix::strided(of, self.keys, self.size, channels)
+            let [keys, values] = [key, value].map(|tokens| {
+                let tokens = &tokens[context * self.keys * channels + head * self.size..];
+                Matrix::strided(tokens, self.keys, self.size, channels)
             });
-            Head::new(tiles, keys, values, KEYS)
+            PackedHead::new(tiles, keys, values, KEYS)
         };
         let heads = (0..self.contexts * self.heads).into_par_iter();
-        heads.map(packed).collect()
+        heads.map(pack).collect()
     }
 
-    /// The output of a block of queries of one head: `[queries, D]`.
+    /// Attention for a block of queries of one head. Returns `[queries, D]`.
     fn block(
         &self,
         query: Matrix,
-        turned_keys: &[f32],
+        transposed_keys: &[f32],
         value: Matrix,
         scores: &mut Vec<f32>,
     ) -> Vec<f32> {
         let (size, queries) = (self.size, query.row_count());
         let mut output = vec![0.0; queries * size];
         let mut softmax = vec![Softmax::default(); queries];
-        for (tile, keys) in turned_keys.chunks(KEYS * size).enumerate() {
+        for (tile, keys) in transposed_keys.chunks(KEYS * size).enumerate() {
             let count = keys.len() / size;
             let first = tile * KEYS;
             scores.resize(queries * count, 0.0);
@@ -177,9 +187,9 @@ impl Attention {
             vectorised(
                 #[inline(always)]
                 || {
-                    // Not `for_each`, which is compiled apart and not vectorised for this CPU.
+                    // `for_each` would be compiled separately, and not vectorised for this CPU.
                     for ((scores, output), softmax) in rows {
-                        softmax.weigh(scores, output);
+                        softmax.update(scores, output);
                     }
                 },
             );
@@ -197,11 +207,11 @@ impl Attention {
     }
 }
 
-/// A softmax over the scores seen so far.
+/// The online softmax of a query over the scores of the tiles so far.
 #[derive(Clone, Copy)]
 struct Softmax {
     max: f32,
-    /// Of `e^(score - max)`.
+    /// Sum of `e^(score - max)`.
     sum: f32,
 }
 
@@ -215,26 +225,27 @@ impl Default for Softmax {
 }
 
 impl Softmax {
-    /// Takes in scores and makes them weights, `e^(score - max)`; `output`, the values weighed so far, follows the new
-    /// maximum.
+    /// Adds the scores of a tile, and replaces them by weights, `e^(score - max)`. Rescales `output`, the weighted values of the
+    /// previous tiles, to the new maximum.
     #[inline(always)]
-    fn weigh(&mut self, scores: &mut [f32], output: &mut [f32]) {
+    fn update(&mut self, scores: &mut [f32], output: &mut [f32]) {
         let max = max(self.max, scores);
-        let shrink = exp(self.max - max);
-        let sum = weights(scores, max);
-        output.iter_mut().for_each(|value| *value *= shrink);
+        let factor = exp(self.max - max);
+        let sum = exponentiate(scores, max);
+        output.iter_mut().for_each(|value| *value *= factor);
         *self = Self {
             max,
-            sum: self.sum * shrink + sum,
+            sum: self.sum * factor + sum,
         };
     }
 }
 
 const LANES: usize = 16;
 
+/// The maximum of `start` and `values`.
 #[inline(always)]
 fn max(start: f32, values: &[f32]) -> f32 {
-    // Not `f32::max`, whose care for NaN costs two more instructions: a NaN shows in the sum.
+    // `f32::max` takes two more instructions for NaN. A NaN shows in the sum in any case.
     let larger = |a: f32, b: f32| if a > b { a } else { b };
     let (chunks, rest) = values.as_chunks::<LANES>();
     let mut lanes = [start; LANES];
@@ -246,9 +257,9 @@ fn max(start: f32, values: &[f32]) -> f32 {
     lanes.iter().chain(rest).copied().fold(start, larger)
 }
 
-/// Makes scores `e^(score - max)` and sums those.
+/// Replaces scores by `e^(score - max)` and returns their sum.
 #[inline(always)]
-fn weights(scores: &mut [f32], max: f32) -> f32 {
+fn exponentiate(scores: &mut [f32], max: f32) -> f32 {
     let (chunks, rest) = scores.as_chunks_mut::<LANES>();
     let mut lanes = [0.0; LANES];
     for chunk in chunks {

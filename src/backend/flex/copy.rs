@@ -1,16 +1,16 @@
-//! Copies on all cores: views in their own order, and channels side by side.
+//! Copies on all cores: of views, concatenations, weighted sums, and conversions between precisions.
 
 use super::element::Element;
 use super::memory::written;
-use super::simd::vectorised;
+use super::vector_math::vectorised;
 use burn_flex::FlexTensor;
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
 
-/// Values that a thread takes at a time.
+/// Values that a thread processes at a time.
 const SHARE: usize = 1 << 16;
 
-/// The values of a view whose last axis is in memory as it is; none for other views.
+/// The values of a view whose last axis is contiguous. `None` for other views.
 pub(super) fn rows<E: Element>(view: &FlexTensor) -> Option<Vec<E>> {
     let layout = view.layout();
     let (&[ref outer @ .., width], &[ref strides @ .., 1]) = (&**layout.shape(), layout.strides())
@@ -29,12 +29,12 @@ pub(super) fn rows<E: Element>(view: &FlexTensor) -> Option<Vec<E>> {
             copy(&source[start as usize..][..width], output);
         });
     };
-    // SAFETY: the values are whole rows, each of which is written.
+    // SAFETY: the output consists of whole rows, each of which is written.
     (width > 0).then(|| unsafe { written(layout.num_elements(), write) })
 }
 
-/// `[N, A, ..]` and `[N, B, ..]`, `[A, B]` values a picture, as `[N, A + B, ..]`.
-pub(super) fn side_by_side<E: Element>(parts: [&[E]; 2], [a, b]: [usize; 2]) -> Vec<E> {
+/// Concatenates `[N, A]` and `[N, B]` to `[N, A + B]`.
+pub(super) fn concatenated<E: Element>(parts: [&[E]; 2], [a, b]: [usize; 2]) -> Vec<E> {
     let pictures = [parts[0].len() / a, parts[1].len() / b];
     assert_eq!(pictures[0], pictures[1], "shapes disagree");
     assert_eq!(
@@ -55,11 +55,11 @@ pub(super) fn side_by_side<E: Element>(parts: [&[E]; 2], [a, b]: [usize; 2]) -> 
             }
         });
     };
-    // SAFETY: whole pictures by the assertions, as many of each part, and all of both parts is written.
+    // SAFETY: by the assertions, both parts consist of the same number of whole pictures, and both are written completely.
     unsafe { written(parts[0].len() + parts[1].len(), write) }
 }
 
-/// `a * weights[0] + b * weights[1]`, in place of `a`.
+/// Replaces `a` by `a * weights[0] + b * weights[1]`.
 pub(super) fn mix_into<B: Element>(a: &mut [f32], b: &[B], weights: [f32; 2]) {
     let shares = a.par_chunks_mut(SHARE).zip(b.par_chunks(SHARE));
     shares.for_each(|(a, b)| {
@@ -67,15 +67,15 @@ pub(super) fn mix_into<B: Element>(a: &mut [f32], b: &[B], weights: [f32; 2]) {
             #[inline(always)]
             || {
                 for (a, b) in a.iter_mut().zip(b) {
-                    *a = *a * weights[0] + b.wide() * weights[1];
+                    *a = *a * weights[0] + b.into_f32() * weights[1];
                 }
             },
         );
     });
 }
 
-/// [`mix_into`] where both stay.
-pub(super) fn mixture<B: Element>(a: &[f32], b: &[B], weights: [f32; 2]) -> Vec<f32> {
+/// Returns `a * weights[0] + b * weights[1]`.
+pub(super) fn mixed<B: Element>(a: &[f32], b: &[B], weights: [f32; 2]) -> Vec<f32> {
     assert_eq!(a.len(), b.len(), "shapes disagree");
     let write = |sum: &mut [MaybeUninit<f32>]| {
         let parts = a.par_chunks(SHARE).zip(b.par_chunks(SHARE));
@@ -85,17 +85,17 @@ pub(super) fn mixture<B: Element>(a: &[f32], b: &[B], weights: [f32; 2]) -> Vec<
                 #[inline(always)]
                 || {
                     for (sum, (a, b)) in sum.iter_mut().zip(a.iter().zip(b)) {
-                        sum.write(a * weights[0] + b.wide() * weights[1]);
+                        sum.write(a * weights[0] + b.into_f32() * weights[1]);
                     }
                 },
             );
         });
     };
-    // SAFETY: all shares are written, as the inputs are as long as the sum.
+    // SAFETY: the inputs are as long as the output, so all shares are written.
     unsafe { written(a.len(), write) }
 }
 
-/// The same values in another precision.
+/// Converts values to another precision.
 pub(super) fn cast<X: Element, Y: Element>(x: &[X]) -> Vec<Y> {
     let write = |output: &mut [MaybeUninit<Y>]| {
         let shares = output.par_chunks_mut(SHARE).zip(x.par_chunks(SHARE));
@@ -104,17 +104,17 @@ pub(super) fn cast<X: Element, Y: Element>(x: &[X]) -> Vec<Y> {
                 #[inline(always)]
                 || {
                     for (y, x) in output.iter_mut().zip(x) {
-                        y.write(Y::rounded(x.wide()));
+                        y.write(Y::round_from_f32(x.into_f32()));
                     }
                 },
             );
         });
     };
-    // SAFETY: as many values as there are, each of which is written.
+    // SAFETY: the output has the length of the input, so each value is written.
     unsafe { written(x.len(), write) }
 }
 
-/// Adds pictures of `[H', W'] = part_size` to those of `[H, W] = size`, from the row and column `top_left` on.
+/// Adds planes of `[H', W'] = part_size` to planes of `[H, W] = size`, from the row `top` and the column `left` on.
 pub(super) fn add_at(
     whole: &mut [f32],
     size: [usize; 2],
@@ -128,13 +128,13 @@ pub(super) fn add_at(
     planes.zip(parts).for_each(|(plane, part)| {
         let rows = plane.chunks_exact_mut(width).skip(top);
         for (row, part) in rows.zip(part.chunks_exact(part_width)) {
-            let there = row[left..left + part_width].iter_mut();
-            there.zip(part).for_each(|(there, part)| *there += part);
+            let row = row[left..left + part_width].iter_mut();
+            row.zip(part).for_each(|(value, part)| *value += part);
         }
     });
 }
 
-/// `from` to as long a `to`.
+/// Copies `from` to `to`, which has the same length.
 pub(super) fn copy<E: Copy>(from: &[E], to: &mut [MaybeUninit<E>]) {
     for (to, from) in to.iter_mut().zip(from) {
         to.write(*from);

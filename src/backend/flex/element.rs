@@ -1,81 +1,64 @@
-//! What the values of a tensor are kept as: f32 or bf16. They are computed with in f32, products of bf16 on the matrix unit
-//! where there is one.
+//! The element types of tensors: f32 and bf16. The kernels compute in f32. Products of bf16 run on the matrix unit if there is one.
 
-use super::amx::{LINE, Tiles, lanes};
 use super::matrix::Matrix;
-use super::memory::{Freed, written};
+use super::memory::{Recycle, written};
 use burn_flex::FlexTensor;
 use half::bf16;
 use std::borrow::Cow;
-use std::cell::{Cell, RefCell};
 use std::mem::MaybeUninit;
-use std::thread::LocalKey;
 
-pub(super) trait Element: burn::tensor::Element {
-    /// Numbers of the matrix unit's that hold a value.
+/// An element type of the kernels.
+pub(super) trait Element: burn::tensor::Element + Recycle {
+    /// Number of bf16 numbers that represent a value on the matrix unit.
     const PARTS: usize;
 
-    fn wide(self) -> f32;
+    /// Converts to f32 exactly.
+    fn into_f32(self) -> f32;
 
-    /// Rounded to the nearest, to the even one between two.
-    fn rounded(x: f32) -> Self;
+    /// Rounds to the nearest value, with ties to even.
+    fn round_from_f32(x: f32) -> Self;
 
-    /// Copied only if they are not in f32 already.
-    fn widened(values: &[Self]) -> Cow<'_, [f32]>;
+    /// The values in f32, copied only if they have another type.
+    fn values_in_f32(values: &[Self]) -> Cow<'_, [f32]>;
 
-    /// The matrix in f32, made in `scratch` where it is not so already.
-    fn wide_matrix<'a>(matrix: Matrix<'a, Self>, scratch: &'a mut Vec<f32>) -> Matrix<'a>;
+    /// The matrix in f32, copied to `scratch` only if it has another type.
+    fn matrix_in_f32<'a>(matrix: Matrix<'a, Self>, scratch: &'a mut Vec<f32>) -> Matrix<'a>;
 
-    /// Has all of `output` written in f32.
+    /// Calls `write` with memory for the output in f32, and rounds the result to `output`.
     ///
     /// # Safety
     ///
-    /// `write` writes all that it is given, or does not return.
+    /// `write` initialises the whole slice, or does not return.
     unsafe fn write_in_f32(
         output: &mut [MaybeUninit<Self>],
         write: impl FnOnce(&mut [MaybeUninit<f32>]),
     );
 
+    /// The storage of a tensor of this type.
     fn storage(tensor: &FlexTensor) -> &[Self];
 
-    /// The values to be changed, if they are no other tensor's too.
-    fn own_storage(tensor: &mut FlexTensor) -> Option<&mut [Self]>;
-
-    /// [`pack_pairs`](super::amx::panel::pack_pairs)'s line, of each of [`Tiles::parts`]: from the first 32 of `values`, zeros
-    /// where there are fewer.
-    fn pairs(tiles: Tiles, values: &[Self]) -> [[u32; LINE]; 2];
-
-    /// The same of pairs of a value of `first` and one of `second`.
-    fn pairs_of(tiles: Tiles, first: &[Self], second: &[Self]) -> [[u32; LINE]; 2];
-
-    /// The bits in f32 of the first 16 of `values`, zeros where there are fewer.
-    fn bits(tiles: Tiles, values: &[Self]) -> [u32; LINE];
-
-    /// What was freed on this thread to be used again.
-    fn freed() -> &'static LocalKey<RefCell<Freed<Self>>>;
-
-    /// Memory that this thread keeps for what it gathers.
-    fn gathered() -> &'static LocalKey<Cell<Vec<Self>>>;
+    /// The storage for writing, if no other tensor shares it.
+    fn unique_storage(tensor: &mut FlexTensor) -> Option<&mut [Self]>;
 }
 
 impl Element for f32 {
     const PARTS: usize = 2;
 
     #[inline(always)]
-    fn wide(self) -> f32 {
+    fn into_f32(self) -> f32 {
         self
     }
 
     #[inline(always)]
-    fn rounded(x: f32) -> Self {
+    fn round_from_f32(x: f32) -> Self {
         x
     }
 
-    fn widened(values: &[Self]) -> Cow<'_, [f32]> {
+    fn values_in_f32(values: &[Self]) -> Cow<'_, [f32]> {
         values.into()
     }
 
-    fn wide_matrix<'a>(matrix: Matrix<'a, Self>, _: &'a mut Vec<f32>) -> Matrix<'a> {
+    fn matrix_in_f32<'a>(matrix: Matrix<'a, Self>, _: &'a mut Vec<f32>) -> Matrix<'a> {
         matrix
     }
 
@@ -90,39 +73,8 @@ impl Element for f32 {
         tensor.storage()
     }
 
-    fn own_storage(tensor: &mut FlexTensor) -> Option<&mut [Self]> {
+    fn unique_storage(tensor: &mut FlexTensor) -> Option<&mut [Self]> {
         tensor.try_storage_mut()
-    }
-
-    #[inline(always)]
-    fn pairs(tiles: Tiles, values: &[Self]) -> [[u32; LINE]; 2] {
-        let [first, second] = lanes::load_pairs(tiles, values);
-        lanes::split(tiles, first, second)
-    }
-
-    #[inline(always)]
-    fn pairs_of(tiles: Tiles, first: &[Self], second: &[Self]) -> [[u32; LINE]; 2] {
-        let [first, second] = [first, second].map(|values| lanes::load(tiles, values));
-        lanes::split(tiles, first, second)
-    }
-
-    #[inline(always)]
-    fn bits(tiles: Tiles, values: &[Self]) -> [u32; LINE] {
-        lanes::bits(tiles, lanes::load(tiles, values))
-    }
-
-    fn freed() -> &'static LocalKey<RefCell<Freed<Self>>> {
-        thread_local! {
-            static FREED: RefCell<Freed<f32>> = const { RefCell::new(Freed::new()) };
-        }
-        &FREED
-    }
-
-    fn gathered() -> &'static LocalKey<Cell<Vec<Self>>> {
-        thread_local! {
-            static GATHERED: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
-        }
-        &GATHERED
     }
 }
 
@@ -130,13 +82,13 @@ impl Element for bf16 {
     const PARTS: usize = 1;
 
     #[inline(always)]
-    fn wide(self) -> f32 {
+    fn into_f32(self) -> f32 {
         f32::from_bits(u32::from(self.to_bits()) << 16)
     }
 
-    /// Not `bf16::from_f32`, whose branch for NaN keeps loops from being vectorised.
+    /// `bf16::from_f32` has a branch for NaN, which prevents vectorisation.
     #[inline(always)]
-    fn rounded(x: f32) -> Self {
+    fn round_from_f32(x: f32) -> Self {
         let bits = x.to_bits();
         let nearest = bits.wrapping_add(0x7fff + (bits >> 16 & 1));
         let quiet = bits | 0x0040_0000;
@@ -144,15 +96,15 @@ impl Element for bf16 {
         Self::from_bits((rounded >> 16) as u16)
     }
 
-    fn widened(values: &[Self]) -> Cow<'_, [f32]> {
-        values.iter().map(|value| value.wide()).collect()
+    fn values_in_f32(values: &[Self]) -> Cow<'_, [f32]> {
+        values.iter().map(|value| value.into_f32()).collect()
     }
 
-    fn wide_matrix<'a>(matrix: Matrix<'a, Self>, scratch: &'a mut Vec<f32>) -> Matrix<'a> {
+    fn matrix_in_f32<'a>(matrix: Matrix<'a, Self>, scratch: &'a mut Vec<f32>) -> Matrix<'a> {
         let (rows, columns) = (matrix.row_count(), matrix.column_count());
         let values = (0..rows).flat_map(|i| matrix.row(i).unwrap_or_default());
         scratch.clear();
-        scratch.extend(values.map(|value| value.wide()));
+        scratch.extend(values.map(|value| value.into_f32()));
         Matrix::rows(scratch, rows, columns)
     }
 
@@ -160,10 +112,10 @@ impl Element for bf16 {
         output: &mut [MaybeUninit<Self>],
         write: impl FnOnce(&mut [MaybeUninit<f32>]),
     ) {
-        // SAFETY: by the caller's promise.
+        // SAFETY: by the contract of this function.
         let values = unsafe { written(output.len(), write) };
         for (output, value) in output.iter_mut().zip(values) {
-            output.write(Self::rounded(value));
+            output.write(Self::round_from_f32(value));
         }
     }
 
@@ -171,37 +123,8 @@ impl Element for bf16 {
         tensor.storage()
     }
 
-    fn own_storage(tensor: &mut FlexTensor) -> Option<&mut [Self]> {
+    fn unique_storage(tensor: &mut FlexTensor) -> Option<&mut [Self]> {
         tensor.try_storage_mut()
-    }
-
-    #[inline(always)]
-    fn pairs(tiles: Tiles, values: &[Self]) -> [[u32; LINE]; 2] {
-        [lanes::load_bf16(tiles, values), [0; LINE]]
-    }
-
-    #[inline(always)]
-    fn pairs_of(tiles: Tiles, first: &[Self], second: &[Self]) -> [[u32; LINE]; 2] {
-        [lanes::load_bf16_of(tiles, first, second), [0; LINE]]
-    }
-
-    #[inline(always)]
-    fn bits(tiles: Tiles, values: &[Self]) -> [u32; LINE] {
-        lanes::load_bf16_of(tiles, &[], values)
-    }
-
-    fn freed() -> &'static LocalKey<RefCell<Freed<Self>>> {
-        thread_local! {
-            static FREED: RefCell<Freed<bf16>> = const { RefCell::new(Freed::new()) };
-        }
-        &FREED
-    }
-
-    fn gathered() -> &'static LocalKey<Cell<Vec<Self>>> {
-        thread_local! {
-            static GATHERED: Cell<Vec<bf16>> = const { Cell::new(Vec::new()) };
-        }
-        &GATHERED
     }
 }
 
@@ -210,16 +133,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bf16_is_rounded_as_the_half_crate_does() {
+    fn bf16_is_rounded_as_in_the_half_crate() {
         for i in 0..1_000_000_u32 {
             let x = f32::from_bits(i.wrapping_mul(4_294_967) ^ i);
-            let (found, expected) = (bf16::rounded(x), bf16::from_f32(x));
+            let (found, expected) = (bf16::round_from_f32(x), bf16::from_f32(x));
             assert_eq!(found.is_nan(), expected.is_nan(), "{x:e}");
             if !expected.is_nan() {
                 assert_eq!(found, expected, "{x:e}");
             }
             if !found.is_nan() {
-                assert_eq!(found.wide(), found.to_f32(), "{x:e}");
+                assert_eq!(found.into_f32(), found.to_f32(), "{x:e}");
             }
         }
     }

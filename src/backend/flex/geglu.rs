@@ -1,8 +1,8 @@
-//! GEGLU and its gradient in one pass: see the trait's and the plain body for the formulas.
+//! GEGLU and its gradient in one pass. The trait and the default body contain the formulas.
 
 use super::element::Element;
 use super::memory::{written, zeros};
-use super::simd::{erf, exp, vectorised};
+use super::vector_math::{erf, exp, vectorised};
 use rayon::prelude::*;
 use std::f32::consts::{FRAC_1_SQRT_2, PI};
 use std::mem::MaybeUninit;
@@ -21,17 +21,17 @@ pub(super) fn forward<E: Element>(x: &[E], width: usize) -> Vec<E> {
                 #[inline(always)]
                 || {
                     for ((output, value), gate) in output.iter_mut().zip(value).zip(gate) {
-                        output.write(E::rounded(value.wide() * gelu(gate.wide())));
+                        output.write(E::round_from_f32(value.into_f32() * gelu(gate.into_f32())));
                     }
                 },
             );
         });
     };
-    // SAFETY: whole tokens by the assertion, with a value and a gate for each number of the output.
+    // SAFETY: the tokens are complete by the assertion, with a value and a gate for each number of the output.
     unsafe { written(x.len() / 2, write) }
 }
 
-/// [`forward`], with the result where the values were, `[.., 0..width]` of `[.., 2 width]`.
+/// Like [`forward`], but writes the output to the place of the values: `[.., 0..width]` of `[.., 2 width]`.
 pub(super) fn in_place<E: Element>(x: &mut [E], width: usize) {
     x.par_chunks_mut(2 * width).for_each(|x| {
         let (value, gate) = x.split_at_mut(width);
@@ -39,7 +39,7 @@ pub(super) fn in_place<E: Element>(x: &mut [E], width: usize) {
             #[inline(always)]
             || {
                 for (value, gate) in value.iter_mut().zip(gate) {
-                    *value = E::rounded(value.wide() * gelu(gate.wide()));
+                    *value = E::round_from_f32(value.into_f32() * gelu(gate.into_f32()));
                 }
             },
         );
@@ -63,9 +63,9 @@ pub(super) fn backward(x: &[f32], gradient: &[f32], width: usize) -> Vec<f32> {
             #[inline(always)]
             || {
                 for ((dvalue, dgate), ((value, gate), dy)) in outputs.zip(inputs) {
-                    let below = below(*gate);
-                    *dvalue = dy * gate * below;
-                    *dgate = dy * value * (below + gate * density(*gate));
+                    let cdf = cdf(*gate);
+                    *dvalue = dy * gate * cdf;
+                    *dgate = dy * value * (cdf + gate * density(*gate));
                 }
             },
         );
@@ -75,16 +75,16 @@ pub(super) fn backward(x: &[f32], gradient: &[f32], width: usize) -> Vec<f32> {
 
 #[inline(always)]
 fn gelu(x: f32) -> f32 {
-    x * below(x)
+    x * cdf(x)
 }
 
-/// `P(X <= x)` of a standard normal `X`.
+/// `P(X <= x)` for a standard normal `X`.
 #[inline(always)]
-fn below(x: f32) -> f32 {
+fn cdf(x: f32) -> f32 {
     0.5 + 0.5 * erf(x * FRAC_1_SQRT_2)
 }
 
-/// The standard normal distribution's density.
+/// The density of the standard normal distribution.
 #[inline(always)]
 fn density(x: f32) -> f32 {
     exp(-0.5 * x * x) / (2.0 * PI).sqrt()

@@ -1,31 +1,31 @@
-//! Linear maps, in parts that the cores share, and the feed-forward that is made of two.
+//! LinearKernel layers on all cores, and the feed-forward network, which consists of two of them.
 
-use super::amx::{Bias, Product, Tiles};
-use super::element::Element;
+use super::amx::{Bias, Product, TileElement, Tiles};
 use super::geglu;
 use super::matrix::{Matrix, multiply};
 use super::memory::{rewritten, written, zeroed};
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
 
-/// Values of a feed-forward's hidden layer that are made at a time: they stay in the cores' caches.
-pub(super) const HIDDEN: usize = 1 << 21;
+/// Values of a feed-forward's hidden layer that are computed at a time. They stay in the caches of the cores.
+pub(super) const HIDDEN_VALUES: usize = 1 << 21;
 
-/// `x weight + bias`, row after row.
+/// The kernel of a linear layer, `x weight + bias`.
 #[derive(Clone, Copy)]
-pub(super) struct Linear<'a, E = f32> {
+pub(super) struct LinearKernel<'a, E = f32> {
     pub(super) weight: Matrix<'a, E>,
     pub(super) bias: Option<&'a [E]>,
 }
 
-impl<E: Element> Linear<'_, E> {
+impl<E: TileElement> LinearKernel<'_, E> {
+    /// Returns `x weight + bias` in row-major order, computed by `tiles` if given.
     pub(super) fn forward(&self, x: Matrix<E>, tiles: Option<Tiles>) -> Vec<E> {
         let size = x.row_count() * self.weight.column_count();
-        // SAFETY: all of the output is written.
+        // SAFETY: `write` initialises the whole output.
         unsafe { written(size, |output| self.write(x, tiles, output)) }
     }
 
-    /// Writes all of `output`, by `tiles` if there are any.
+    /// Writes `x weight + bias` to `output` completely, by `tiles` if given.
     fn write(&self, x: Matrix<E>, tiles: Option<Tiles>, output: &mut [MaybeUninit<E>]) {
         let Self { weight, bias } = *self;
         assert!(
@@ -41,21 +41,21 @@ impl<E: Element> Linear<'_, E> {
             };
             return product.write(output);
         }
-        let bias = bias.map(E::widened);
+        let bias = bias.map(E::values_in_f32);
         let [mut weight_in_f32, mut x_in_f32] = [const { Vec::new() }; 2];
-        let of = Linear {
-            weight: E::wide_matrix(weight, &mut weight_in_f32),
+        let layer = LinearKernel {
+            weight: E::matrix_in_f32(weight, &mut weight_in_f32),
             bias: bias.as_deref(),
         };
-        let x = E::wide_matrix(x, &mut x_in_f32);
-        // SAFETY: all of the output is written.
-        unsafe { E::write_in_f32(output, |output| of.write_by_vectors(x, output)) };
+        let x = E::matrix_in_f32(x, &mut x_in_f32);
+        // SAFETY: `write` initialises the whole output.
+        unsafe { E::write_in_f32(output, |output| layer.write_by_vectors(x, output)) };
     }
 }
 
-impl Linear<'_> {
+impl LinearKernel<'_> {
     fn write_by_vectors(&self, x: Matrix, output: &mut [MaybeUninit<f32>]) {
-        /// Rows of a thread for which it may as well rearrange all of the weight.
+        /// Rows per thread from which it is worthwhile for each thread to rearrange the whole weight.
         const MANY: usize = 64;
         let share = x.row_count().div_ceil(rayon::current_num_threads());
         if share >= MANY {
@@ -65,7 +65,7 @@ impl Linear<'_> {
         }
     }
 
-    /// Each thread has `share` of the rows.
+    /// Divides the rows among the threads, `share` rows each.
     fn write_rows(&self, x: Matrix, share: usize, output: &mut [MaybeUninit<f32>]) {
         let (rows, channels) = (x.row_count(), self.weight.column_count());
         let parts = output.par_chunks_mut(share * channels).enumerate();
@@ -82,7 +82,8 @@ impl Linear<'_> {
         });
     }
 
-    /// Few rows: each thread has some of the channels, else all would rearrange the whole weight.
+    /// Divides the output channels among the threads. This is for few rows, where each thread would otherwise rearrange the whole
+    /// weight.
     fn write_columns(&self, x: Matrix, output: &mut [MaybeUninit<f32>]) {
         let (rows, channels) = (x.row_count(), self.weight.column_count());
         let share = channels.div_ceil(rayon::current_num_threads());
@@ -110,11 +111,14 @@ impl Linear<'_> {
     }
 }
 
-/// `down(geglu(up(x)))`, some tokens at a time.
-pub(super) fn feed_forward<E: Element>(x: Matrix<E>, [up, down]: [Linear<E>; 2]) -> Vec<E> {
-    let (tokens, wide) = (x.row_count(), up.weight.column_count());
-    let (hidden_size, channels) = (wide / 2, down.weight.column_count());
-    let share = tokens.div_ceil((tokens * wide).div_ceil(HIDDEN));
+/// `down(geglu(up(x)))`, in chunks of tokens.
+pub(super) fn feed_forward<E: TileElement>(
+    x: Matrix<E>,
+    [up, down]: [LinearKernel<E>; 2],
+) -> Vec<E> {
+    let (tokens, up_channels) = (x.row_count(), up.weight.column_count());
+    let (hidden_size, channels) = (up_channels / 2, down.weight.column_count());
+    let share = tokens.div_ceil((tokens * up_channels).div_ceil(HIDDEN_VALUES));
     let write = |output: &mut [MaybeUninit<E>]| {
         let mut hidden = Vec::new();
         let parts = output.chunks_mut(share * channels).enumerate();
@@ -122,14 +126,18 @@ pub(super) fn feed_forward<E: Element>(x: Matrix<E>, [up, down]: [Linear<E>; 2])
             let rows = i * share..tokens.min((i + 1) * share);
             let count = rows.len();
             let x = x.part(rows, 0..x.column_count());
-            let up_tiles = Tiles::repaid::<E>(count, wide);
-            // SAFETY: all of the hidden layer is written.
-            unsafe { rewritten(&mut hidden, count * wide, |to| up.write(x, up_tiles, to)) };
+            let up_tiles = Tiles::if_worthwhile::<E>(count, up_channels);
+            // SAFETY: `write` initialises the whole hidden layer.
+            unsafe {
+                rewritten(&mut hidden, count * up_channels, |to| {
+                    up.write(x, up_tiles, to)
+                })
+            };
             geglu::in_place(&mut hidden, hidden_size);
-            let hidden = Matrix::strided(&hidden, count, hidden_size, wide);
-            down.write(hidden, Tiles::repaid::<E>(count, channels), output);
+            let hidden = Matrix::strided(&hidden, count, hidden_size, up_channels);
+            down.write(hidden, Tiles::if_worthwhile::<E>(count, channels), output);
         }
     };
-    // SAFETY: the parts make up the output, and all of each is written.
+    // SAFETY: the parts cover the output, and each is written completely.
     unsafe { written(tokens * channels, write) }
 }

@@ -1,4 +1,4 @@
-//! Matrix products on this thread, by the `gemm` crate.
+//! Matrix views, and matrix products on the current thread by the `gemm` crate.
 
 use std::ops::Range;
 
@@ -13,12 +13,12 @@ pub(super) struct Matrix<'a, E = f32> {
 }
 
 impl<'a, E: Copy> Matrix<'a, E> {
-    /// Row after row.
+    /// A matrix in row-major order.
     pub(super) fn rows(values: &'a [E], rows: usize, columns: usize) -> Self {
         Self::strided(values, rows, columns, columns)
     }
 
-    /// Rows that start `stride` values apart.
+    /// A matrix whose rows start `stride` values apart.
     pub(super) fn strided(values: &'a [E], rows: usize, columns: usize, stride: usize) -> Self {
         assert!(
             rows > 0 && columns > 0 && (rows - 1) * stride + columns <= values.len(),
@@ -41,7 +41,7 @@ impl<'a, E: Copy> Matrix<'a, E> {
         self.columns
     }
 
-    /// Some of the rows and columns.
+    /// The submatrix of some of the rows and columns.
     pub(super) fn part(&self, rows: Range<usize>, columns: Range<usize>) -> Self {
         assert!(rows.end <= self.rows && columns.end <= self.columns);
         let start = rows.start * self.row_stride + columns.start * self.column_stride;
@@ -53,14 +53,22 @@ impl<'a, E: Copy> Matrix<'a, E> {
         }
     }
 
-    /// The values of a row, if there is such a row; they must lie side by side.
+    /// The values of a row, or `None` beyond the last row.
+    ///
+    /// # Panics
+    ///
+    /// If the values of a row are not adjacent.
     #[inline(always)]
     pub(super) fn row(&self, row: usize) -> Option<&'a [E]> {
-        assert_eq!(self.column_stride, 1, "a row in pieces");
+        assert_eq!(
+            self.column_stride, 1,
+            "the values of a row are not adjacent"
+        );
         let start = (row < self.rows).then_some(row * self.row_stride)?;
         Some(&self.values[start..][..self.columns])
     }
 
+    /// The transposed matrix, as a view.
     pub(super) fn transposed(self) -> Self {
         Self {
             rows: self.columns,
@@ -72,12 +80,12 @@ impl<'a, E: Copy> Matrix<'a, E> {
     }
 }
 
-/// `output = a b`, or `output += a b`, row after row.
+/// `output = a b`, or `output += a b` if `add` is set, in row-major order.
 pub(super) fn multiply(a: Matrix, b: Matrix, output: &mut [f32], add: bool) {
     assert_eq!(a.columns, b.rows, "shapes disagree");
     assert_eq!(output.len(), a.rows * b.columns, "shapes disagree");
-    // SAFETY: the pointers are of live slices; `Matrix` and the asserts above keep every element that the shapes and
-    // strides reach inside them, and `output`, borrowed mutably, overlaps neither.
+    // SAFETY: the pointers are those of live slices. `Matrix` and the assertions above keep every element that the shapes and
+    // strides reach inside the slices. `output` is borrowed mutably, so it does not overlap with the operands.
     unsafe {
         gemm::gemm(
             a.rows,

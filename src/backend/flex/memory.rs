@@ -1,33 +1,57 @@
-//! Memory for results: a pass allocates and frees some hundred megabytes, and what the system gives page by page is slow
-//! to get.
+//! Memory for the outputs of operations. A pass allocates and frees several hundred megabytes, and the page faults of fresh memory are
+//! slow.
 
-use super::element::Element;
 use half::bf16;
 use std::cell::RefCell;
 use std::mem::MaybeUninit;
 use std::thread::LocalKey;
 
-/// Below this an allocator has memory at hand more often than not, in bytes.
+/// Size from which memory is recycled, in bytes. For smaller sizes, the allocator usually has memory available.
 const LARGE: usize = 4 << 20;
 
-/// What was freed within [`reusing`], oldest first; none outside of it.
-pub(super) struct Freed<E>(Option<Vec<Vec<E>>>);
+/// An element type whose memory is recycled.
+pub(super) trait Recycle: Sized + 'static {
+    /// This thread's free list for the type.
+    fn free_list() -> &'static LocalKey<RefCell<FreeList<Self>>>;
+}
 
-impl<E> Freed<E> {
-    pub(super) const fn new() -> Self {
+impl Recycle for f32 {
+    fn free_list() -> &'static LocalKey<RefCell<FreeList<Self>>> {
+        thread_local! {
+            static FREE_LIST: RefCell<FreeList<f32>> = const { RefCell::new(FreeList::new()) };
+        }
+        &FREE_LIST
+    }
+}
+
+impl Recycle for bf16 {
+    fn free_list() -> &'static LocalKey<RefCell<FreeList<Self>>> {
+        thread_local! {
+            static FREE_LIST: RefCell<FreeList<bf16>> = const { RefCell::new(FreeList::new()) };
+        }
+        &FREE_LIST
+    }
+}
+
+/// The memory that was freed within [`reusing`], oldest first. `None` outside of it.
+pub(super) struct FreeList<E>(Option<Vec<Vec<E>>>);
+
+impl<E> FreeList<E> {
+    const fn new() -> Self {
         Self(None)
     }
 
-    /// Memory for `count` values, if there is some that was freed and not much too large. If not, as much is given back to
-    /// the system as will be asked of it: what is held is never more than the most that was in use.
+    /// Takes memory for `count` values from the list, if an entry is large enough and at most an eighth too large. Otherwise releases
+    /// entries of at least this total size, because the caller is about to allocate as much. The memory in use and in the list together
+    /// therefore never exceeds the maximum that was in use.
     fn take(&mut self, count: usize) -> Option<Vec<E>> {
-        let freed = self.0.as_mut()?;
+        let list = self.0.as_mut()?;
         let fitting = |values: &Vec<E>| (count..=count + count / 8).contains(&values.capacity());
-        if let Some(i) = freed.iter().rposition(fitting) {
-            return Some(freed.remove(i));
+        if let Some(i) = list.iter().rposition(fitting) {
+            return Some(list.remove(i));
         }
         let mut missing = count;
-        freed.retain(|values| {
+        list.retain(|values| {
             let keep = missing == 0;
             missing = missing.saturating_sub(values.capacity());
             keep
@@ -36,29 +60,29 @@ impl<E> Freed<E> {
     }
 }
 
-/// Runs `run`, within which the memory of large results is used again for later ones of about their size, on this thread. The
-/// system clears what it gives: for a fifth of the time, without this.
+/// Calls `run`. During the call, the memory of large outputs is reused for later outputs of about the same size, on this thread.
+/// Without this, the operating system spends a fifth of the time on clearing fresh memory.
 pub(super) fn reusing<T>(run: impl FnOnce() -> T) -> T {
-    /// Ends what it began, even by a panic.
-    struct Scope<E: Element> {
-        freed: &'static LocalKey<RefCell<Freed<E>>>,
+    /// Discards the free list at the end of the outermost call, also on a panic.
+    struct Scope<E: Recycle> {
+        list: &'static LocalKey<RefCell<FreeList<E>>>,
         outermost: bool,
     }
-    impl<E: Element> Scope<E> {
+    impl<E: Recycle> Scope<E> {
         fn new() -> Self {
-            let freed = E::freed();
-            let outermost = freed.with_borrow_mut(|freed| {
-                let outermost = freed.0.is_none();
-                freed.0.get_or_insert_default();
+            let list = E::free_list();
+            let outermost = list.with_borrow_mut(|list| {
+                let outermost = list.0.is_none();
+                list.0.get_or_insert_default();
                 outermost
             });
-            Self { freed, outermost }
+            Self { list, outermost }
         }
     }
-    impl<E: Element> Drop for Scope<E> {
+    impl<E: Recycle> Drop for Scope<E> {
         fn drop(&mut self) {
             if self.outermost {
-                self.freed.replace(Freed::new());
+                self.list.replace(FreeList::new());
             }
         }
     }
@@ -66,52 +90,53 @@ pub(super) fn reusing<T>(run: impl FnOnce() -> T) -> T {
     run()
 }
 
-/// Frees `values`, or keeps their memory for a later result.
-pub(super) fn free<E: Element>(values: Vec<E>) {
+/// Frees `values`, or keeps their memory for a later output.
+pub(super) fn free<E: Recycle>(values: Vec<E>) {
     if values.capacity() * size_of::<E>() >= LARGE {
-        E::freed().with_borrow_mut(|freed| {
-            if let Some(freed) = &mut freed.0 {
-                freed.push(values);
+        E::free_list().with_borrow_mut(|list| {
+            if let Some(list) = &mut list.0 {
+                list.push(values);
             }
         });
     }
 }
 
-fn freed<E: Element>(count: usize) -> Option<Vec<E>> {
+/// Memory for `count` values from the free list.
+fn recycled<E: Recycle>(count: usize) -> Option<Vec<E>> {
     if count * size_of::<E>() < LARGE {
         return None;
     }
-    E::freed().with_borrow_mut(|freed| freed.take(count))
+    E::free_list().with_borrow_mut(|list| list.take(count))
 }
 
-/// Zeros to write a result to, on large pages where the system has them.
+/// `count` zeros, on large pages if the operating system supports them.
 pub(super) fn zeros(count: usize) -> Vec<f32> {
     let values = vec![0.0; count];
     on_large_pages(&values);
     values
 }
 
-/// `count` values as `write` leaves them, on large pages where the system has them.
+/// A vector of `count` values that `write` initialises, on large pages if the operating system supports them.
 ///
 /// # Safety
 ///
-/// `write` writes all values, or does not return.
-pub(super) unsafe fn written<E: Element>(
+/// `write` initialises the whole slice, or does not return.
+pub(super) unsafe fn written<E: Recycle>(
     count: usize,
     write: impl FnOnce(&mut [MaybeUninit<E>]),
 ) -> Vec<E> {
-    let mut values = freed(count).unwrap_or_default();
-    // SAFETY: by the caller's promise.
+    let mut values = recycled(count).unwrap_or_default();
+    // SAFETY: by the contract of this function.
     unsafe { rewritten(&mut values, count, write) };
     values
 }
 
-/// [`written`], to memory that may be there already.
+/// Replaces `values` by `count` values that `write` initialises, in the same memory if it is large enough.
 ///
 /// # Safety
 ///
-/// `write` writes all values, or does not return.
-pub(super) unsafe fn rewritten<E: Element>(
+/// `write` initialises the whole slice, or does not return.
+pub(super) unsafe fn rewritten<E>(
     values: &mut Vec<E>,
     count: usize,
     write: impl FnOnce(&mut [MaybeUninit<E>]),
@@ -122,18 +147,18 @@ pub(super) unsafe fn rewritten<E: Element>(
         on_large_pages(values.spare_capacity_mut());
     }
     write(&mut values.spare_capacity_mut()[..count]);
-    // SAFETY: by the caller's promise the first `count` values are written.
+    // SAFETY: `write` has initialised the first `count` values, by the contract of this function.
     unsafe { values.set_len(count) };
 }
 
-/// `memory` with zeros written to it.
+/// Initialises `memory` with zeros.
 pub(super) fn zeroed(memory: &mut [MaybeUninit<f32>]) -> &mut [f32] {
     memory.fill(MaybeUninit::new(0.0));
-    // SAFETY: each value is written, and `MaybeUninit` has the layout of what it holds.
+    // SAFETY: each value is initialised, and `MaybeUninit<f32>` has the layout of `f32`.
     unsafe { &mut *(memory as *mut [MaybeUninit<f32>] as *mut [f32]) }
 }
 
-/// Asks Linux to back memory that has not been written yet by large pages: a fault for each 2 MB instead of each 4 KB.
+/// Asks Linux to use large pages for memory that has not been written yet. This causes one page fault per 2 MB instead of per 4 KB.
 #[cfg(target_os = "linux")]
 fn on_large_pages<T>(values: &[T]) {
     const PAGE: usize = 4096;
@@ -144,8 +169,8 @@ fn on_large_pages<T>(values: &[T]) {
         return;
     }
     let start = values.as_ptr().with_addr(start).cast_mut().cast();
-    // SAFETY: a hint on how to back whole pages of our own; it leaves their contents alone. Where it fails, pages are
-    // small as ever.
+    // SAFETY: the call is a hint for whole pages inside `values` and does not change their contents. If it fails, the pages stay
+    // small.
     unsafe { libc::madvise(start, length, libc::MADV_HUGEPAGE) };
 }
 
@@ -159,12 +184,12 @@ mod tests {
     const MANY: usize = LARGE / size_of::<f32>();
 
     fn filled(count: usize) -> Vec<f32> {
-        // SAFETY: all values are written.
+        // SAFETY: the closure initialises all values.
         unsafe { written(count, |values| values.fill(MaybeUninit::new(1.0))) }
     }
 
     #[test]
-    fn memory_is_used_again_within_a_scope_only() {
+    fn memory_is_reused_within_a_scope_only() {
         let address = |values: &Vec<f32>| values.as_ptr().addr();
         reusing(|| {
             let (first, second) = (filled(2 * MANY), filled(MANY));
@@ -178,18 +203,17 @@ mod tests {
             );
             assert_eq!(address(&filled(MANY)), at_second);
         });
-        assert!(f32::freed().with_borrow(|freed| freed.0.is_none()));
+        assert!(f32::free_list().with_borrow(|list| list.0.is_none()));
         free(filled(MANY));
-        assert!(f32::freed().with_borrow(|freed| freed.0.is_none()));
+        assert!(f32::free_list().with_borrow(|list| list.0.is_none()));
     }
 
-    /// What is freed and in use together is never more than was in use at a time.
+    /// The memory in use and in the free list together never exceeds the maximum that was in use.
     #[test]
-    fn no_more_is_held_than_was_in_use() {
+    fn the_free_list_is_bounded_by_the_memory_in_use() {
         let held = || {
-            f32::freed().with_borrow(|freed| {
-                freed
-                    .0
+            f32::free_list().with_borrow(|list| {
+                list.0
                     .as_ref()
                     .unwrap()
                     .iter()

@@ -1,8 +1,9 @@
-//! Kernels for the CPU, of f32 and bf16, which are computed with in f32; other precisions take the plain way.
+//! Kernels for the CPU, for tensors in f32 and bf16. They compute in f32. Other precisions use the default bodies.
 
 mod amx;
 mod attention;
 mod convolution;
+mod convolution_gradients;
 mod copy;
 mod element;
 mod geglu;
@@ -10,34 +11,33 @@ mod linear;
 mod matrix;
 mod memory;
 mod norm;
-mod shuffle;
-mod simd;
+mod pixel_shuffle;
 #[cfg(test)]
 mod tests;
-mod tokens;
+mod transpose;
+mod values;
+mod vector_math;
+mod workspace;
 
 use crate::backend::operation::Operation;
 use crate::backend::plain;
-use crate::backend::{Backend, Flex, GroupNormOptions};
-use crate::options::padding::Edge;
-use crate::options::padding::Padding;
+use crate::backend::{Backend, Flex, GroupNormOptions, PictureOperations};
+use crate::options::padding::{Edge, Padding};
 use amx::Tiles;
-use attention::Attention;
-use burn::tensor::{DType, FloatDType, Tensor, TensorData, TensorPrimitive};
-use burn_flex::FlexTensor;
-use convolution::Convolution;
+use attention::AttentionKernel;
+use burn::tensor::{DType, FloatDType, Tensor};
+use convolution::ConvolutionKernel;
 use element::Element;
 use half::bf16;
-use linear::Linear;
+use linear::LinearKernel;
 use matrix::Matrix;
-use norm::{GroupNorm, token_norm};
-use shuffle::Cells;
-use std::marker::PhantomData;
-use std::ops::Deref;
-use tokens::turned;
+use norm::{GroupNormKernel, token_norm};
+use pixel_shuffle::Cells;
+use transpose::transposed;
+use values::{from_primitive, tensor, values};
 
-/// `$body` with the precision `$dtype` as the type `$E`, `$other` if there are no kernels of it.
-macro_rules! of_type {
+/// Evaluates `$body` with the type `$E` of the precision `$dtype`, or `$other` if there are no kernels for it.
+macro_rules! with_element_type {
     ($dtype:expr, $E:ident => $body:expr, $other:expr) => {
         match $dtype {
             DType::F32 => {
@@ -53,6 +53,9 @@ macro_rules! of_type {
     };
 }
 
+/// The device is the host, so pictures are converted there.
+impl PictureOperations for Flex {}
+
 impl Backend for Flex {
     fn convolution(
         x: Tensor<Self, 4>,
@@ -60,12 +63,12 @@ impl Backend for Flex {
         bias: Tensor<Self, 1>,
         stride: usize,
     ) -> Tensor<Self, 4> {
-        of_type!(
+        with_element_type!(
             x.dtype(),
             E => {
-                let of = Convolution::new::<E>(x.dims(), weight.dims(), stride);
+                let kernel = ConvolutionKernel::new::<E>(x.dims(), weight.dims(), stride);
                 let (x, weight, bias) = (values::<E, _>(x), values(weight), values(bias));
-                tensor(of.forward::<E>(&x, &weight, &bias), of.output_shape())
+                tensor(kernel.forward::<E>(&x, &weight, &bias), kernel.output_shape())
             },
             plain::convolution(x, weight, bias, stride)
         )
@@ -80,9 +83,9 @@ impl Backend for Flex {
         if x.dtype() != DType::F32 {
             return plain::convolution_x_backward(x, weight, gradient, stride);
         }
-        let of = Convolution::new::<f32>(x.dims(), weight.dims(), stride);
+        let kernel = ConvolutionKernel::new::<f32>(x.dims(), weight.dims(), stride);
         let [weight, gradient] = [values::<f32, _>(weight), values(gradient)];
-        tensor(of.x_backward(&weight, &gradient), x.dims())
+        tensor(kernel.x_backward(&weight, &gradient), x.dims())
     }
 
     fn convolution_weight_backward(
@@ -95,9 +98,9 @@ impl Backend for Flex {
             return plain::convolution_weight_backward(x, weight, gradient, stride);
         }
         let shape = weight.dims();
-        let of = Convolution::new::<f32>(x.dims(), shape, stride);
+        let kernel = ConvolutionKernel::new::<f32>(x.dims(), shape, stride);
         let [x, gradient] = [values::<f32, _>(x), values(gradient)];
-        let (weight, bias) = of.weight_backward(&x, &gradient);
+        let (weight, bias) = kernel.weight_backward(&x, &gradient);
         (tensor(weight, shape), tensor(bias, [shape[0]]))
     }
 
@@ -106,11 +109,11 @@ impl Backend for Flex {
         assert_eq!(b.dims(), [n, b_channels, h, w], "shapes disagree");
         let sizes = [a_channels, b_channels].map(|channels| channels * h * w);
         let shape = [n, a_channels + b_channels, h, w];
-        of_type!(
+        with_element_type!(
             a.dtype(),
             E => {
                 let (a, b) = (values::<E, _>(a), values(b));
-                tensor(copy::side_by_side([&a[..], &b[..]], sizes), shape)
+                tensor(copy::concatenated([&a[..], &b[..]], sizes), shape)
             },
             plain::concatenate(a, b)
         )
@@ -118,7 +121,7 @@ impl Backend for Flex {
 
     fn crop(x: Tensor<Self, 4>, top_left: [usize; 2], size: [usize; 2]) -> Tensor<Self, 4> {
         let view = plain::crop(x, top_left, size);
-        of_type!(
+        with_element_type!(
             view.dtype(),
             E => from_primitive(values::<E, _>(view).into_tensor()),
             view
@@ -142,31 +145,31 @@ impl Backend for Flex {
         from_primitive(whole)
     }
 
-    fn fold_cells(picture: Tensor<Self, 4>, factor: usize) -> Tensor<Self, 4> {
+    fn pixel_unshuffle(picture: Tensor<Self, 4>, factor: usize) -> Tensor<Self, 4> {
         if picture.dtype() != DType::F32 {
-            return plain::fold_cells(picture, factor);
+            return plain::pixel_unshuffle(picture, factor);
         }
         let [n, c, h, w] = picture.dims();
         let shape = [n, c * factor * factor, h / factor, w / factor];
-        let cells = Cells::whole([h, w], factor);
+        let cells = Cells::without_padding([h, w], factor);
         tensor(
-            cells.fold(&values::<f32, _>(picture), Edge::default()),
+            cells.unshuffle(&values::<f32, _>(picture), Edge::default()),
             shape,
         )
     }
 
-    fn unfold_cells(features: Tensor<Self, 4>, factor: usize) -> Tensor<Self, 4> {
+    fn pixel_shuffle(features: Tensor<Self, 4>, factor: usize) -> Tensor<Self, 4> {
         if features.dtype() != DType::F32 {
-            return plain::unfold_cells(features, factor);
+            return plain::pixel_shuffle(features, factor);
         }
         let [n, c, h, w] = features.dims();
         let size = [h * factor, w * factor];
         let shape = [n, c / (factor * factor), size[0], size[1]];
-        let cells = Cells::whole(size, factor);
-        tensor(cells.unfold(&values::<f32, _>(features)), shape)
+        let cells = Cells::without_padding(size, factor);
+        tensor(cells.shuffle(&values::<f32, _>(features)), shape)
     }
 
-    fn fold_padded(
+    fn pad_and_unshuffle(
         picture: Tensor<Self, 4>,
         factor: usize,
         padding: Padding,
@@ -174,7 +177,7 @@ impl Backend for Flex {
         edge: Edge,
     ) -> Tensor<Self, 4> {
         if picture.dtype() != DType::F32 {
-            return plain::fold_padded(picture, factor, padding, padded, edge);
+            return plain::pad_and_unshuffle(picture, factor, padding, padded, edge);
         }
         let [n, c, h, w] = picture.dims();
         let [rows, columns] = padded.map(|n| n / factor);
@@ -184,18 +187,18 @@ impl Backend for Flex {
             padding,
             padded,
         };
-        let folded = cells.fold(&values::<f32, _>(picture), edge);
-        tensor(folded, [n, c * factor * factor, rows, columns])
+        let unshuffled = cells.unshuffle(&values::<f32, _>(picture), edge);
+        tensor(unshuffled, [n, c * factor * factor, rows, columns])
     }
 
-    fn unfold_cropped(
+    fn shuffle_and_crop(
         features: Tensor<Self, 4>,
         factor: usize,
         padding: Padding,
         size: [usize; 2],
     ) -> Tensor<Self, 4> {
         if features.dtype() != DType::F32 {
-            return plain::unfold_cropped(features, factor, padding, size);
+            return plain::shuffle_and_crop(features, factor, padding, size);
         }
         let [n, c, h, w] = features.dims();
         let cells = Cells {
@@ -204,24 +207,24 @@ impl Backend for Flex {
             padding,
             padded: [h * factor, w * factor],
         };
-        let pictures = cells.unfold(&values::<f32, _>(features));
+        let pictures = cells.shuffle(&values::<f32, _>(features));
         tensor(pictures, [n, c / (factor * factor), size[0], size[1]])
     }
 
     fn mix<const D: usize>(
         a: Tensor<Self, D>,
         b: Tensor<Self, D>,
-        [of_a, of_b]: [f64; 2],
+        [weight_a, weight_b]: [f64; 2],
     ) -> Tensor<Self, D> {
         assert_eq!(a.dims(), b.dims(), "shapes disagree");
         match (a.dtype(), b.dtype()) {
-            (DType::F32, dtype) => of_type!(
+            (DType::F32, dtype) => with_element_type!(
                 dtype,
-                B => mix::<B, D>(a, b, [of_a as f32, of_b as f32]),
-                plain::mix(a, b, [of_a, of_b])
+                B => mix::<B, D>(a, b, [weight_a as f32, weight_b as f32]),
+                plain::mix(a, b, [weight_a, weight_b])
             ),
-            (_, DType::F32) => Self::mix(b, a, [of_b, of_a]),
-            _ => plain::mix(a, b, [of_a, of_b]),
+            (_, DType::F32) => Self::mix(b, a, [weight_b, weight_a]),
+            _ => plain::mix(a, b, [weight_a, weight_b]),
         }
     }
 
@@ -245,15 +248,15 @@ impl Backend for Flex {
         options: GroupNormOptions,
     ) -> Tensor<Self, 4> {
         let (shape, dtypes) = (x.dims(), (x.dtype(), weight.dtype()));
-        of_type!(
+        with_element_type!(
             dtypes.0,
-            X => of_type!(
+            X => with_element_type!(
                 dtypes.1,
                 Y => {
                     let (x, weight, bias) = (values::<X, _>(x), values(weight), values(bias));
-                    let [weight, bias] = [&weight[..], &bias].map(Y::widened);
-                    let of = GroupNorm::new(shape, &weight, &bias, options);
-                    tensor(of.forward::<X, Y>(&x), shape)
+                    let [weight, bias] = [&weight[..], &bias].map(Y::values_in_f32);
+                    let kernel = GroupNormKernel::new(shape, &weight, &bias, options);
+                    tensor(kernel.forward::<X, Y>(&x), shape)
                 },
                 plain::group_norm(x, weight, bias, options)
             ),
@@ -274,8 +277,8 @@ impl Backend for Flex {
         let shape = x.dims();
         let [weight, bias] = [values::<f32, _>(weight), values(bias)];
         let [x, gradient] = [values::<f32, _>(x), values(gradient)];
-        let of = GroupNorm::new(shape, &weight, &bias, options);
-        let (dx, dw, db) = of.backward(&x, &gradient);
+        let kernel = GroupNormKernel::new(shape, &weight, &bias, options);
+        let (dx, dw, db) = kernel.backward(&x, &gradient);
         (
             tensor(dx, shape),
             tensor(dw, [shape[1]]),
@@ -290,13 +293,13 @@ impl Backend for Flex {
         epsilon: f64,
     ) -> Tensor<Self, 3> {
         let (shape, dtypes) = (x.dims(), (x.dtype(), weight.dtype()));
-        of_type!(
+        with_element_type!(
             dtypes.0,
-            X => of_type!(
+            X => with_element_type!(
                 dtypes.1,
                 Y => {
                     let (x, weight, bias) = (values::<X, _>(x), values(weight), values(bias));
-                    let [weight, bias] = [&weight[..], &bias].map(Y::widened);
+                    let [weight, bias] = [&weight[..], &bias].map(Y::values_in_f32);
                     tensor(token_norm::<X, Y>(&x, &weight, &bias, epsilon), shape)
                 },
                 plain::token_norm(x, weight, bias, epsilon)
@@ -313,17 +316,17 @@ impl Backend for Flex {
         let [n, tokens, channels] = x.dims();
         let [input, output] = weight.dims();
         assert_eq!(channels, input, "shapes disagree");
-        of_type!(
+        with_element_type!(
             x.dtype(),
             E => {
                 let (x, weight) = (values::<E, _>(x), values(weight));
                 let bias = bias.map(values);
-                let layer = Linear::<E> {
+                let layer = LinearKernel::<E> {
                     weight: Matrix::rows(&weight, input, output),
                     bias: bias.as_deref(),
                 };
                 let x = Matrix::rows(&x, n * tokens, input);
-                let tiles = Tiles::repaid::<E>(n * tokens, output);
+                let tiles = Tiles::if_worthwhile::<E>(n * tokens, output);
                 tensor(layer.forward(x, tiles), [n, tokens, output])
             },
             plain::token_linear(x, weight, bias)
@@ -332,10 +335,10 @@ impl Backend for Flex {
 
     fn to_tokens(pixels: Tensor<Self, 4>) -> Tensor<Self, 3> {
         let [n, c, h, w] = pixels.dims();
-        of_type!(
+        with_element_type!(
             pixels.dtype(),
             E => {
-                let tokens = turned::<E, E>(&values(pixels), [c, h * w], None);
+                let tokens = transposed::<E, E>(&values(pixels), [c, h * w], None);
                 tensor(tokens, [n, h * w, c])
             },
             plain::to_tokens(pixels)
@@ -345,11 +348,11 @@ impl Backend for Flex {
     fn add_tokens(pixels: Tensor<Self, 4>, tokens: Tensor<Self, 3>) -> Tensor<Self, 4> {
         let shape @ [_, c, h, w] = pixels.dims();
         match pixels.dtype() {
-            DType::F32 => of_type!(
+            DType::F32 => with_element_type!(
                 tokens.dtype(),
                 E => {
                     let (pixels, tokens) = (values(pixels), values::<E, _>(tokens));
-                    let sum = turned::<E, f32>(&tokens, [h * w, c], Some(&pixels));
+                    let sum = transposed::<E, f32>(&tokens, [h * w, c], Some(&pixels));
                     tensor(sum, shape)
                 },
                 plain::add_tokens(pixels, tokens)
@@ -365,12 +368,12 @@ impl Backend for Flex {
         heads: usize,
     ) -> Tensor<Self, 3> {
         let shape = query.dims();
-        of_type!(
+        with_element_type!(
             query.dtype(),
             E => {
-                let of = Attention::new::<E>(shape, key.dims(), heads);
+                let kernel = AttentionKernel::new::<E>(shape, key.dims(), heads);
                 let [query, key, value] = [query, key, value].map(values::<E, _>);
-                tensor(of.forward::<E>(&query, &key, &value), shape)
+                tensor(kernel.forward::<E>(&query, &key, &value), shape)
             },
             plain::multi_head_attention(query, key, value, heads)
         )
@@ -378,7 +381,7 @@ impl Backend for Flex {
 
     fn geglu(x: Tensor<Self, 3>) -> Tensor<Self, 3> {
         let [n, tokens, double] = x.dims();
-        of_type!(
+        with_element_type!(
             x.dtype(),
             E => {
                 let y = geglu::forward::<E>(&values(x), double / 2);
@@ -395,14 +398,18 @@ impl Backend for Flex {
     ) -> Tensor<Self, 3> {
         let [n, tokens, input] = x.dims();
         let shapes = weights.each_ref().map(|weight| weight.dims());
-        let [[channels, wide], [hidden, output]] = shapes;
-        assert_eq!((channels, wide), (input, 2 * hidden), "shapes disagree");
-        of_type!(
+        let [[channels, up_channels], [hidden, output]] = shapes;
+        assert_eq!(
+            (channels, up_channels),
+            (input, 2 * hidden),
+            "shapes disagree"
+        );
+        with_element_type!(
             x.dtype(),
             E => {
                 let x = values::<E, _>(x);
                 let (weights, biases) = (weights.map(values), biases.map(values));
-                let layer = |i: usize| Linear::<E> {
+                let layer = |i: usize| LinearKernel::<E> {
                     weight: Matrix::rows(&weights[i], shapes[i][0], shapes[i][1]),
                     bias: Some(&biases[i]),
                 };
@@ -425,54 +432,11 @@ impl Backend for Flex {
     }
 
     fn workspace(operation: Operation, pictures: usize) -> u64 {
-        let n = pictures as u64;
-        let values = match operation {
-            Operation::Convolution {
-                channels: [_, output],
-                size: [h, w],
-                stride,
-                ..
-            } => {
-                let pixels = h.div_ceil(stride) * w.div_ceil(stride);
-                match Tiles::repaid::<f32>(output, pixels) {
-                    Some(_) => 0,
-                    // Tiles' products, before they are put together.
-                    None => n * output as u64 * pixels as u64,
-                }
-            }
-            // By columns, where it is: those of each thread, before they are put together.
-            Operation::Linear {
-                tokens,
-                channels: [_, output],
-                ..
-            } => match Tiles::repaid::<f32>(pictures * tokens, output) {
-                None if tokens < output => n * tokens as u64 * output as u64,
-                _ => 0,
-            },
-            // Keys and values packed, or keys turned; blocks before they are put together.
-            Operation::Attention {
-                queries,
-                keys,
-                channels,
-                ..
-            } => {
-                let tiles = Tiles::repaid::<f32>(queries, keys);
-                let [queries, keys, channels] = [queries, keys, channels].map(|x| x as u64);
-                match tiles {
-                    Some(_) => n * (2 * keys + queries) * channels,
-                    None => n * (keys + queries) * channels,
-                }
-            }
-            Operation::FeedForward { tokens, hidden, .. } => {
-                (linear::HIDDEN as u64).min(2 * n * tokens as u64 * hidden as u64)
-            }
-            Operation::GroupNorm { .. } | Operation::TokenNorm { .. } => 0,
-        };
-        values * size_of::<f32>() as u64
+        workspace::workspace(operation, pictures)
     }
 }
 
-/// [`Backend::mix`] of what is in f32 with what may not be.
+/// [`Backend::mix`] of an f32 tensor with a tensor of any supported precision.
 fn mix<B: Element, const D: usize>(
     a: Tensor<Flex, D>,
     b: Tensor<Flex, D>,
@@ -480,82 +444,14 @@ fn mix<B: Element, const D: usize>(
 ) -> Tensor<Flex, D> {
     let shape = a.dims();
     let (mut a, mut b) = (values::<f32, _>(a), values::<B, _>(b));
-    // In place of the one that is in use nowhere else.
-    if let Some(to) = a.own() {
+    // The sum replaces an operand that no other tensor shares.
+    if let Some(to) = a.unique() {
         copy::mix_into(to, &b, weights);
         return from_primitive(a.into_tensor());
     }
-    if let Some(to) = b.own_in_f32() {
+    if let Some(to) = b.unique_in_f32() {
         copy::mix_into(to, &a, [weights[1], weights[0]]);
         return from_primitive(b.into_tensor());
     }
-    tensor(copy::mixture(&a, &b, weights), shape)
-}
-
-/// A tensor's values in memory order, copied only if they are not so already. Their memory goes to later results, where it is
-/// no other tensor's too.
-struct Values<E: Element>(Option<FlexTensor>, PhantomData<E>);
-
-impl<E: Element> Values<E> {
-    fn new<const D: usize>(tensor: Tensor<Flex, D>) -> Self {
-        let shape = tensor.shape();
-        let tensor = tensor.into_primitive().tensor();
-        let other = match tensor.is_contiguous() {
-            false => copy::rows::<E>(&tensor),
-            true => None,
-        };
-        let tensor = match other {
-            Some(values) => FlexTensor::from_data(TensorData::new(values, shape)),
-            None => tensor.to_contiguous(),
-        };
-        Self(Some(tensor), PhantomData)
-    }
-
-    /// The values to be changed, if they are no other tensor's too.
-    fn own(&mut self) -> Option<&mut [E]> {
-        E::own_storage(self.0.as_mut()?)
-    }
-
-    /// [`own`](Self::own) of values that are in f32.
-    fn own_in_f32(&mut self) -> Option<&mut [f32]> {
-        let tensor = self.0.as_mut()?;
-        match tensor.dtype() {
-            DType::F32 => f32::own_storage(tensor),
-            _ => None,
-        }
-    }
-
-    fn into_tensor(mut self) -> FlexTensor {
-        self.0.take().expect("there until now")
-    }
-}
-
-impl<E: Element> Deref for Values<E> {
-    type Target = [E];
-
-    fn deref(&self) -> &[E] {
-        self.0.as_ref().map_or(&[], E::storage)
-    }
-}
-
-impl<E: Element> Drop for Values<E> {
-    fn drop(&mut self) {
-        if let Some(tensor) = self.0.take_if(|tensor| tensor.is_unique())
-            && let Ok(values) = tensor.into_data().into_vec::<E>()
-        {
-            memory::free(values);
-        }
-    }
-}
-
-fn values<E: Element, const D: usize>(tensor: Tensor<Flex, D>) -> Values<E> {
-    Values::new(tensor)
-}
-
-fn tensor<E: Element, const D: usize>(values: Vec<E>, shape: [usize; D]) -> Tensor<Flex, D> {
-    from_primitive(FlexTensor::from_data(TensorData::new(values, shape)))
-}
-
-fn from_primitive<const D: usize>(tensor: FlexTensor) -> Tensor<Flex, D> {
-    Tensor::from_primitive(TensorPrimitive::Float(tensor))
+    tensor(copy::mixed(&a, &b, weights), shape)
 }

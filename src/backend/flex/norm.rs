@@ -1,22 +1,22 @@
-//! Group norm with SiLU, and layer norm, in two passes over a group or token instead of a dozen over the picture.
+//! Group norm with SiLU, and layer norm. They take two passes over a group or token instead of a dozen passes over the picture.
 
 use super::element::Element;
 use super::memory::{written, zeros};
-use super::simd::{sigmoid, sums, vectorised};
+use super::vector_math::{sigmoid, sums, vectorised};
 use crate::backend::GroupNormOptions;
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
 
-/// A group norm over pictures of one shape.
-pub(super) struct GroupNorm<'a> {
+/// The kernel of a group norm over pictures of a given shape.
+pub(super) struct GroupNormKernel<'a> {
     weight: &'a [f32],
     bias: &'a [f32],
     options: GroupNormOptions,
-    /// Pixels of a channel.
+    /// Pixels per channel.
     pixels: usize,
 }
 
-impl<'a> GroupNorm<'a> {
+impl<'a> GroupNormKernel<'a> {
     pub(super) fn new(
         [_, _, h, w]: [usize; 4],
         weight: &'a [f32],
@@ -31,17 +31,17 @@ impl<'a> GroupNorm<'a> {
         }
     }
 
-    /// Channels of a group.
+    /// Channels per group.
     fn channels(&self) -> usize {
         self.weight.len() / self.options.groups
     }
 
-    /// Values of a group: they lie together in `[N, C, H, W]`.
+    /// Values per group. They are contiguous in `[N, C, H, W]`.
     fn group(&self) -> usize {
         self.channels() * self.pixels
     }
 
-    /// First channel of the `i`-th group of a batch.
+    /// First channel of group `i` of a batch.
     fn first_channel(&self, i: usize) -> usize {
         i % self.options.groups * self.channels()
     }
@@ -58,7 +58,7 @@ impl<'a> GroupNorm<'a> {
                 );
             });
         };
-        // SAFETY: as many values as `x` has, in the same chunks, each of which is written.
+        // SAFETY: the output has the length and the chunks of `x`, and each value is written.
         unsafe { written(x.len(), write) }
     }
 
@@ -76,25 +76,25 @@ impl<'a> GroupNorm<'a> {
             let shift = self.bias[c] - mean * scale;
             if self.options.silu {
                 for (y, x) in y.iter_mut().zip(x) {
-                    let a = x.wide() * scale + shift;
-                    y.write(Y::rounded(a * sigmoid(a)));
+                    let a = x.into_f32() * scale + shift;
+                    y.write(Y::round_from_f32(a * sigmoid(a)));
                 }
             } else {
                 for (y, x) in y.iter_mut().zip(x) {
-                    y.write(Y::rounded(x.wide() * scale + shift));
+                    y.write(Y::round_from_f32(x.into_f32() * scale + shift));
                 }
             }
         }
     }
 
-    /// Gradients for input, weight and bias: see the plain body for the formula.
+    /// Gradients with respect to input, weight and bias. The default body contains the formula.
     pub(super) fn backward(&self, x: &[f32], gradient: &[f32]) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
         let mut dx = zeros(x.len());
         let groups = dx.par_chunks_mut(self.group());
         let inputs = x
             .par_chunks(self.group())
             .zip(gradient.par_chunks(self.group()));
-        // Of each channel of each picture: the sums of dy and of dy * x^, the gradients of bias and weight.
+        // For each channel of each picture: the sums of dy and of dy * x^, which are the gradients of bias and weight.
         let sums: Vec<[f64; 2]> = groups
             .zip(inputs)
             .enumerate()
@@ -126,14 +126,14 @@ impl<'a> GroupNorm<'a> {
         dx: &mut [f32],
     ) -> Vec<[f64; 2]> {
         let Statistics { mean, inverse } = statistics(x, self.options.epsilon);
-        let mut of_channels = Vec::with_capacity(self.channels());
+        let mut channel_sums = Vec::with_capacity(self.channels());
         let (mut mean_g, mut mean_gx) = (0.0, 0.0);
         let pixels = self.pixels;
         for (i, c) in (first..first + self.channels()).enumerate() {
-            let at = i * pixels..(i + 1) * pixels;
-            let (x, gradient, dy) = (&x[at.clone()], &gradient[at.clone()], &mut dx[at]);
+            let range = i * pixels..(i + 1) * pixels;
+            let (x, gradient, dy) = (&x[range.clone()], &gradient[range.clone()], &mut dx[range]);
             let (weight, bias) = (self.weight[c], self.bias[c]);
-            // `dx` holds dy, the gradient before SiLU, until the group's means are known.
+            // `dx` holds dy, the gradient of the input of SiLU, until the means of the group are known.
             if self.options.silu {
                 for ((dy, x), g) in dy.iter_mut().zip(x).zip(gradient) {
                     let y = (x - mean) * inverse * weight + bias;
@@ -143,10 +143,10 @@ impl<'a> GroupNorm<'a> {
             } else {
                 dy.copy_from_slice(gradient);
             }
-            let of_channel = sums(dy, x, |dy, x| [dy, dy * (x - mean) * inverse]);
-            mean_g += of_channel[0] * f64::from(weight);
-            mean_gx += of_channel[1] * f64::from(weight);
-            of_channels.push(of_channel);
+            let channel_sum = sums(dy, x, |dy, x| [dy, dy * (x - mean) * inverse]);
+            mean_g += channel_sum[0] * f64::from(weight);
+            mean_gx += channel_sum[1] * f64::from(weight);
+            channel_sums.push(channel_sum);
         }
         let mean_g = (mean_g / x.len() as f64) as f32;
         let mean_gx = (mean_gx / x.len() as f64) as f32;
@@ -158,11 +158,11 @@ impl<'a> GroupNorm<'a> {
                 *dx = (*dx * weight - mean_g - normed * mean_gx) * inverse;
             }
         }
-        of_channels
+        channel_sums
     }
 }
 
-/// Layer norm of tokens, `[.., C]`, that share a weight and a bias, `[C]`.
+/// Layer norm of tokens, `[.., C]`. Weight and bias are `[C]`.
 pub(super) fn token_norm<X: Element, Y: Element>(
     x: &[X],
     weight: &[f32],
@@ -180,13 +180,15 @@ pub(super) fn token_norm<X: Element, Y: Element>(
                     let Statistics { mean, inverse } = statistics(x, epsilon);
                     let affine = weight.iter().zip(bias);
                     for ((y, x), (weight, bias)) in y.iter_mut().zip(x).zip(affine) {
-                        y.write(Y::rounded((x.wide() - mean) * inverse * weight + bias));
+                        y.write(Y::round_from_f32(
+                            (x.into_f32() - mean) * inverse * weight + bias,
+                        ));
                     }
                 },
             );
         });
     };
-    // SAFETY: whole tokens by the assertion, each of which is written.
+    // SAFETY: the tokens are complete by the assertion, and each of them is written.
     unsafe { written(x.len(), write) }
 }
 

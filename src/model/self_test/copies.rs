@@ -11,14 +11,14 @@ impl<B: Backend> SelfTest<'_, B> {
         let (size @ [h, w], padding, edge) = ([11, 21], Padding::new(3, 5), Edge::Reflect);
         let padded = size.map(|n| padded_side(n, factor));
         let x = self.input([1, PICTURE_CHANNELS, h, w], 0.0, 1.0);
-        let folded = B::fold_padded(x.tensor.clone(), factor, padding, padded, edge);
+        let folded = B::pad_and_unshuffle(x.tensor.clone(), factor, padding, padded, edge);
         self.compare(format!("folding of {h}x{w}"), folded, 1, |at| {
             x.values[reference::folded(size, factor, padding, padded, edge, at)]
         });
         let [rows, columns] = padded.map(|n| n / factor);
         let channels = PICTURE_CHANNELS * factor * factor;
         let cells = self.input([1, channels, rows, columns], 0.0, 1.0);
-        let unfolded = B::unfold_cropped(cells.tensor, factor, padding, size);
+        let unfolded = B::shuffle_and_crop(cells.tensor, factor, padding, size);
         self.compare(format!("unfolding to {h}x{w}"), unfolded, 1, |at| {
             cells.values[reference::unfolded(size, factor, padding, padded, at)]
         });

@@ -25,6 +25,8 @@ fn faulty<const D: usize>(operation: &str, output: Tensor<Faulty, D>) -> Tensor<
     }
 }
 
+impl crate::backend::PictureOperations for Faulty {}
+
 impl Backend for Faulty {
     fn convolution(
         x: Tensor<Self, 4>,
@@ -85,12 +87,12 @@ impl Backend for Faulty {
         faulty("feed-forward", plain::geglu(x))
     }
 
-    fn fold_cells(picture: Tensor<Self, 4>, factor: usize) -> Tensor<Self, 4> {
-        faulty("folding", plain::fold_cells(picture, factor))
+    fn pixel_unshuffle(picture: Tensor<Self, 4>, factor: usize) -> Tensor<Self, 4> {
+        faulty("folding", plain::pixel_unshuffle(picture, factor))
     }
 
-    fn unfold_cells(features: Tensor<Self, 4>, factor: usize) -> Tensor<Self, 4> {
-        faulty("unfolding", plain::unfold_cells(features, factor))
+    fn pixel_shuffle(features: Tensor<Self, 4>, factor: usize) -> Tensor<Self, 4> {
+        faulty("unfolding", plain::pixel_shuffle(features, factor))
     }
 
     fn concatenate(a: Tensor<Self, 4>, b: Tensor<Self, 4>) -> Tensor<Self, 4> {

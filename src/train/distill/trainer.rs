@@ -271,7 +271,7 @@ where
             let mut rng = stream(!self.config.data.seed, batch);
             let student = &self.student.model;
             // Anew for each batch: a backward pass uses it up.
-            let computing = self.config.precision.of::<B, _>(student.clone());
+            let computing = self.config.precision.cast_module::<B, _>(student.clone());
             let pupil = Pupil {
                 model: &computing,
                 average: &self.student.average,

@@ -1,9 +1,9 @@
-//! Passes of the same UNet in candle, random weights: seconds and peak memory. For `compare.py`.
+//! Times passes of the same UNet with random weights in candle, and measures peak memory. `compare.py` runs this program.
 //!
 //! `cargo run --release --manifest-path benches/compare/candle/Cargo.toml -- 512x512 3`
 //!
-//! The sample is as large as the picture in cells, without the cell more that the others get: candle's UNet takes no odd
-//! sizes.
+//! The sample has the size of the picture in cells, without the extra cell of the other programs, because candle's UNet does not
+//! support odd sizes.
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::{VarBuilder, VarMap};
@@ -14,9 +14,9 @@ use std::time::Instant;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
-    let size = args.next().ok_or("size, as 512x512")?;
-    let (width, height) = size.split_once('x').ok_or("size, as 512x512")?;
-    let runs: usize = args.next().ok_or("number of passes")?.parse()?;
+    let size = args.next().ok_or("missing or invalid size: expected WIDTHxHEIGHT, such as 512x512")?;
+    let (width, height) = size.split_once('x').ok_or("missing or invalid size: expected WIDTHxHEIGHT, such as 512x512")?;
+    let runs: usize = args.next().ok_or("missing number of passes")?.parse()?;
     let (width, height): (usize, usize) = (width.parse()?, height.parse()?);
 
     let device = Device::Cpu;
@@ -32,7 +32,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             println!("pass: {:.3} s", start.elapsed().as_secs_f64());
         }
     }
-    // SAFETY: `rusage` is plain numbers, and the call writes to it alone.
+    // SAFETY: `rusage` consists of numbers, for which zeros are valid. The call writes only to `usage`.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
     if unsafe { libc::getrusage(libc::RUSAGE_SELF, &mut usage) } == 0 {
         let bytes = usage.ru_maxrss as f64 * 1024.0;
@@ -41,7 +41,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Stable Diffusion 2.1's UNet.
+/// The UNet of Stable Diffusion 2.1.
 fn sd21() -> UNet2DConditionModelConfig {
     let block = |out_channels, attention: bool, attention_head_dim| BlockConfig {
         out_channels,

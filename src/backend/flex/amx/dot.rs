@@ -1,19 +1,15 @@
-//! Products of the matrix unit's panels by the vector unit's dot products of bf16 numbers, for CPUs that have these
-//! (AVX512-BF16, such as AMD's from Zen 4 on) and no matrix unit.
+//! Products of panels by the dot-product instructions for bf16 (AVX512-BF16). They are for CPUs that have these instructions but no
+//! matrix unit, such as AMD's CPUs since Zen 4.
 
-use super::tiles::{Block, Panels};
+use super::layout::{Block, Panels};
 
+/// The products of [`Tiles::multiply_at`](super::tiles::Tiles::multiply_at), for panels with one part.
+///
+/// # Safety
+///
+/// The CPU has AVX512-BF16.
 #[cfg(target_arch = "x86_64")]
-pub(super) fn available() -> bool {
-    is_x86_feature_detected!("avx512bf16")
-        && is_x86_feature_detected!("avx512f")
-        && is_x86_feature_detected!("avx512bw")
-        && is_x86_feature_detected!("avx512dq")
-}
-
-/// [`Tiles::multiply_at`](super::tiles::Tiles::multiply_at), of panels of one part that it has checked.
-#[cfg(target_arch = "x86_64")]
-pub(super) fn multiply(
+pub(super) unsafe fn multiply(
     rows: Panels,
     steps: &[usize],
     columns: Panels,
@@ -23,18 +19,17 @@ pub(super) fn multiply(
     if !add {
         blocks.fill(Block::ZERO);
     }
-    // SAFETY: there is no `Tiles` of this unit where the instructions are not `available`.
+    // SAFETY: the CPU has the instructions by the contract of this function.
     unsafe { add_products(rows, steps, columns, blocks) }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bf16")]
 fn add_products(rows: Panels, steps: &[usize], columns: Panels, blocks: &mut [Block]) {
-    use super::lanes::LINE;
-    use super::tiles::SIDE;
+    use super::layout::{LINE, SIDE};
     use std::arch::x86_64::*;
     use std::mem::transmute;
-    /// Rows whose sums are in registers at a time: with two registers each, half of them all.
+    /// Rows whose sums are in registers at a time. They take two registers each, which is half of all registers.
     const ROWS: usize = 8;
     for (i, block) in blocks.iter_mut().enumerate() {
         let rows = &rows.lines[rows.stride * i..];
@@ -44,13 +39,13 @@ fn add_products(rows: Panels, steps: &[usize], columns: Panels, blocks: &mut [Bl
             for (step, columns) in steps.iter().zip(columns) {
                 let rows = &rows[step + ROWS * group..][..ROWS];
                 for pair in 0..LINE {
-                    // SAFETY: sixteen numbers of 32 bits are one of 512.
+                    // SAFETY: both types have 512 bits.
                     let [first, second]: [__m512bh; 2] = unsafe {
                         [columns[pair].0, columns[LINE + pair].0].map(|line| transmute(line))
                     };
                     for (row, sums) in rows.iter().zip(&mut sums) {
                         let value = _mm512_set1_epi32(row.0[pair] as i32);
-                        // SAFETY: both are of 512 bits.
+                        // SAFETY: both types have 512 bits.
                         let value: __m512bh = unsafe { transmute(value) };
                         sums[0] = _mm512_dpbf16_ps(sums[0], value, first);
                         sums[1] = _mm512_dpbf16_ps(sums[1], value, second);
@@ -59,7 +54,7 @@ fn add_products(rows: Panels, steps: &[usize], columns: Panels, blocks: &mut [Bl
             }
             for (row, sums) in block.iter_mut().zip(sums) {
                 for (half, sum) in row.as_chunks_mut::<LINE>().0.iter_mut().zip(sums) {
-                    // SAFETY: sixteen numbers of 32 bits are one of 512.
+                    // SAFETY: both types have 512 bits.
                     let sum: [f32; LINE] = unsafe { transmute(sum) };
                     half.iter_mut().zip(sum).for_each(|(to, sum)| *to += sum);
                 }
@@ -68,12 +63,12 @@ fn add_products(rows: Panels, steps: &[usize], columns: Panels, blocks: &mut [Bl
     }
 }
 
+/// Never called: there are no `Tiles` on this architecture.
+///
+/// # Safety
+///
+/// None required.
 #[cfg(not(target_arch = "x86_64"))]
-pub(super) fn available() -> bool {
-    false
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-pub(super) fn multiply(_: Panels, _: &[usize], _: Panels, _: &mut [Block], _: bool) {
-    unreachable!("there is no such unit here")
+pub(super) unsafe fn multiply(_: Panels, _: &[usize], _: Panels, _: &mut [Block], _: bool) {
+    unreachable!("there is no AVX512-BF16 on this architecture")
 }

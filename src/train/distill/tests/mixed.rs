@@ -37,7 +37,7 @@ fn gradients_come_back_in_full_precision() {
         &Default::default(),
     );
     let gradients = |precision: Precision| {
-        let computing = precision.of::<B, _>(student.clone());
+        let computing = precision.cast_module::<B, _>(student.clone());
         let output = computing.restore(&pix(), picture.clone(), Prompt::Positive);
         assert_eq!(output.dtype(), picture.dtype());
         let loss = (output.clone() * output).mean();

@@ -1,15 +1,22 @@
-//! The matrices of F(4, 3) for the points 0, ±3/4, ±3/2 and infinity, sixteen channels at a time.
+//! The transforms of F(4, 3) for the points 0, ±3/4, ±3/2 and infinity, on sixteen channels at a time.
 
-use super::super::lanes::{self, LINE, Lanes, add, fma, scale, sub};
-use super::super::tiles::{Block, Tiles};
-use super::{KERNEL, POSITIONS, QUAD};
+use super::super::lanes::{self, Lanes, add, fma, scale, sub};
+use super::super::layout::{Block, LINE};
+use super::super::tiles::Tiles;
 
-/// The bits of a pixel's 32 channels, those of even number and those of odd.
+/// Pixels of a quad.
+pub(super) const QUAD: usize = 4;
+/// Rows and columns of the kernel.
+pub(super) const KERNEL: usize = 3;
+/// Pixels that contribute to a quad, and numbers in a transform.
+pub(super) const POSITIONS: usize = QUAD + KERNEL - 1;
+
+/// The bits of 32 channels of a pixel: the even channels, then the odd channels.
 pub(super) type Pixel = [[u32; LINE]; 2];
 
-/// `B^T d`, of the pixels' even channels or the odd ones.
+/// The input transform `B^T d` for the even channels (`half` 0) or the odd channels (`half` 1).
 #[inline(always)]
-pub(super) fn of_pixels(tiles: Tiles, pixels: &[Pixel], half: usize) -> [Lanes; POSITIONS] {
+pub(super) fn input_transform(tiles: Tiles, pixels: &[Pixel], half: usize) -> [Lanes; POSITIONS] {
     let mut d = [lanes::splat(tiles, 0.0); POSITIONS];
     for (d, pixel) in d.iter_mut().zip(pixels) {
         *d = lanes::from_bits(tiles, pixel[half]);
@@ -42,9 +49,9 @@ pub(super) fn of_pixels(tiles: Tiles, pixels: &[Pixel], half: usize) -> [Lanes; 
     ]
 }
 
-/// `G g`, of a row of the kernel.
+/// The weight transform `G g` for a row of the kernel.
 #[inline(always)]
-pub(super) fn of_weights(tiles: Tiles, row: &[[f32; LINE]]) -> [Lanes; POSITIONS] {
+pub(super) fn weight_transform(tiles: Tiles, row: &[[f32; LINE]]) -> [Lanes; POSITIONS] {
     let mut g = [lanes::splat(tiles, 0.0); KERNEL];
     for (g, values) in g.iter_mut().zip(row) {
         *g = lanes::load(tiles, values);
@@ -63,9 +70,9 @@ pub(super) fn of_weights(tiles: Tiles, row: &[[f32; LINE]]) -> [Lanes; POSITIONS
     ]
 }
 
-/// `A^T m`, of a row of the blocks, from `column` on.
+/// The output transform `A^T m` for 16 values of a row of the blocks, from `column` on.
 #[inline(always)]
-pub(super) fn of_products(
+pub(super) fn output_transform(
     tiles: Tiles,
     blocks: [&Block; POSITIONS],
     row: usize,
@@ -95,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn four_pixels_are_the_sums_of_six_products() {
+    fn six_products_give_the_convolution_at_four_pixels() {
         let Some(tiles) = Tiles::new::<f32>() else {
             return eprintln!("skipped: no matrix unit");
         };
@@ -103,16 +110,16 @@ mod tests {
         let pixels: [Pixel; POSITIONS] =
             std::array::from_fn(|i| [[wave(i).to_bits(); LINE], [wave(i + 6).to_bits(); LINE]]);
         let row: [[f32; LINE]; KERNEL] = std::array::from_fn(|i| [wave(i + 20); LINE]);
-        let weights = of_weights(tiles, &row);
+        let weights = weight_transform(tiles, &row);
         for half in 0..2 {
-            let d = of_pixels(tiles, &pixels, half);
+            let d = input_transform(tiles, &pixels, half);
             let bits = |values| lanes::bits(tiles, values).map(f32::from_bits);
             let products: [Block; POSITIONS] = std::array::from_fn(|i| {
                 let mut block = Block::ZERO;
                 block.0[1][LINE..].fill(bits(d[i])[0] * bits(weights[i])[0]);
                 block
             });
-            let found = of_products(tiles, products.each_ref(), 1, LINE).map(bits);
+            let found = output_transform(tiles, products.each_ref(), 1, LINE).map(bits);
             for (i, found) in found.into_iter().enumerate() {
                 let terms = (0..KERNEL).map(|k| f32::from_bits(pixels[i + k][half][0]) * row[k][0]);
                 let error = found[0] - terms.sum::<f32>();

@@ -1,21 +1,21 @@
-//! What the kernels' tests share.
+//! Helpers for the tests of the kernels.
 
 use burn::tensor::backend::Backend as _;
 use burn::tensor::{DType, Tensor, TensorData, Tolerance};
 
-/// Where they run.
+/// The backend of the tests.
 #[cfg(feature = "wgpu")]
 pub(super) type Gpu = crate::backend::Wgpu;
-/// Where they run.
+/// The backend of the tests.
 #[cfg(not(feature = "wgpu"))]
 pub(super) type Gpu = crate::backend::Cuda;
 
-/// Numbers from -1 to 1, the same for a seed.
+/// Random numbers in -1..1, determined by the seed.
 pub(super) fn random<const D: usize>(shape: [usize; D], seed: u64) -> Tensor<Gpu, D> {
     let mut state = seed;
     let values: Vec<f32> = (0..shape.iter().product())
         .map(|_| {
-            // Knuth's generator, of whose bits the upper ones are good.
+            // Knuth's linear congruential generator. Only the upper bits are random enough.
             state = state
                 .wrapping_mul(6364136223846793005)
                 .wrapping_add(1442695040888963407);
@@ -25,14 +25,14 @@ pub(super) fn random<const D: usize>(shape: [usize; D], seed: u64) -> Tensor<Gpu
     Tensor::from_data(TensorData::new(values, shape), &Default::default())
 }
 
-/// Precisions that the device computes in.
+/// The precisions that the device supports.
 pub(super) fn precisions() -> Vec<DType> {
     let all = [DType::F32, DType::F16, DType::BF16].into_iter();
     all.filter(|&dtype| Gpu::supports_dtype(&Default::default(), dtype))
         .collect()
 }
 
-/// Precisions of an input, and of weights or another input: f32 or the other's.
+/// Pairs of precisions for an input and for weights or another input. They are equal, or one of them is f32.
 pub(super) fn pairs() -> Vec<[DType; 2]> {
     let pairs = |half| match half {
         DType::F32 => vec![[half; 2]],
@@ -45,7 +45,7 @@ pub(super) fn cast<const D: usize>(x: &Tensor<Gpu, D>, dtype: DType) -> Tensor<G
     x.clone().cast(dtype)
 }
 
-/// Fails unless `found` is what `expected`, in f32, is in the precision `dtype`.
+/// Asserts that `found`, in the precision `dtype`, agrees with `expected`, in f32.
 pub(super) fn assert_agree<const D: usize>(
     found: Tensor<Gpu, D>,
     expected: Tensor<Gpu, D>,

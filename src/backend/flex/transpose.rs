@@ -1,16 +1,16 @@
-//! Pixels as tokens and back: matrices turned in blocks, on all cores.
+//! Transposition of matrices in blocks, on all cores. It converts pixels to tokens and back.
 
 use super::element::Element;
 use super::memory::written;
-use super::simd::vectorised;
+use super::vector_math::vectorised;
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
 
-/// Side of a block: a cache line of values.
+/// Rows and columns of a block. A row is a cache line of f32 values.
 const SIDE: usize = 16;
 
-/// Each picture's matrix of `rows` x `columns` as one of `columns` x `rows`, plus `added`.
-pub(super) fn turned<S: Element, O: Element>(
+/// Transposes the `rows` x `columns` matrix of each picture, and adds `added`.
+pub(super) fn transposed<S: Element, O: Element>(
     source: &[S],
     [rows, columns]: [usize; 2],
     added: Option<&[O]>,
@@ -37,11 +37,11 @@ pub(super) fn turned<S: Element, O: Element>(
             });
         });
     };
-    // SAFETY: whole pictures by the assertion; of each strip all rows are written.
+    // SAFETY: the pictures are complete by the assertion, and all rows of each strip are written.
     unsafe { written(source.len(), write) }
 }
 
-/// The columns of `source` from `first` on as the rows of `output`.
+/// Writes the columns of `source` from `first` on as the rows of `output`.
 #[inline(always)]
 fn write_strip<S: Element, O: Element>(
     source: &[S],
@@ -60,17 +60,17 @@ fn write_strip<S: Element, O: Element>(
             values[..width].copy_from_slice(&source[start..start + width]);
         }
         for j in 0..width {
-            let place = j * rows + top..j * rows + top + height;
-            let output = output[place.clone()].iter_mut();
+            let range = j * rows + top..j * rows + top + height;
+            let output = output[range.clone()].iter_mut();
             let values = output.zip(block.iter().map(|row| row[j]));
             match added {
-                None => {
-                    values.for_each(|(output, value)| _ = output.write(O::rounded(value.wide())))
-                }
+                None => values.for_each(|(output, value)| {
+                    _ = output.write(O::round_from_f32(value.into_f32()))
+                }),
                 Some(added) => values
-                    .zip(&added[place])
+                    .zip(&added[range])
                     .for_each(|((output, value), added)| {
-                        output.write(O::rounded(added.wide() + value.wide()));
+                        output.write(O::round_from_f32(added.into_f32() + value.into_f32()));
                     }),
             }
         }

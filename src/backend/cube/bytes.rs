@@ -1,5 +1,5 @@
-//! Pictures of 8 bits to tensors, enlarged, and back: one pass each. WGSL has no bytes in memory, so they are taken out of
-//! integers of 32 bits, four of each.
+//! Conversion of 8-bit pictures to enlarged tensors, and of tensors to 8-bit pictures, in one pass each. WGSL has no 8-bit type, so the
+//! bytes are in 32-bit integers, four in each.
 
 use super::layout::{addresses, cubes, empty};
 use burn::tensor::DType;
@@ -8,19 +8,21 @@ use burn_cubecl::{CubeRuntime, cubecl};
 use cubecl::prelude::*;
 
 const UNITS: usize = 256;
-/// Rows, and columns, that a place of an enlarged picture is made from.
+/// Rows and columns of the picture that contribute to a pixel of the enlarged picture.
 const TAPS: usize = 4;
 
+/// Converts bytes to a tensor and enlarges it.
+///
 /// # Shapes
 ///
-/// - bytes: `[ceil(H w 3 / 4)]`, of pictures of `w` columns
+/// - bytes: `[ceil(H w 3 / 4)]`, a picture of `w` columns
 /// - sources and weights: `[H', 4]` of rows, `[W', 4]` of columns
 /// - output: `[1, 3, H', W']` in f32, -1..1
 pub(super) fn from_bytes<R: CubeRuntime>(
     bytes: CubeTensor<R>,
     w: usize,
     [rows, columns]: [CubeTensor<R>; 2],
-    [of_rows, of_columns]: [CubeTensor<R>; 2],
+    [row_weights, column_weights]: [CubeTensor<R>; 2],
 ) -> CubeTensor<R> {
     let [height, width] = [&rows, &columns].map(|sources| sources.meta.shape()[0]);
     let output = empty(&bytes, [1, 3, height, width], DType::F32);
@@ -34,8 +36,8 @@ pub(super) fn from_bytes<R: CubeRuntime>(
         bytes.into_array_arg(),
         rows.into_array_arg(),
         columns.into_array_arg(),
-        of_rows.into_array_arg(),
-        of_columns.into_array_arg(),
+        row_weights.into_array_arg(),
+        column_weights.into_array_arg(),
         output.clone().into_array_arg(),
         w,
         height,
@@ -49,8 +51,8 @@ fn enlarge(
     bytes: &Array<u32>,
     rows: &Array<u32>,
     columns: &Array<u32>,
-    of_rows: &Array<f32>,
-    of_columns: &Array<f32>,
+    row_weights: &Array<f32>,
+    column_weights: &Array<f32>,
     output: &mut Array<f32>,
     w: usize,
     height: usize,
@@ -64,20 +66,22 @@ fn enlarge(
         #[unroll]
         for i in 0..TAPS {
             let start = rows[y + i] as usize * w;
-            let mut of_row = 0.0_f32;
+            let mut row_sum = 0.0_f32;
             #[unroll]
             for j in 0..TAPS {
-                let at = (start + columns[x + j] as usize) * 3 + channel;
-                let shift = (at % 4) as u32 * 8;
-                let byte = (bytes[at / 4] >> shift) & 255;
-                of_row += of_columns[x + j] * f32::cast_from(byte);
+                let sample = (start + columns[x + j] as usize) * 3 + channel;
+                let shift = (sample % 4) as u32 * 8;
+                let byte = (bytes[sample / 4] >> shift) & 255;
+                row_sum += column_weights[x + j] * f32::cast_from(byte);
             }
-            sum += of_rows[y + i] * of_row;
+            sum += row_weights[y + i] * row_sum;
         }
         output[ABSOLUTE_POS] = sum * (2.0_f32 / 255.0_f32) - 1.0_f32;
     }
 }
 
+/// Converts a tensor to bytes.
+///
 /// # Shapes
 ///
 /// - picture: `[1, 3, H, W]` in f32, -1..1
@@ -107,7 +111,7 @@ fn pack(picture: &Array<f32>, output: &mut Array<u32>) {
         let mut word = 0_u32;
         #[unroll]
         for i in 0..4_usize {
-            // What fills the last one up does not matter.
+            // The padding bytes of the last word may have any value.
             let sample = min(ABSOLUTE_POS * 4 + i, samples - 1);
             let value = (picture[sample % 3 * pixels + sample / 3] + 1.0_f32) * 0.5_f32;
             let level = clamp(value, 0.0_f32, 1.0_f32) * 255.0_f32 + 0.5_f32;
@@ -119,9 +123,9 @@ fn pack(picture: &Array<f32>, output: &mut Array<u32>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::check::{Gpu, random};
-    use crate::backend::Backend;
-    use crate::backend::plain_picture;
+    use super::super::test_support::{Gpu, random};
+    use crate::backend::PictureOperations;
+    use crate::backend::plain::picture_operations;
     use crate::options::Upscale;
     use crate::options::color_fix::ColorFix;
     use crate::pixels::from_planes;
@@ -132,13 +136,13 @@ mod tests {
     use image::{ColorType, DynamicImage};
 
     #[test]
-    fn bytes_are_those_of_the_plain_body_and_the_host() {
+    fn bytes_agree_with_the_default_body_and_the_host() {
         for [h, w] in [[1, 1], [1, 2], [33, 70], [101, 65]] {
             let x = random::<4>([1, 3, h, w], 1) * 1.2;
             let bytes =
                 |words: Tensor<Gpu, 1, _>| words.into_data().as_bytes()[..3 * h * w].to_vec();
             let found = bytes(Gpu::to_bytes(x.clone()));
-            let plain = bytes(picture::to_bytes(x.clone()));
+            let plain = bytes(picture_operations::to_bytes(x.clone()));
             let values = ((x + 1.0) * 0.5).into_data().into_vec().unwrap();
             let host = from_planes(&Planes::new(3, w, h, values), None, ColorType::Rgb8);
             for expected in [&plain[..], host.as_bytes()] {
@@ -150,9 +154,9 @@ mod tests {
     }
 
     #[test]
-    fn colour_of_8_bits_is_taken() {
+    fn only_8_bit_colour_is_processed_on_the_device() {
         let takes = |picture: DynamicImage, options: &Upscale| {
-            on_device::takes::<Gpu>(&picture, options).is_some()
+            on_device::pixels::<Gpu>(&picture, options).is_some()
         };
         let options = Upscale::new();
         assert!(takes(DynamicImage::new_rgb8(3, 2), &options));
@@ -166,24 +170,24 @@ mod tests {
         }
     }
 
-    /// The body, and all the way, beside the plain bodies and the host.
+    /// Compares the conversion and the whole enlargement with the host.
     #[cfg(feature = "flex")]
     #[test]
-    fn pictures_are_those_of_the_host() {
+    fn pictures_agree_with_the_host() {
         use crate::upscale::on_device::tests;
-        tests::enlarges_as_the_host_does::<Gpu>();
-        tests::restores_as_the_host_does::<Gpu>();
-        tests::fails_where_the_host_does::<Gpu>();
+        tests::resize_agrees_with_the_host::<Gpu>();
+        tests::result_agrees_with_the_host::<Gpu>();
+        tests::errors_agree_with_the_host::<Gpu>();
     }
 
     #[cfg(all(feature = "flex", feature = "wgpu"))]
     #[test]
-    fn a_model_in_half_precision_is_no_other() {
+    fn a_model_in_half_precision_agrees_with_the_host() {
         use crate::backend::Wgpu;
         use burn::tensor::DType;
-        if !super::super::check::precisions().contains(&DType::F16) {
-            return println!("the device has no f16");
+        if !super::super::test_support::precisions().contains(&DType::F16) {
+            return println!("skipped: the device does not support f16");
         }
-        on_device::tests::restores_as_the_host_does::<Wgpu<half::f16>>();
+        on_device::tests::result_agrees_with_the_host::<Wgpu<half::f16>>();
     }
 }

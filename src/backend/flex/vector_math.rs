@@ -1,16 +1,17 @@
-//! What the kernels' loops share: exp, erf, exact sums.
+//! Vectorisable functions for the loops of the kernels: exp, erf, sums.
 
 use super::element::Element;
 pub(super) use crate::simd::vectorised;
 
-/// `e^x` to about two units in the last place, without a branch or a table, so that it is vectorised:
-/// `x = n ln 2 + r` with `|r| <= ln(2) / 2`; `e^r` by its series; `2^n` by the exponent's bits.
+/// `e^x` to about two units in the last place. It has no branch and no table, so it can be vectorised.
+///
+/// `x = n ln 2 + r` with `|r| <= ln(2) / 2`. `e^r` is computed by its series, and `2^n` by the bits of the exponent.
 #[inline(always)]
 #[allow(clippy::excessive_precision)]
 pub(super) fn exp(x: f32) -> f32 {
-    /// Adding this rounds to a whole number, which is then in the lowest bits.
+    /// Adding this number rounds to an integer, which is then in the lowest bits.
     const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23
-    const LN2_HIGH: f32 = 0.693_359_375; // few bits: n * LN2_HIGH is exact
+    const LN2_HIGH: f32 = 0.693_359_375; // has few bits, so n * LN2_HIGH is exact
     const LN2_LOW: f32 = -2.121_944_4e-4;
     let x = x.clamp(-87.0, 88.0);
     let rounded = x * std::f32::consts::LOG2_E + ROUND;
@@ -33,29 +34,29 @@ pub(super) fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }
 
-/// The error function to 5e-7, by the quotient of polynomials that Eigen takes (its `generic_fast_erf_float`): odd, and
-/// one within rounding from 4 on.
+/// The error function with an error below 5e-7, by the rational approximation of Eigen (`generic_fast_erf_float`). It is odd, and
+/// within rounding of one from 4 on.
 #[inline(always)]
 #[allow(clippy::excessive_precision)]
 pub(super) fn erf(x: f32) -> f32 {
     let x = x.clamp(-4.0, 4.0);
     let s = x * x;
-    let above = -2.726_142_258_013_06e-10;
-    let above = above * s + 2.770_681_424_959_02e-8;
-    let above = above * s - 2.101_024_020_825_08e-6;
-    let above = above * s - 5.692_506_394_623_46e-5;
-    let above = above * s - 7.349_906_303_268_55e-4;
-    let above = above * s - 2.954_599_808_540_25e-3;
-    let above = above * s - 1.609_603_332_624_15e-2;
-    let below = -1.456_607_184_649_96e-5;
-    let below = below * s - 2.133_740_552_789_05e-4;
-    let below = below * s - 1.682_826_974_382_03e-3;
-    let below = below * s - 7.373_329_167_204_68e-3;
-    let below = below * s - 1.426_473_905_141_89e-2;
-    x * above / below
+    let numerator = -2.726_142_258_013_06e-10;
+    let numerator = numerator * s + 2.770_681_424_959_02e-8;
+    let numerator = numerator * s - 2.101_024_020_825_08e-6;
+    let numerator = numerator * s - 5.692_506_394_623_46e-5;
+    let numerator = numerator * s - 7.349_906_303_268_55e-4;
+    let numerator = numerator * s - 2.954_599_808_540_25e-3;
+    let numerator = numerator * s - 1.609_603_332_624_15e-2;
+    let denominator = -1.456_607_184_649_96e-5;
+    let denominator = denominator * s - 2.133_740_552_789_05e-4;
+    let denominator = denominator * s - 1.682_826_974_382_03e-3;
+    let denominator = denominator * s - 7.373_329_167_204_68e-3;
+    let denominator = denominator * s - 1.426_473_905_141_89e-2;
+    x * numerator / denominator
 }
 
-/// Sums of `f` over the pairs of two slices of one length: in f32 lanes over blocks, in f64 over those.
+/// Sums of `f` over the pairs of two slices of the same length. It sums blocks in f32 lanes, and the blocks in f64.
 #[inline(always)]
 pub(super) fn sums<A: Element, B: Element, const K: usize>(
     a: &[A],
@@ -71,14 +72,14 @@ pub(super) fn sums<A: Element, B: Element, const K: usize>(
         let (b, b_rest) = b.as_chunks::<LANES>();
         for (a, b) in a.iter().zip(b) {
             for lane in 0..LANES {
-                let value = f(a[lane].wide(), b[lane].wide());
+                let value = f(a[lane].into_f32(), b[lane].into_f32());
                 for k in 0..K {
                     lanes[k][lane] += value[k];
                 }
             }
         }
         for (&a, &b) in a_rest.iter().zip(b_rest) {
-            let value = f(a.wide(), b.wide());
+            let value = f(a.into_f32(), b.into_f32());
             for k in 0..K {
                 lanes[k][0] += value[k];
             }
@@ -95,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn exp_is_right_to_its_last_places() {
+    fn exp_is_accurate_to_the_last_places() {
         for i in -80_000..=80_000 {
             let x = i as f32 * 1e-3;
             let expected = f64::from(x).exp();
@@ -109,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn erf_is_right_to_the_sixth_place() {
+    fn erf_is_accurate_to_six_places() {
         /// `2 / sqrt(pi) (x - x^3 / 3 + x^5 / (2! 5) - ...)`
         fn series(x: f64) -> f64 {
             let (mut sum, mut power) = (0.0, x);
@@ -129,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn sums_lose_nothing_over_many_values() {
+    fn sums_are_accurate_over_many_values() {
         let ones = vec![0.1f32; 3_000_001];
         let [sum] = sums(&ones, &ones, |a, _| [a]);
         let expected = f64::from(0.1f32) * 3_000_001.0;

@@ -1,22 +1,25 @@
-//! Attention to one head's keys and values, packed once for all queries.
+//! Attention to the keys and values of one head, which are packed once for all queries.
 
-use super::super::element::Element;
 use super::super::matrix::Matrix;
-use super::super::simd::vectorised;
-use super::lanes::{self, LINE, Lanes, fma};
-use super::panel::{Line, STEP_DEPTH, pack_columns, pack_rows};
-use super::tiles::{Block, Panels, SIDE, Tiles};
-use super::{at_least, with_kept};
+use super::super::vector_math::vectorised;
+use super::lanes::{self, Lanes, fma};
+use super::layout::{Block, LINE, Line, Panels, SIDE, STEP_DEPTH};
+use super::panel::{pack_columns, pack_rows, store_by_row};
+use super::scratch::{grown_to, with_scratch};
+use super::tile_element::TileElement;
+use super::tiles::Tiles;
 use std::cell::Cell;
 
-/// Keys and values of a head, chunk after chunk.
-pub(in super::super) struct Head {
+/// The packed keys and values of a head, in chunks.
+pub(crate) struct PackedHead {
     tiles: Tiles,
     chunks: Vec<Chunk>,
+    /// Channels of the head.
     size: usize,
 }
 
 struct Chunk {
+    /// Number of keys.
     count: usize,
     /// Panels of keys.
     keys: Vec<Line>,
@@ -24,17 +27,17 @@ struct Chunk {
     values: Vec<Line>,
 }
 
-impl Head {
-    /// `keys` and `values` are `[T, D]`; a chunk has `most` of them.
-    pub(in super::super) fn new<E: Element>(
+impl PackedHead {
+    /// Packs `keys` and `values`, both `[T, D]`, in chunks of `chunk_size`.
+    pub(crate) fn new<E: TileElement>(
         tiles: Tiles,
         keys: Matrix<E>,
         values: Matrix<E>,
-        most: usize,
+        chunk_size: usize,
     ) -> Self {
         let (tokens, size) = (values.row_count(), values.column_count());
         let chunk = |start: usize| {
-            let tokens = start..tokens.min(start + most);
+            let tokens = start..tokens.min(start + chunk_size);
             let values = values.part(tokens.clone(), 0..size);
             let panel = tiles.lines(tokens.len());
             let mut packed = vec![Line::ZERO; size.div_ceil(SIDE) * panel];
@@ -47,16 +50,16 @@ impl Head {
         };
         Self {
             tiles,
-            chunks: (0..tokens).step_by(most).map(chunk).collect(),
+            chunks: (0..tokens).step_by(chunk_size).map(chunk).collect(),
             size,
         }
     }
 
-    /// The output for some queries, `[queries, D]`.
-    pub(in super::super) fn attend<E: Element>(&self, query: Matrix<E>) -> Vec<f32> {
+    /// Attention for some queries, `[queries, D]`. Returns `[queries, D]`.
+    pub(crate) fn attend<E: TileElement>(&self, query: Matrix<E>) -> Vec<f32> {
         let mut output = vec![0.0; query.row_count() * self.size];
         let rows = output.chunks_mut(SIDE * self.size);
-        with_kept(&SCRATCH, |scratch| {
+        with_scratch(&SCRATCH, |scratch| {
             for (row, output) in (0..).step_by(SIDE).zip(rows) {
                 self.attend_panel(&query, row, scratch, output);
             }
@@ -64,29 +67,26 @@ impl Head {
         output
     }
 
-    /// The output for 32 queries from `row` on.
-    fn attend_panel<E: Element>(
+    /// Attention for 32 queries from `row` on.
+    fn attend_panel<E: TileElement>(
         &self,
         query: &Matrix<E>,
         row: usize,
-        scratch: &mut Scratch,
+        scratch: &mut AttentionScratch,
         output: &mut [f32],
     ) {
         let depth = self.tiles.lines(self.size);
         let step = self.tiles.step();
-        let queries = at_least(&mut scratch.queries, depth, Line::ZERO);
+        let queries = grown_to(&mut scratch.queries, depth, Line::ZERO);
         pack_rows(self.tiles, query, row, queries);
-        let weighed = at_least(&mut scratch.output, self.size.div_ceil(SIDE), Block::ZERO);
+        let weighted = grown_to(&mut scratch.output, self.size.div_ceil(SIDE), Block::ZERO);
         let mut softmax = Softmax::new(self.size);
         for (i, chunk) in self.chunks.iter().enumerate() {
             let panels = chunk.count.div_ceil(SIDE);
-            let scores = at_least(&mut scratch.scores, panels, Block::ZERO);
-            let weights = at_least(&mut scratch.weights, panels * step, Line::ZERO);
+            let scores = grown_to(&mut scratch.scores, panels, Block::ZERO);
+            let weights = grown_to(&mut scratch.weights, panels * step, Line::ZERO);
             self.tiles.multiply(
-                Panels {
-                    lines: queries,
-                    stride: 0,
-                },
+                Panels::single(queries),
                 Panels {
                     lines: &chunk.keys,
                     stride: depth,
@@ -98,12 +98,12 @@ impl Head {
             vectorised(
                 #[inline(always)]
                 || {
-                    let shrink = softmax.weigh(self.tiles, scores, chunk.count, weights);
+                    let factors = softmax.update(self.tiles, scores, chunk.count, weights);
                     if i > 0 {
-                        for block in weighed.iter_mut() {
-                            for (values, shrink) in block.0.iter_mut().zip(shrink) {
+                        for block in weighted.iter_mut() {
+                            for (values, factor) in block.0.iter_mut().zip(factors) {
                                 for value in values {
-                                    *value *= shrink;
+                                    *value *= factor;
                                 }
                             }
                         }
@@ -111,22 +111,19 @@ impl Head {
                 },
             );
             self.tiles.multiply(
-                Panels {
-                    lines: weights,
-                    stride: 0,
-                },
+                Panels::single(weights),
                 Panels {
                     lines: &chunk.values,
                     stride: panels * step,
                 },
                 panels,
-                weighed,
+                weighted,
                 i > 0,
             );
         }
         for (i, output) in output.chunks_exact_mut(self.size).enumerate() {
             let scale = softmax.sum[i].recip();
-            for (output, block) in output.chunks_mut(SIDE).zip(weighed.iter()) {
+            for (output, block) in output.chunks_mut(SIDE).zip(weighted.iter()) {
                 for (output, value) in output.iter_mut().zip(&block.0[i]) {
                     *output = value * scale;
                 }
@@ -135,9 +132,9 @@ impl Head {
     }
 }
 
-/// What a thread keeps from block to block.
+/// Scratch memory of a thread.
 #[derive(Default)]
-struct Scratch {
+struct AttentionScratch {
     queries: Vec<Line>,
     scores: Vec<Block>,
     weights: Vec<Line>,
@@ -145,12 +142,12 @@ struct Scratch {
 }
 
 thread_local! {
-    static SCRATCH: Cell<Scratch> = Cell::default();
+    static SCRATCH: Cell<AttentionScratch> = Cell::default();
 }
 
-/// Panels of 32 keys as columns: those of even number, then those of odd, so that of what is made of a panel's scores, each
-/// key and the next lie at the same place of a half.
-fn pack_keys<E: Element>(tiles: Tiles, keys: &Matrix<E>) -> Vec<Line> {
+/// Packs keys as panels of 32 columns. The even keys precede the odd keys. The scores of two adjacent keys are therefore at the same
+/// index of the two halves of a row, as [`lanes::split`] requires.
+fn pack_keys<E: TileElement>(tiles: Tiles, keys: &Matrix<E>) -> Vec<Line> {
     let panel = tiles.lines(keys.column_count());
     let mut packed = vec![Line::ZERO; keys.row_count().div_ceil(SIDE) * panel];
     vectorised(
@@ -164,7 +161,7 @@ fn pack_keys<E: Element>(tiles: Tiles, keys: &Matrix<E>) -> Vec<Line> {
                         for i in 0..LINE {
                             let key = keys.row(first + 2 * i + k).unwrap_or_default();
                             let values = key.get(channel..).unwrap_or_default();
-                            let lines = E::pairs(tiles, values);
+                            let lines = E::pack_adjacent(tiles, values);
                             for (square, line) in squares.iter_mut().zip(lines) {
                                 square[i] = line;
                             }
@@ -184,13 +181,13 @@ fn pack_keys<E: Element>(tiles: Tiles, keys: &Matrix<E>) -> Vec<Line> {
     packed
 }
 
-/// The softmaxes of 32 queries over the scores seen so far.
+/// The online softmax of 32 queries over the scores of the chunks so far.
 struct Softmax {
-    /// `log2(e) / sqrt(D)`: `e` to a score is two to so many times the product of query and key.
+    /// `log2(e) / sqrt(D)`: the exponential of a score is `2^(scale product)` of the product of query and key.
     scale: f32,
-    /// Of the products.
+    /// Maximum of the products.
     max: [f32; SIDE],
-    /// Of `2^(scale (product - max))`.
+    /// Sum of `2^(scale (product - max))`.
     sum: [f32; SIDE],
 }
 
@@ -203,10 +200,10 @@ impl Softmax {
         }
     }
 
-    /// Takes in the products with `count` keys and packs `2^(scale (product - max))`; what was weighed before is to be
-    /// multiplied by the result.
+    /// Adds the products with `count` keys, and packs `2^(scale (product - max))` as weights. Returns the factors by which to multiply
+    /// the weighted values of the previous chunks.
     #[inline(always)]
-    fn weigh(
+    fn update(
         &mut self,
         tiles: Tiles,
         products: &mut [Block],
@@ -214,8 +211,8 @@ impl Softmax {
         weights: &mut [Line],
     ) -> [f32; SIDE] {
         let inside = count - (products.len() - 1) * SIDE;
-        let mut shrinks = [0.0; SIDE];
-        for (i, shrink) in shrinks.iter_mut().enumerate() {
+        let mut factors = [0.0; SIDE];
+        for (i, factor) in factors.iter_mut().enumerate() {
             if let Some(last) = products.last_mut() {
                 let [even, odd] = [inside.div_ceil(2), inside / 2];
                 last.0[i][even..LINE].fill(f32::NEG_INFINITY);
@@ -224,11 +221,11 @@ impl Softmax {
             let mut max = lanes::splat(tiles, self.max[i]);
             for block in products.iter() {
                 for half in block.0[i].as_chunks::<LINE>().0 {
-                    // A NaN, which this leaves out, shows in the sum.
+                    // This ignores NaN, which shows in the sum.
                     max = lanes::max(tiles, lanes::load(tiles, half), max);
                 }
             }
-            let max = lanes::largest(tiles, max);
+            let max = lanes::reduce_max(tiles, max);
             let offset = lanes::splat(tiles, -self.scale * max);
             let mut sum = lanes::splat(tiles, 0.0);
             let steps = weights.chunks_exact_mut(tiles.step());
@@ -237,19 +234,15 @@ impl Softmax {
                 let first = power(tiles, first, self.scale, offset);
                 let second = power(tiles, second, self.scale, offset);
                 sum = lanes::add(tiles, sum, lanes::add(tiles, first, second));
-                let split = lanes::split(tiles, first, second);
-                let lines = &mut step[i * tiles.parts()..][..tiles.parts()];
-                for (to, line) in lines.iter_mut().zip(split) {
-                    *to = Line(line);
-                }
+                store_by_row(tiles, lanes::split(tiles, first, second), step, i);
             }
             let before = lanes::splat(tiles, self.max[i]);
             let before = fma(tiles, before, self.scale, offset);
-            *shrink = f32::from_bits(lanes::bits(tiles, lanes::exp2(tiles, before))[0]);
-            self.sum[i] = self.sum[i] * *shrink + lanes::sum(tiles, sum);
+            *factor = f32::from_bits(lanes::bits(tiles, lanes::exp2(tiles, before))[0]);
+            self.sum[i] = self.sum[i] * *factor + lanes::reduce_sum(tiles, sum);
             self.max[i] = max;
         }
-        shrinks
+        factors
     }
 }
 

@@ -1,34 +1,33 @@
-//! Pictures of 8 bits to tensors and back, and their correction, from burn's own operations: right on any backend, and what
-//! the kernels are tested against.
+//! The default bodies of [`PictureOperations`](crate::PictureOperations), composed of burn's own operations.
 
-use crate::backend::Backend;
 use crate::backend::pad::pad;
-use crate::options::padding::Edge;
-use crate::options::padding::Padding;
+use crate::options::padding::{Edge, Padding};
+use burn::tensor::backend::Backend;
 use burn::tensor::{DType, ElementConversion, Int, IntDType, Tensor};
 
-/// Bytes of an integer.
-const LANES: usize = 4;
+/// Bytes in a 32-bit word.
+const WORD: usize = 4;
 
 pub(crate) fn from_bytes<B: Backend>(
     bytes: Tensor<B, 1, Int>,
     [h, w]: [usize; 2],
     [rows, columns]: [Tensor<B, 2, Int>; 2],
-    [of_rows, of_columns]: [Tensor<B, 2>; 2],
+    [row_weights, column_weights]: [Tensor<B, 2>; 2],
 ) -> Tensor<B, 4> {
-    let lane = |i: usize| {
+    let byte = |i: usize| {
         let shift = (8 * i as i32).elem();
-        let lane = bytes.clone().bitwise_right_shift_scalar(shift);
-        lane.bitwise_and_scalar(255.elem())
+        let byte = bytes.clone().bitwise_right_shift_scalar(shift);
+        byte.bitwise_and_scalar(255.elem())
     };
-    let bytes: Tensor<B, 2, Int> = Tensor::stack((0..LANES).map(lane).collect(), 1);
+    let bytes: Tensor<B, 2, Int> = Tensor::stack((0..WORD).map(byte).collect(), 1);
     let picture = bytes.flatten::<1>(0, 1).narrow(0, 0, 3 * h * w);
     let picture = picture.reshape([1, h, w, 3]).permute([0, 3, 1, 2]);
     let picture = picture.float().cast(DType::F32) * (2.0 / 255.0) - 1.0;
-    weighted(weighted(picture, 2, rows, of_rows), 3, columns, of_columns)
+    let enlarged = weighted(picture, 2, rows, row_weights);
+    weighted(enlarged, 3, columns, column_weights)
 }
 
-/// Each place along an axis as the weighted sum of its sources.
+/// Replaces each position along an axis by the weighted sum of its sources.
 fn weighted<B: Backend>(
     x: Tensor<B, 4>,
     axis: usize,
@@ -48,8 +47,8 @@ fn weighted<B: Backend>(
 pub(crate) fn extremes<B: Backend>(x: Tensor<B, 4>) -> Tensor<B, 3> {
     let [_, c, h, w] = x.dims();
     let x = x.reshape([c, 1, h * w]);
-    let broken = x.clone().is_finite().bool_not().float().cast(x.dtype());
-    let all = [x.clone().min_dim(2), x.max_dim(2), broken.max_dim(2)];
+    let non_finite = x.clone().is_finite().bool_not().float().cast(x.dtype());
+    let all = [x.clone().min_dim(2), x.max_dim(2), non_finite.max_dim(2)];
     Tensor::cat(all.into(), 2)
 }
 
@@ -67,8 +66,8 @@ pub(crate) fn add_smoothed<B: Backend>(
     for gap in (0..level).map(|i| 1 << i) {
         for axis in [2, 3] {
             let n = change.dims()[axis] - 2 * gap;
-            let moved = |by: usize| change.clone().narrow(axis, by, n);
-            change = (moved(0) + moved(2 * gap)) * 0.25 + moved(gap) * 0.5;
+            let shifted = |offset: usize| change.clone().narrow(axis, offset, n);
+            change = (shifted(0) + shifted(2 * gap)) * 0.25 + shifted(gap) * 0.5;
         }
     }
     sum + change * weight
@@ -78,15 +77,15 @@ pub(crate) fn to_bytes<B: Backend>(picture: Tensor<B, 4>) -> Tensor<B, 1, Int> {
     let [_, _, h, w] = picture.dims();
     let levels = ((picture + 1.0) * 0.5).clamp(0.0, 1.0) * 255.0 + 0.5;
     let bytes = levels.permute([0, 2, 3, 1]).reshape([3 * h * w]);
-    let words = (3 * h * w).div_ceil(LANES);
-    let fill = Tensor::zeros([LANES], (&bytes.device(), bytes.dtype()));
-    let bytes = Tensor::cat(vec![bytes, fill], 0).narrow(0, 0, LANES * words);
-    let bytes = bytes.reshape([words, LANES]);
-    // Of 32 bits whatever the backend's integers are: its lowest byte first, its highest the sign.
+    let words = (3 * h * w).div_ceil(WORD);
+    let fill = Tensor::zeros([WORD], (&bytes.device(), bytes.dtype()));
+    let bytes = Tensor::cat(vec![bytes, fill], 0).narrow(0, 0, WORD * words);
+    let bytes = bytes.reshape([words, WORD]);
+    // Each word is an i32, whatever the integer type of the backend. The first byte is the lowest; the last contains the sign.
     let bytes = bytes.int().cast(IntDType::I32);
-    let lane = |i: usize| {
-        let lane = bytes.clone().narrow(1, i, 1).flatten::<1>(0, 1);
-        lane.bitwise_left_shift_scalar((8 * i as i32).elem())
+    let shifted = |i: usize| {
+        let byte = bytes.clone().narrow(1, i, 1).flatten::<1>(0, 1);
+        byte.bitwise_left_shift_scalar((8 * i as i32).elem())
     };
-    (1..LANES).fold(lane(0), |word, i| word.bitwise_or(lane(i)))
+    (1..WORD).fold(shifted(0), |word, i| word.bitwise_or(shifted(i)))
 }

@@ -1,19 +1,20 @@
-//! Pixel cells to channels and back, with the padding and the crop: one pass each.
+//! Pixel unshuffle with padding, and pixel shuffle with cropping, in one pass each.
 
 use super::layout::{Rows, addresses, cubes, empty};
-use crate::options::padding::Edge;
-use crate::options::padding::Padding;
+use crate::options::padding::{Edge, Padding};
 use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{CubeRuntime, cubecl};
 use cubecl::prelude::*;
 
 const UNITS: usize = 256;
 
+/// Pads a picture and moves its cells to the channels.
+///
 /// # Shapes
 ///
 /// - picture: `[N, C, H, W]`
 /// - output: `[N, H' / side, W' / side, C * side * side]` with `[H', W'] = padded`
-pub(super) fn fold<R: CubeRuntime>(
+pub(super) fn unshuffle<R: CubeRuntime>(
     picture: CubeTensor<R>,
     side: usize,
     padding: Padding,
@@ -26,7 +27,7 @@ pub(super) fn fold<R: CubeRuntime>(
     let output = empty(&picture, [n, rows, columns, c * side * side], picture.dtype);
     let client = picture.client.clone();
     let (addresses, dtype) = (addresses(&[&picture, &output]), picture.dtype.into());
-    fold_cells::launch(
+    pixel_unshuffle::launch(
         &client,
         cubes(&client, output.meta.num_elements().div_ceil(UNITS)),
         CubeDim::new_1d(UNITS as u32),
@@ -47,8 +48,8 @@ pub(super) fn fold<R: CubeRuntime>(
     output
 }
 
-/// What is added to a position in the padded picture before [`source`] takes it: unsigned numbers have no remainder of
-/// those below zero.
+/// The number that [`source`] adds to a position in the padded picture. It makes all operands of remainders non-negative, because
+/// positions are unsigned.
 fn lift(edge: Edge, before: usize, length: usize) -> usize {
     match edge {
         Edge::Replicate => before,
@@ -60,7 +61,7 @@ fn lift(edge: Edge, before: usize, length: usize) -> usize {
     }
 }
 
-/// [`Edge::source`] of a side of `length`.
+/// [`Edge::source`] on an axis of `length`.
 #[cube]
 fn source(position: usize, lift: usize, length: usize, #[comptime] edge: Edge) -> usize {
     match edge {
@@ -75,7 +76,7 @@ fn source(position: usize, lift: usize, length: usize, #[comptime] edge: Edge) -
 }
 
 #[cube(launch, address_type = "dynamic")]
-fn fold_cells<F: Float>(
+fn pixel_unshuffle<F: Float>(
     picture: &Array<F>,
     output: &mut Array<F>,
     c: usize,
@@ -102,11 +103,13 @@ fn fold_cells<F: Float>(
     }
 }
 
+/// Moves channels to cells and crops the padding.
+///
 /// # Shapes
 ///
 /// - features: `[N, rows, columns, C * side * side]`
 /// - output: `[N, C, H, W]` with `[H, W] = size`
-pub(super) fn unfold<R: CubeRuntime>(
+pub(super) fn shuffle<R: CubeRuntime>(
     features: Rows<R>,
     side: usize,
     padding: Padding,
@@ -122,7 +125,7 @@ pub(super) fn unfold<R: CubeRuntime>(
     let output = empty(&features, [n, c, h, w], features.dtype);
     let client = features.client.clone();
     let (addresses, dtype) = (addresses(&[&features, &output]), features.dtype.into());
-    unfold_cells::launch(
+    pixel_shuffle::launch(
         &client,
         cubes(&client, output.meta.num_elements().div_ceil(UNITS)),
         CubeDim::new_1d(UNITS as u32),
@@ -144,7 +147,7 @@ pub(super) fn unfold<R: CubeRuntime>(
 }
 
 #[cube(launch, address_type = "dynamic")]
-fn unfold_cells<F: Float>(
+fn pixel_shuffle<F: Float>(
     features: &Tensor<F>,
     output: &mut Tensor<F>,
     c: usize,
@@ -170,16 +173,16 @@ fn unfold_cells<F: Float>(
 
 #[cfg(test)]
 mod tests {
-    use super::super::check::{Gpu, cast, precisions, random};
+    use super::super::test_support::{Gpu, cast, precisions, random};
     use super::*;
     use crate::backend::Backend;
     use crate::backend::plain;
     use crate::options::padding::padded_side;
 
     #[test]
-    fn agrees_with_the_plain_body() {
+    fn agrees_with_the_default_body() {
         let edges = [Edge::Reflect, Edge::Replicate, Edge::Wrap];
-        // Smaller than the padding, too.
+        // Includes sizes smaller than the padding.
         for size @ [h, w] in [[1, 1], [2, 3], [17, 30], [40, 24]] {
             for (edge, padding) in edges
                 .into_iter()
@@ -189,10 +192,11 @@ mod tests {
                 let padded = size.map(|n| padded_side(n, 8));
                 for dtype in precisions() {
                     let picture = cast(&random::<4>([2, 3, h, w], 1), dtype);
-                    let expected = plain::fold_padded(picture.clone(), 8, padding, padded, edge);
-                    let found = Gpu::fold_padded(picture.clone(), 8, padding, padded, edge);
+                    let expected =
+                        plain::pad_and_unshuffle(picture.clone(), 8, padding, padded, edge);
+                    let found = Gpu::pad_and_unshuffle(picture.clone(), 8, padding, padded, edge);
                     assert_eq!(found.to_data(), expected.into_data());
-                    let back = Gpu::unfold_cropped(found, 8, padding, size);
+                    let back = Gpu::shuffle_and_crop(found, 8, padding, size);
                     assert_eq!(back.into_data(), picture.into_data());
                 }
             }

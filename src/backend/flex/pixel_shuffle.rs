@@ -1,4 +1,4 @@
-//! Pixel-unshuffle and pixel-shuffle, rows at a time on all cores.
+//! Pixel unshuffle and pixel shuffle, row by row on all cores.
 
 use super::copy::copy;
 use super::memory::written;
@@ -6,19 +6,19 @@ use crate::options::padding::{Edge, Padding};
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
 
-/// Pictures that are padded and cut into cells of `side` x `side` pixels.
+/// The division of padded pictures into cells of `side` x `side` pixels.
 pub(super) struct Cells {
     pub(super) side: usize,
     /// Height and width of a picture.
     pub(super) size: [usize; 2],
     pub(super) padding: Padding,
-    /// Height and width with the padding, whole cells.
+    /// Height and width with the padding, multiples of `side`.
     pub(super) padded: [usize; 2],
 }
 
 impl Cells {
-    /// Pictures of whole cells, without a padding.
-    pub(super) fn whole(size: [usize; 2], side: usize) -> Self {
+    /// Pictures without padding, whose sides are multiples of `side`.
+    pub(super) fn without_padding(size: [usize; 2], side: usize) -> Self {
         Self {
             side,
             size,
@@ -28,7 +28,7 @@ impl Cells {
     }
 
     /// `[N, C, H, W]` -> `[N, C * side * side, H' / side, W' / side]`, with `[H', W'] = padded`.
-    pub(super) fn fold(&self, pixels: &[f32], edge: Edge) -> Vec<f32> {
+    pub(super) fn unshuffle(&self, pixels: &[f32], edge: Edge) -> Vec<f32> {
         let &Self {
             side,
             size: [height, width],
@@ -39,25 +39,25 @@ impl Cells {
         let plane = rows * columns;
         assert_eq!(pixels.len() % (height * width), 0, "shapes disagree");
         let pictures = pixels.len() / (height * width);
-        let source = |i: usize, before: usize, n| edge.source(i as isize - before as isize, n);
-        let before: Vec<usize> = (0..left).map(|x| source(x, left, width)).collect();
+        let source_of = |i: usize, before: usize, n| edge.source(i as isize - before as isize, n);
+        let before: Vec<usize> = (0..left).map(|x| source_of(x, left, width)).collect();
         let after: Vec<usize> = (left + width..padded[1])
-            .map(|x| source(x, left, width))
+            .map(|x| source_of(x, left, width))
             .collect();
         let write = |cells: &mut [MaybeUninit<f32>]| {
-            // The channels that one line of the cells goes to lie side by side.
+            // The channels for the same line of the cells are adjacent.
             let lines = cells.par_chunks_mut(side * plane).enumerate();
             lines.for_each_init(
                 Vec::new,
                 |line_of_pixels: &mut Vec<f32>, (index, channels)| {
                     let (picture, line) = (index / side, index % side);
                     for row in 0..rows {
-                        let y = source(row * side + line, top, height);
-                        let there = &pixels[(picture * height + y) * width..][..width];
+                        let y = source_of(row * side + line, top, height);
+                        let source = &pixels[(picture * height + y) * width..][..width];
                         line_of_pixels.clear();
-                        line_of_pixels.extend(before.iter().map(|&x| there[x]));
-                        line_of_pixels.extend_from_slice(there);
-                        line_of_pixels.extend(after.iter().map(|&x| there[x]));
+                        line_of_pixels.extend(before.iter().map(|&x| source[x]));
+                        line_of_pixels.extend_from_slice(source);
+                        line_of_pixels.extend(after.iter().map(|&x| source[x]));
                         for (pixel, channel) in channels.chunks_exact_mut(plane).enumerate() {
                             let target = &mut channel[row * columns..][..columns];
                             let cells = line_of_pixels.chunks_exact(side);
@@ -70,13 +70,12 @@ impl Cells {
             );
         };
         assert!(top + height <= padded[0] && left + width <= padded[1]);
-        // SAFETY: a line is whole cells, `columns` of them, by the assertion; all columns of all rows of each channel are
-        // written.
+        // SAFETY: by the assertion, a line consists of `columns` whole cells. All columns of all rows of each channel are written.
         unsafe { written(pictures * side * side * plane, write) }
     }
 
-    /// The inverse of [`fold`](Self::fold), without the padding.
-    pub(super) fn unfold(&self, cells: &[f32]) -> Vec<f32> {
+    /// The inverse of [`unshuffle`](Self::unshuffle), without the padding.
+    pub(super) fn shuffle(&self, cells: &[f32]) -> Vec<f32> {
         let &Self {
             side,
             size: [height, width],

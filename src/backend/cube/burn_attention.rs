@@ -1,21 +1,24 @@
-//! Attention on the matrix units of a GPU, for half precisions: burn's own flash kernel.
+//! Attention in half precision on the matrix units of a GPU, by burn's flash attention kernel.
 
+use super::layout::tensor;
 use burn::tensor::{DType, Tensor};
 use burn_cubecl::kernel::attention::{AttentionStrategy, attention};
 use burn_cubecl::{BoolElement, CubeBackend, CubeRuntime, FloatElement, IntElement};
 use cubek_attention::routines::blackbox_accelerated::BlackboxAcceleratedStrategy;
 
-/// Planes of a cube, each with the rows of one tile, 16 as a rule: 64 queries.
+/// Planes per cube. A plane computes the rows of a tile, usually 16, so a cube computes 64 queries.
 const PLANES: u8 = 4;
-/// burn's kernel refuses a number of queries that its cube does not divide. Keys it takes as they come.
-const QUERIES: usize = 128;
-/// Its tiles divide the heads' size, and all of a head is in a GPU's shared memory.
+/// The number of queries is padded to a multiple of this. burn's kernel requires a multiple of the queries of a cube. It accepts any
+/// number of keys.
+const QUERY_MULTIPLE: usize = 128;
+/// The channels per head have to be a multiple of the size of a tile.
 const TILE: usize = 16;
-const WIDEST: usize = 128;
+/// Largest number of channels per head. A head has to fit the shared memory of a GPU.
+const MAX_SIZE: usize = 128;
 
-/// As [`Backend::multi_head_attention`](crate::Backend::multi_head_attention), where the device has the units for it and
-/// the precision is a half one: burn's kernel multiplies in f16 whatever it is given, and adds in f32.
-pub(super) fn flash<R, F, I, T>(
+/// Computes [`Backend::multi_head_attention`](crate::Backend::multi_head_attention). Returns `None` if the device has no matrix units
+/// or the precision is not f16 or bf16: burn's kernel multiplies in f16, whatever the precision of its inputs, and accumulates in f32.
+pub(super) fn burn_attention<R, F, I, T>(
     query: &Tensor<CubeBackend<R, F, I, T>, 3>,
     key: &Tensor<CubeBackend<R, F, I, T>, 3>,
     value: &Tensor<CubeBackend<R, F, I, T>, 3>,
@@ -30,14 +33,14 @@ where
     let [n, queries, channels] = query.dims();
     let size = channels / heads;
     let half = matches!(query.dtype(), DType::F16 | DType::BF16);
-    if !(half && size.is_multiple_of(TILE) && size <= WIDEST) {
+    if !(half && size.is_multiple_of(TILE) && size <= MAX_SIZE) {
         return None;
     }
-    let more = queries.next_multiple_of(QUERIES) - queries;
-    let padded = match more {
+    let padding = queries.next_multiple_of(QUERY_MULTIPLE) - queries;
+    let padded = match padding {
         0 => query.clone(),
         _ => {
-            let zeros = Tensor::zeros([n, more, channels], (&query.device(), query.dtype()));
+            let zeros = Tensor::zeros([n, padding, channels], (&query.device(), query.dtype()));
             Tensor::cat(vec![query.clone(), zeros], 1)
         }
     };
@@ -56,20 +59,24 @@ where
     let [padded, key, value] = [padded, key.clone(), value.clone()].map(split);
     let output = attention(padded, key, value, None, None, Default::default(), strategy)
         .inspect_err(|error| {
-            tracing::debug!(?error, "burn's flash attention is not for this device")
+            tracing::debug!(
+                ?error,
+                "burn's flash attention does not support this device"
+            )
         })
         .ok()?;
     tracing::debug!(queries, heads, "burn's flash attention");
-    let output = super::tensor::<_, F, I, T, 4>(output).swap_dims(1, 2);
+    let output = tensor::<_, F, I, T, 4>(output).swap_dims(1, 2);
     Some(
         output
-            .reshape([n, queries + more, channels])
+            .reshape([n, queries + padding, channels])
             .narrow(1, 0, queries),
     )
 }
 
-/// Most bytes held beside inputs and output, with queries of `values`: these padded, the output for them, and that in the
-/// order of the inputs. A model's precision is not known from the backend's, so in f32, too, where it does not run.
+/// Upper bound on the memory in addition to inputs and output, in bytes, for queries of this number of `values`: the padded queries,
+/// their output, and the output in the order of the inputs. It also counts for f32, where this kernel does not run, because the
+/// precision of a model does not follow from that of the backend.
 pub(super) fn workspace(values: usize) -> u64 {
     3 * values as u64 * size_of::<half::f16>() as u64
 }
