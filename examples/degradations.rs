@@ -1,14 +1,14 @@
-//! A contact sheet of degradations: what a network is trained to restore.
+//! Writes a contact sheet of degraded pictures, which a network is trained to restore.
 //!
 //! ```sh
 //! cargo run --release --features train --example degradations -- photo.jpg sheet.png --preset real_esrgan --seed 1
 //! ```
 //!
-//! The sheet's cells, in reading order: the middle of the picture as it is, then degraded with `seed`, `seed + 1` and so
-//! on. Degraded ones are enlarged without interpolation, so that each of their pixels shows.
+//! The first cell, in reading order, is the middle of the picture. The other cells are degraded with `seed`, `seed + 1`
+//! and so on. Degraded pictures are enlarged without interpolation, so that each pixel is visible.
 
 use clap::{Parser, ValueEnum};
-use gendr_pix::train::degrade::{Degradation, Degrade, TwoOrder};
+use gendr_pix::train::degrade::{Degradation, FirstOrderDegradation, SecondOrderDegradation};
 use gendr_pix::train::{Planes, read_picture};
 use image::{Rgb, RgbImage};
 use rand::SeedableRng;
@@ -19,29 +19,29 @@ use std::path::PathBuf;
 /// Pixels between cells.
 const GAP: u32 = 4;
 
-/// Show what degradation does to a picture.
+/// Write a contact sheet of degradations of a picture.
 #[derive(Parser)]
 struct Args {
-    /// The picture.
+    /// Picture to degrade.
     input: PathBuf,
-    /// The sheet to write.
+    /// Contact sheet to write.
     output: PathBuf,
-    /// Which degradation.
+    /// Preset of the degradation.
     #[arg(long, value_enum, default_value_t = Preset::RealEsrgan)]
     preset: Preset,
     /// Seed of the first degraded cell.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// How many times smaller the degraded pictures are.
+    /// Scale by which the degraded pictures are smaller, from 1 to 64.
     #[arg(long, default_value_t = 4.0, value_parser = scale)]
     scale: f64,
-    /// Cells in a row.
+    /// Number of cells in a row.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=64))]
     columns: u32,
-    /// Rows of cells.
+    /// Number of rows.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=64))]
     rows: u32,
-    /// Largest side of a cell.
+    /// Largest side of a cell in pixels.
     #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=2048))]
     cell: u32,
 }
@@ -56,22 +56,24 @@ enum Preset {
 }
 
 impl Preset {
-    fn settings(self) -> Degrade {
+    fn settings(self) -> Degradation {
         match self {
-            Self::RealEsrgan => TwoOrder::real_esrgan().into(),
-            Self::Apisr => TwoOrder::apisr().into(),
-            Self::Mild => TwoOrder::mild().into(),
-            Self::Nano => Degradation::default().into(),
+            Self::RealEsrgan => SecondOrderDegradation::real_esrgan().into(),
+            Self::Apisr => SecondOrderDegradation::apisr().into(),
+            Self::Mild => SecondOrderDegradation::mild().into(),
+            Self::Nano => FirstOrderDegradation::default().into(),
         }
     }
 }
 
 fn scale(text: &str) -> Result<f64, String> {
-    let scale = text.parse().map_err(|error| format!("{error}"))?;
+    let scale: f64 = text
+        .parse()
+        .map_err(|error: std::num::ParseFloatError| error.to_string())?;
     if (1.0..=64.0).contains(&scale) {
         Ok(scale)
     } else {
-        Err("expected a number from 1 to 64".to_owned())
+        Err(format!("{scale} is not from 1 to 64"))
     }
 }
 
@@ -104,7 +106,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     sheet.save(&args.output)?;
     println!(
-        "{}: the original, then {} degraded",
+        "{}: the original and {} degraded pictures",
         args.output.display(),
         args.rows * args.columns - 1
     );

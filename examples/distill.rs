@@ -1,4 +1,4 @@
-//! Two-stage adversarial distillation, a stage at a time, on the CPU unless told otherwise:
+//! Two-stage adversarial distillation, one training stage at a time, on the CPU by default:
 //!
 //! ```sh
 //! cargo run --release --features train --example distill -- config nano > distill.json
@@ -7,11 +7,11 @@
 //! done
 //! ```
 //!
-//! Stopped at any moment, the same command goes on from the stage's last checkpoint. A stage's folder holds `log.jsonl`
-//! with a line for every twenty steps, and the sample pictures that its config asks for; stage 2 leaves `model.safetensors`.
+//! If it is stopped, the same command resumes from the stage's last checkpoint. A stage's folder contains `log.jsonl`, with
+//! a line for every twenty steps, and the sample sheets that its config requests. Stage 2 writes `model.safetensors`.
 //!
-//! With feature `collective`, `--replicas` shares each step's batches (`accumulate` in the config) among several devices:
-//! `--features train,collective,cuda` and `--backend cuda --replicas 4` for four GPUs.
+//! With the feature `collective`, `--replicas` shares each step's batches (`accumulate` in the config) among several devices.
+//! For four GPUs, use `--features train,collective,cuda` and `--backend cuda --replicas 4`.
 
 #[path = "common/training.rs"]
 mod training;
@@ -19,7 +19,7 @@ mod training;
 use burn::backend::Autodiff;
 use burn::prelude::DeviceOps;
 use clap::{Parser, Subcommand, ValueEnum};
-use gendr_pix::train::distill::{DistillConfig, Pass, distill};
+use gendr_pix::train::distill::{DistillConfig, TrainingStage, distill};
 use gendr_pix::{Backend, Storage, backend};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::error::Error;
@@ -35,30 +35,30 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Print a config, to be changed at will.
+    /// Print a config as JSON, to be edited.
     Config {
-        /// Its sizes.
+        /// Sizes of the models.
         preset: Preset,
     },
-    /// Check a config and tell the sizes of its models, without training.
+    /// Check a config and print the sizes of its models, without training.
     Check {
-        /// The config.
+        /// Config file.
         config: PathBuf,
     },
-    /// Train a stage.
+    /// Train one stage.
     Train {
-        /// Which one; each needs those before it.
+        /// Stage to train. Each stage needs those before it.
         stage: StageName,
-        /// The config.
+        /// Config file.
         #[arg(long)]
         config: PathBuf,
-        /// Folder of the distillation.
+        /// Folder of the distillation, with a subfolder for each stage.
         #[arg(long)]
         folder: PathBuf,
-        /// What to compute on; all but `flex` need the cargo feature of the same name.
+        /// Backend. `wgpu` and `cuda` need the cargo feature of the same name.
         #[arg(long, value_parser = ["flex", "wgpu", "cuda"], default_value = "flex")]
         backend: String,
-        /// Copies of the model that train together, a device each while there are devices; more than one need the cargo
+        /// Number of replicas of the model that train together, distributed over the devices. More than one need the cargo
         /// feature `collective`.
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
         replicas: u16,
@@ -79,7 +79,7 @@ enum StageName {
     Stage2,
 }
 
-impl From<StageName> for Pass {
+impl From<StageName> for TrainingStage {
     fn from(name: StageName) -> Self {
         match name {
             StageName::Vae => Self::Vae,
@@ -107,13 +107,13 @@ fn main() -> Result<(), Box<dyn Error>> {
             backend,
             replicas,
         } => {
-            let (pass, config) = (stage.into(), DistillConfig::read(&config)?);
+            let (stage, config) = (stage.into(), DistillConfig::read(&config)?);
             match backend.as_str() {
-                "flex" => train::<backend::Flex>(pass, &config, folder, replicas)?,
+                "flex" => train::<backend::Flex>(stage, &config, folder, replicas)?,
                 #[cfg(feature = "wgpu")]
-                "wgpu" => train::<backend::Wgpu>(pass, &config, folder, replicas)?,
+                "wgpu" => train::<backend::Wgpu>(stage, &config, folder, replicas)?,
                 #[cfg(feature = "cuda")]
-                "cuda" => train::<backend::Cuda>(pass, &config, folder, replicas)?,
+                "cuda" => train::<backend::Cuda>(stage, &config, folder, replicas)?,
                 name => {
                     let missing =
                         format!("backend `{name}` is not built in: build with `--features {name}`");
@@ -125,7 +125,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// A device for each replica: all that the backend has, in turn.
+/// Returns a device for each replica. The replicas are distributed over all devices of the backend.
 fn devices<B: Backend>(replicas: u16) -> Vec<B::Device> {
     let default = B::Device::default().to_id();
     let all = B::device_count(default.type_id).max(1) as u16;
@@ -154,40 +154,41 @@ fn check(config: &DistillConfig) -> Result<(), Box<dyn Error>> {
 }
 
 fn train<B: Backend>(
-    pass: Pass,
+    stage: TrainingStage,
     config: &DistillConfig,
     folder: PathBuf,
     replicas: u16,
 ) -> Result<(), Box<dyn Error>> {
-    let own = folder.join(pass.folder());
-    let mut log = Log::new(&own);
-    let trainer = match pass {
-        Pass::Vae => &config.vae.trainer,
-        Pass::Teacher => &config.teacher,
-        Pass::Stage1 => &config.stage1.trainer,
-        Pass::Stage2 => &config.stage2.trainer,
+    let stage_folder = folder.join(stage.folder());
+    let mut log = Log::new(&stage_folder);
+    let trainer = match stage {
+        TrainingStage::Vae => &config.vae.trainer,
+        TrainingStage::Teacher => &config.teacher,
+        TrainingStage::Stage1 => &config.stage1.trainer,
+        TrainingStage::Stage2 => &config.stage2.trainer,
     };
     let bar = ProgressBar::new(trainer.learner.schedule.steps)
         .with_style(ProgressStyle::with_template(STYLE)?);
     let mut saving = Saving::start();
-    let mut failed = None;
-    let model = distill::<Autodiff<B>>(config, pass, &folder, &devices::<B>(replicas), |report| {
-        bar.set_position(report.step);
-        if report.step % LOG_EVERY == 0 {
-            let terms = report.terms.iter();
-            let terms: Vec<_> = terms.map(|(name, x)| format!("{name} {x:.4}")).collect();
-            bar.set_message(terms.join(", "));
-            failed = failed.take().or(log.write(report).err());
-        }
-        saving.due()
-    })?;
+    let mut log_error = None;
+    let model =
+        distill::<Autodiff<B>>(config, stage, &folder, &devices::<B>(replicas), |report| {
+            bar.set_position(report.step);
+            if report.step % LOG_EVERY == 0 {
+                let terms = report.terms.iter();
+                let terms: Vec<_> = terms.map(|(name, x)| format!("{name} {x:.4}")).collect();
+                bar.set_message(terms.join(", "));
+                log_error = log_error.take().or(log.write(report).err());
+            }
+            saving.due()
+        })?;
     bar.finish();
     if let Some(model) = model {
-        let path = own.join("model.safetensors");
+        let path = stage_folder.join("model.safetensors");
         model.save(&path, Storage::F16)?;
         println!("{}", path.display());
     }
-    match failed {
+    match log_error {
         Some(error) => Err(error.into()),
         None => Ok(()),
     }

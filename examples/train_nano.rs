@@ -1,11 +1,11 @@
-//! Trains the bundled model, on the CPU, from nothing but a seed:
+//! Trains the bundled model on the CPU:
 //!
 //! ```sh
 //! cargo run --release --features train --example train_nano -- --folder runs/nano --out assets/nano.safetensors
 //! ```
 //!
-//! Stopped at any moment, the same command goes on from the last checkpoint. `log.jsonl` in the folder has a line for
-//! every twenty steps.
+//! If it is stopped, the same command resumes from the last checkpoint. It logs every twenty steps to `log.jsonl` in the
+//! folder.
 
 #[path = "common/training.rs"]
 mod training;
@@ -22,25 +22,25 @@ use training::{LOG_EVERY, Log, STYLE, Saving};
 /// Train the bundled nano model.
 #[derive(Parser)]
 struct Args {
-    /// Folder of the checkpoint and the log.
+    /// Folder for the checkpoint and the log.
     #[arg(long, default_value = "runs/nano")]
     folder: PathBuf,
-    /// The weights file to write.
+    /// Weights file to write.
     #[arg(long)]
     out: PathBuf,
-    /// Seed of everything.
+    /// Seed of all random numbers.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Training steps; the recipe's number when not given.
+    /// Number of training steps [default: the recipe's].
     #[arg(long)]
     steps: Option<u64>,
-    /// Train on the photos of this folder too, by the recipe's second part.
+    /// Folder of photos to train on besides procedural pictures, with the second part of the recipe.
     #[arg(long)]
     photos: Option<PathBuf>,
-    /// Weights file to start from, when the folder has no checkpoint yet.
+    /// Weights file to start from if the folder has no checkpoint yet.
     #[arg(long)]
     from: Option<PathBuf>,
-    /// Write the weights of the last checkpoint as they are, and stop.
+    /// Write the weights of the last checkpoint without training.
     #[arg(long)]
     export: bool,
 }
@@ -73,15 +73,15 @@ fn main() -> Result<(), Box<dyn Error>> {
             (count > 0).then(|| values.drain(..).sum::<f64>() / count as f64)
         };
         while trainer.steps_done() < steps {
-            let progress = trainer.step()?;
-            errors.extend(progress.relative_l1);
-            fourier.extend(progress.fourier);
-            if progress.step % LOG_EVERY == 0 {
+            let report = trainer.step()?;
+            errors.extend(report.relative_l1);
+            fourier.extend(report.fourier);
+            if report.step % LOG_EVERY == 0 {
                 let (error, fourier) = (mean(&mut errors), mean(&mut fourier));
                 if let Some(error) = error {
-                    bar.set_message(format!("error {error:.4} of the plain resize's"));
+                    bar.set_message(format!("error {error:.4} of bicubic's"));
                 }
-                let line = serde_json::json!({ "step": progress.step, "relative_l1": error, "fourier": fourier, "rate": progress.rate });
+                let line = serde_json::json!({ "step": report.step, "relative_l1": error, "fourier": fourier, "rate": report.rate });
                 log.write(&line)?;
             }
             if saving.due() {

@@ -1,4 +1,4 @@
-//! The example program `distill`.
+//! Tests of the example program `distill`.
 
 #![cfg(all(feature = "flex", feature = "train"))]
 
@@ -8,7 +8,7 @@ mod program;
 use program::example;
 use std::fs;
 
-/// The error of `train` with `arguments` and the preset `nano`, which leaves nothing behind.
+/// Returns the error text of `train` with `arguments` and the preset `nano`. Asserts that no folder is created.
 fn refused(arguments: &str) -> String {
     let folder = tempfile::tempdir().unwrap();
     let distill = || {
@@ -25,23 +25,23 @@ fn refused(arguments: &str) -> String {
     String::from_utf8(refused.stderr).unwrap()
 }
 
-/// Stage 1 before its teacher.
+/// Stage 1 is refused before its teacher is trained.
 #[test]
-fn a_stage_that_is_refused_leaves_no_log() {
+fn a_refused_stage_leaves_no_log() {
     let error = refused("stage1");
     assert!(error.contains("train this stage first"), "{error}");
 }
 
-/// Steps of one batch, or a program that was built for one device.
+/// A step of one batch cannot be shared, and a build without `collective` has one replica.
 #[test]
-fn replicas_that_have_nothing_to_share_are_refused() {
+fn two_replicas_are_refused_for_steps_of_one_batch() {
     let error = refused("vae --replicas 2");
-    let why = if cfg!(feature = "collective") {
+    let expected = if cfg!(feature = "collective") {
         "2 devices cannot share 1 batches"
     } else {
         "without the feature `collective`"
     };
-    assert!(error.contains(why), "{error}");
+    assert!(error.contains(expected), "{error}");
 }
 
 #[test]

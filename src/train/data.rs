@@ -1,7 +1,8 @@
-//! Training pairs: pictures, degraded, cropped. Batch `n` is a function of the seed and `n` alone.
+//! Batches of training data: pictures are degraded and cropped. Batch `n` depends on the settings, the seed and `n` alone.
 
-use super::degrade::Degrade;
-use super::pictures::{PictureSource, Pictures, stream};
+use super::degrade::Degradation;
+use super::pictures::{PictureSource, Pictures};
+use super::random::rng_stream;
 use crate::error::{Error, Result};
 use crate::pixels::planes::Planes;
 use crate::pixels::resize;
@@ -14,38 +15,38 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
-/// Pixels degraded around a crop, so that its borders see real neighbours.
+/// Pixels around a crop that are degraded with it, so that its borders have real neighbours.
 const MARGIN: usize = 32;
-/// Batches prepared ahead of the training step.
+/// Number of batches prepared in advance.
 const AHEAD: usize = 8;
 
-/// What a training batch is drawn from.
+/// The training pictures, and how batches are drawn from them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {
-    /// Where pictures come from. Default: the procedural generator.
+    /// Source of the pictures. Default: the procedural generator.
     #[serde(default)]
     pub pictures: Pictures,
-    /// Seed of the pictures, crops and degradations.
+    /// Seed of pictures, crops and degradations.
     pub seed: u64,
-    /// Pictures a batch.
+    /// Number of pictures in a batch.
     pub batch: usize,
-    /// Side of a crop in output pixels.
+    /// Side of a crop, in output pixels.
     pub crop: usize,
-    /// Pictures that a batch can draw from; the window moves on over an endless sequence.
+    /// Number of pictures that a batch can draw from. This window slides over an endless sequence of pictures.
     pub window: usize,
-    /// Fresh pictures a batch: the speed of the window.
+    /// Number of pictures by which the window moves on for each batch.
     pub fresh: f64,
     /// How pictures are degraded.
-    pub degradation: Degrade,
+    pub degradation: Degradation,
 }
 
 impl DataConfig {
-    /// Checks all settings and gets the pictures ready.
+    /// Checks all settings and opens the source of pictures.
     ///
     /// # Errors
     ///
-    /// - [`Error::Config`] when a setting cannot be used.
+    /// - [`Error::Config`] if a setting is invalid.
     /// - Those of [`Pictures::open`].
     pub fn open(&self) -> Result<PictureSource> {
         let fail = |field, reason| Err(Error::Config { field, reason });
@@ -55,33 +56,38 @@ impl DataConfig {
             ("window", self.window),
         ] {
             if value == 0 {
-                return fail(field, "must be one or more".to_owned());
+                return fail(field, "must be at least 1".to_owned());
             }
         }
         if !(self.fresh >= 0.0 && self.fresh.is_finite()) {
-            return fail("fresh", format!("{} is not zero or more", self.fresh));
+            return fail(
+                "fresh",
+                format!("{} is not a finite number of at least 0", self.fresh),
+            );
         }
         self.degradation.validate()?;
-        self.pictures.open(self.part())
+        self.pictures.open(self.degraded_side())
     }
 
-    /// Side of the part of a picture that is degraded for a crop.
-    fn part(&self) -> usize {
+    /// Side of the region of a picture that is degraded for a crop.
+    fn degraded_side(&self) -> usize {
         let side = self.crop.saturating_add(2 * MARGIN);
-        // A side that every scale divides keeps the degraded picture aligned with the original.
+        // Every scale divides this side, which keeps the degraded picture aligned with the original.
         side - side % 12
     }
 }
 
 /// Pictures of one batch, `[batch, 3, crop, crop]` in `0.0..=1.0`.
+#[derive(Debug)]
 pub struct Batch {
-    /// The degraded pictures, enlarged to output size by the plain resize.
+    /// The degraded pictures, enlarged to output size by bicubic interpolation.
     pub input: Vec<f32>,
     /// The originals.
     pub target: Vec<f32>,
 }
 
-/// Starts a thread that prepares the batches of the rising `numbers`, of the pictures that [`DataConfig::open`] gave.
+/// Starts a thread that prepares the batches with the increasing `numbers`. `source` is the result of
+/// [`DataConfig::open`].
 pub fn batches(
     config: DataConfig,
     source: PictureSource,
@@ -94,14 +100,14 @@ pub fn batches(
             let window =
                 window_start(&config, step)..window_start(&config, step) + config.window as u64;
             pictures.retain(|index, _| window.contains(index));
-            let lacking: Vec<u64> = window.filter(|i| !pictures.contains_key(i)).collect();
+            let missing: Vec<u64> = window.filter(|i| !pictures.contains_key(i)).collect();
             pictures.par_extend(
-                lacking
+                missing
                     .into_par_iter()
                     .map(|index| (index, Arc::new(source.picture(config.seed, index)))),
             );
             if sender.send(batch(&config, step, &pictures)).is_err() {
-                return; // the trainer is gone
+                return; // the receiver was dropped
             }
         }
     });
@@ -116,9 +122,9 @@ fn batch(config: &DataConfig, step: u64, pictures: &HashMap<u64, Arc<Planes>>) -
     let pairs: Vec<[Planes; 2]> = (0..config.batch)
         .into_par_iter()
         .map(|sample| {
-            let mut rng = stream(config.seed, step * config.batch as u64 + sample as u64);
+            let mut rng = rng_stream(config.seed, step * config.batch as u64 + sample as u64);
             let index = window_start(config, step) + rng.random_range(0..config.window as u64);
-            pair(config, &pictures[&index], &mut rng)
+            draw_pair(config, &pictures[&index], &mut rng)
         })
         .collect();
     let [input, target] = [0, 1].map(|part| {
@@ -131,27 +137,27 @@ fn batch(config: &DataConfig, step: u64, pictures: &HashMap<u64, Arc<Planes>>) -
     Batch { input, target }
 }
 
-/// Degrades a part of the picture and cuts the same window out of the enlarged input and the original.
-fn pair(config: &DataConfig, picture: &Planes, rng: &mut SmallRng) -> [Planes; 2] {
-    // Mostly x4, the scale that people use most; the others are learnt along.
+/// Degrades a region of the picture, and crops the enlarged input and the original at the same position.
+fn draw_pair(config: &DataConfig, picture: &Planes, rng: &mut SmallRng) -> [Planes; 2] {
+    // Mostly x4, the most common scale. The others get a small share.
     let scale = if rng.random_bool(0.9) {
         4.0
     } else {
         [1.0, 1.5, 2.0, 3.0][rng.random_range(0..4)]
     };
-    let side = config.part();
+    let side = config.degraded_side();
     let [x, y] = [picture.width, picture.height].map(|n| rng.random_range(0..=n - side));
     let original = flip(picture.crop(x, y, side, side), rng);
     let degraded = config.degradation.apply(&original, scale, rng);
     let enlarged = resize::enlarge(&degraded, side, side);
-    // Any phase of the 8x8 cells against the input's pixels can come up at inference (paddings); those of the
-    // default paddings come up most.
+    // At inference, paddings can shift the 8x8 cells to any position relative to the input's pixels. The shifts of the
+    // default paddings are the most common.
     let step = if rng.random_bool(0.7) { 4 } else { 1 };
     let [x, y] = [(); 2].map(|()| rng.random_range(0..=(side - config.crop) / step) * step);
     [enlarged, original].map(|planes| planes.crop(x, y, config.crop, config.crop))
 }
 
-/// Mirrors and transposes at random: eight pictures out of one.
+/// Mirrors and transposes at random: each picture has eight variants.
 fn flip(planes: Planes, rng: &mut SmallRng) -> Planes {
     let [mirror_x, mirror_y, transpose] = [(); 3].map(|()| rng.random_bool(0.5));
     let n = planes.width;
@@ -178,7 +184,7 @@ fn flip(planes: Planes, rng: &mut SmallRng) -> Planes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::degrade::{Degradation, TwoOrder};
+    use crate::train::degrade::{FirstOrderDegradation, SecondOrderDegradation};
     use image::{Rgb, RgbImage};
 
     fn config() -> DataConfig {
@@ -189,7 +195,7 @@ mod tests {
             crop: 64,
             window: 4,
             fresh: 0.5,
-            degradation: Degradation::default().into(),
+            degradation: FirstOrderDegradation::default().into(),
         }
     }
 
@@ -197,9 +203,9 @@ mod tests {
         values.iter().map(|&v| f64::from(v)).sum()
     }
 
-    /// What models were trained on stays what it was: sums of the batches that this seed gives.
+    /// The training data of existing models must not change. These are sums of the batches for this seed.
     #[test]
-    fn the_procedural_stream_stays_what_it_was() {
+    fn procedural_batches_are_unchanged() {
         let source = config().open().unwrap();
         let receiver = batches(config(), source.clone(), 0..);
         let odd = batches(config(), source, (1..).step_by(2));
@@ -213,7 +219,7 @@ mod tests {
         .enumerate()
         {
             let batch = receiver.recv().unwrap();
-            // Another machine's sines may round a few values otherwise.
+            // The sine function of another machine may round a few values differently.
             for (found, expected) in [(&batch.input, input), (&batch.target, target)] {
                 let found = sum(found);
                 assert!(
@@ -221,7 +227,7 @@ mod tests {
                     "{step}: {found}, not {expected}"
                 );
             }
-            // A batch is the same whatever comes before it.
+            // A batch does not depend on the batches before it.
             if step % 2 == 1 {
                 let again = odd.recv().unwrap();
                 assert_eq!((batch.input, batch.target), (again.input, again.target));
@@ -230,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_gives_batches() {
+    fn batches_come_from_a_folder() {
         let folder = tempfile::tempdir().unwrap();
         for (name, red) in [("a.png", 51), ("b.png", 204)] {
             let picture = RgbImage::from_pixel(150, 130, Rgb([red, red, red]));
@@ -238,7 +244,7 @@ mod tests {
         }
         let config = DataConfig {
             pictures: Pictures::Folder(folder.path().to_owned()),
-            degradation: TwoOrder::mild().into(),
+            degradation: SecondOrderDegradation::mild().into(),
             ..config()
         };
         let source = config.open().unwrap();
@@ -257,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_that_cannot_be_used_are_refused() {
+    fn invalid_settings_are_refused() {
         let fails = |change: fn(&mut DataConfig), field: &str| {
             let mut config = config();
             change(&mut config);
@@ -272,9 +278,9 @@ mod tests {
         fails(|c| c.fresh = f64::NAN, "fresh");
         fails(
             |c| {
-                c.degradation = Degradation {
+                c.degradation = FirstOrderDegradation {
                     jpeg: 2.0,
-                    ..Degradation::default()
+                    ..FirstOrderDegradation::default()
                 }
                 .into()
             },

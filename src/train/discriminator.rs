@@ -1,14 +1,12 @@
-//! The discriminator: what a frozen UNet of an earlier stage sees, judged by small heads that are trained.
+//! The discriminator: small trained heads on the features of a frozen UNet from an earlier stage.
 //!
-//! Paper, stages 1 and 2: the features are those of the frozen GenDR UNet, which reads latents, or of the stage-1 UNet,
-//! which reads pixel-unshuffled pictures.
+//! In the paper's stage 1, the feature extractor is the GenDR UNet, which reads latents. In stage 2, it is the UNet of
+//! stage 1, which reads pixel-unshuffled pictures.
 
 use crate::backend::Backend;
 use crate::backend::pad::pad;
 use crate::error::{Error, Result};
-use crate::options::padding::Edge;
-use crate::options::padding::Padding;
-use crate::options::padding::padded_side;
+use crate::options::padding::{Edge, Padding, padded_side};
 use crate::unet::conv::{Conv2d, conv1x1, conv3x3};
 use crate::unet::norm::GroupNorm;
 use crate::unet::{Conditioning, Feature, UNet, UNetConfig};
@@ -17,35 +15,40 @@ use burn::tensor::Tensor;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
-/// Groups of a head's norm.
+/// Number of groups in a head's group norm.
 const GROUPS: usize = 4;
-/// Epsilon of a head's norm.
+/// Epsilon of a head's group norm.
 const EPSILON: f64 = 1e-5;
 
-/// Numbers of a discriminator's heads.
+/// Config of a discriminator's heads.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DiscriminatorConfig {
-    /// Where the frozen UNet's hidden state is taken; a head each.
+    /// Where the features are taken from the frozen UNet. Each has a head.
     pub features: Vec<Feature>,
-    /// Channels within a head, a multiple of 4.
+    /// Number of channels within a head, a multiple of 4.
     pub width: usize,
 }
 
 impl DiscriminatorConfig {
+    /// Checks the config for a frozen UNet of config `unet`.
+    ///
     /// # Errors
     ///
-    /// [`Error::Config`] when no feature is named, one twice or one that the UNet has not, or the width is no multiple
-    /// of 4.
+    /// [`Error::Config`] if the list of features is empty, names one twice or names one that the UNet does not have, or if
+    /// the width is not a positive multiple of 4.
     pub fn validate(&self, unet: &UNetConfig) -> Result<()> {
         let fail = |field, reason| Err(Error::Config { field, reason });
         let stages = unet.block_out_channels.len();
         if self.features.is_empty() {
-            return fail("features", "names none".into());
+            return fail("features", "must name at least one".into());
         }
         for (i, feature) in self.features.iter().enumerate() {
             if matches!(feature, Feature::Down(stage) if *stage >= stages) {
-                return fail("features", format!("{feature:?} of {stages} stages"));
+                return fail(
+                    "features",
+                    format!("{feature:?}: the UNet has {stages} resolutions, counted from 0"),
+                );
             }
             if self.features[..i].contains(feature) {
                 return fail("features", format!("{feature:?} is named twice"));
@@ -58,12 +61,16 @@ impl DiscriminatorConfig {
         Ok(())
     }
 
-    /// New heads for the features of a UNet of `config`.
+    /// Creates random heads for the features of a UNet of config `unet`.
     ///
     /// # Errors
     ///
     /// Those of [`validate`](Self::validate).
-    pub fn init<B: Backend>(&self, unet: &UNetConfig, device: &B::Device) -> Result<Heads<B>> {
+    pub fn init<B: Backend>(
+        &self,
+        unet: &UNetConfig,
+        device: &B::Device,
+    ) -> Result<DiscriminatorHeads<B>> {
         self.validate(unet)?;
         let widths = &unet.block_out_channels;
         let mut features = self.features.clone();
@@ -73,42 +80,42 @@ impl DiscriminatorConfig {
                 Feature::Down(stage) => widths[*stage],
                 Feature::Middle => widths[widths.len() - 1],
             };
-            Head {
+            DiscriminatorHead {
                 conv: conv3x3([channels, self.width], 1, device),
                 norm: GroupNorm::new(GROUPS, self.width, EPSILON, device),
                 out: conv1x1([self.width, 1], device),
             }
         });
-        Ok(Heads {
+        Ok(DiscriminatorHeads {
             heads: heads.collect(),
         })
     }
 }
 
-/// The trained part: a head for each feature.
+/// The trained part of a discriminator: a head for each feature.
 #[derive(Module, Debug)]
-pub struct Heads<B: Backend> {
-    heads: Vec<Head<B>>,
+pub struct DiscriminatorHeads<B: Backend> {
+    heads: Vec<DiscriminatorHead<B>>,
 }
 
-/// `out(silu(norm(conv(x))))`: a judgement of each place of a feature map.
+/// `out(silu(norm(conv(x))))`: a logit for each position of a feature map.
 #[derive(Module, Debug)]
-pub struct Head<B: Backend> {
+pub struct DiscriminatorHead<B: Backend> {
     conv: Conv2d<B>,
     norm: GroupNorm<B>,
     out: Conv2d<B>,
 }
 
-/// The frozen part: a UNet that has been trained, with its conditioning.
+/// The frozen part of a discriminator: a trained UNet with its conditioning.
 #[derive(Clone, Debug)]
-pub struct Eyes<B: Backend> {
+pub struct FeatureExtractor<B: Backend> {
     unet: UNet<B>,
     conditioning: Conditioning<B>,
     features: Vec<Feature>,
 }
 
-impl<B: Backend> Eyes<B> {
-    /// Freezes `unet`, conditioned on `timestep` and `prompt`, `[T, cross_attention_dim]`.
+impl<B: Backend> FeatureExtractor<B> {
+    /// Freezes `unet` with the conditioning for `timestep` and `prompt`, `[T, cross_attention_dim]`.
     pub fn new(
         unet: UNet<B>,
         timestep: f64,
@@ -123,13 +130,13 @@ impl<B: Backend> Eyes<B> {
         }
     }
 
-    /// Logits of all places of all features: high where `sample` looks real.
+    /// Computes the logits of all positions of all features. They are high where `sample` looks real.
     ///
     /// # Shapes
     ///
     /// - sample: `[N, in_channels, H, W]`
-    /// - output: `[N, places]`
-    pub fn judge(&self, heads: &Heads<B>, sample: Tensor<B, 4>) -> Tensor<B, 2> {
+    /// - output: `[N, positions]`
+    pub fn logits(&self, heads: &DiscriminatorHeads<B>, sample: Tensor<B, 4>) -> Tensor<B, 2> {
         let features = self
             .unet
             .features(sample, &self.conditioning, &self.features);
@@ -141,10 +148,11 @@ impl<B: Backend> Eyes<B> {
     }
 }
 
-/// RandPad: `p_h` and `p_w` are drawn from `0..factor`, and a picture is padded by `[p_h, factor - p_h, p_w,
-/// factor - p_w]`, so that the discriminator cannot lean on where the cells are (paper, "RandPad").
+/// RandPad (paper, "RandPad"): `p_h` and `p_w` are drawn from `0..factor`, and a picture is padded by
+/// `[p_h, factor - p_h, p_w, factor - p_w]`. The discriminator then cannot rely on the positions of the pixel-shuffle
+/// cells.
 ///
-/// One draw serves the student's and the real pictures of a step.
+/// The same draw pads the student's and the real pictures of a batch.
 #[derive(Clone, Copy, Debug)]
 pub struct RandPad {
     padding: Padding,
@@ -161,10 +169,12 @@ impl RandPad {
         }
     }
 
+    /// Pads a picture.
+    ///
     /// # Shapes
     ///
-    /// - input: `[N, C, H, W]`
-    /// - output: `[N, C, H + factor, W + factor]` where the sides are whole cells
+    /// - picture: `[N, C, H, W]`
+    /// - output: `[N, C, H + factor, W + factor]` if both sides are multiples of `factor`
     pub fn apply<B: Backend>(self, picture: Tensor<B, 4>) -> Tensor<B, 4> {
         let [_, _, h, w] = picture.dims();
         let padded = [h, w].map(|n| padded_side(n, self.factor));
@@ -205,12 +215,12 @@ mod tests {
         }
     }
 
-    fn eyes() -> (Eyes<B>, Heads<B>) {
+    fn extractor() -> (FeatureExtractor<B>, DiscriminatorHeads<B>) {
         let device = Default::default();
         let unet = unet_config().init(&device).unwrap();
         let prompt = Tensor::ones([2, unet_config().cross_attention_dim], &device);
         let heads = config().init(&unet_config(), &device).unwrap();
-        (Eyes::new(unet, 500.0, prompt, &config()), heads)
+        (FeatureExtractor::new(unet, 500.0, prompt, &config()), heads)
     }
 
     fn sample() -> Tensor<B, 4> {
@@ -218,37 +228,37 @@ mod tests {
         Tensor::random([4, 12, 8, 8], values, &Default::default())
     }
 
-    /// As strong as [`sample`], the same along each line.
+    /// Samples with the variance of [`sample`] whose rows are constant.
     fn striped() -> Tensor<B, 4> {
         sample().slice([0..4, 0..12, 0..8, 0..1]).repeat_dim(3, 8)
     }
 
     #[test]
     fn the_gradient_reaches_the_picture_and_the_heads_but_not_the_unet() {
-        let (eyes, heads) = eyes();
+        let (extractor, heads) = extractor();
         let sample = sample().require_grad();
-        let logits = eyes.judge(&heads, sample.clone());
+        let logits = extractor.logits(&heads, sample.clone());
         assert_eq!(logits.dims(), [4, 8 * 8 + 4 * 4]);
         let gradients = softplus(-logits, 1.0).mean().backward();
         assert!(sample.grad(&gradients).unwrap().abs().max().into_scalar() > 0.0);
         assert_ne!(GradientsParams::from_grads(gradients, &heads).len(), 0);
-        let gradients = eyes.judge(&heads, sample).mean().backward();
-        let of_unet = GradientsParams::from_grads(gradients, &eyes.unet);
-        assert_eq!(of_unet.len(), 0);
+        let gradients = extractor.logits(&heads, sample).mean().backward();
+        let unet_gradients = GradientsParams::from_grads(gradients, &extractor.unet);
+        assert_eq!(unet_gradients.len(), 0);
     }
 
     #[test]
-    fn heads_learn_to_tell_two_kinds_of_samples() {
-        let (eyes, mut heads) = eyes();
+    fn heads_learn_to_distinguish_two_kinds_of_samples() {
+        let (extractor, mut heads) = extractor();
         let mut optimizer = AdamConfig::new().init();
         for _ in 0..200 {
-            let loss = softplus(-eyes.judge(&heads, striped()), 1.0).mean()
-                + softplus(eyes.judge(&heads, sample()), 1.0).mean();
+            let loss = softplus(-extractor.logits(&heads, striped()), 1.0).mean()
+                + softplus(extractor.logits(&heads, sample()), 1.0).mean();
             let gradients = GradientsParams::from_grads(loss.backward(), &heads);
             heads = optimizer.step(1e-2, heads, gradients);
         }
         let score = |sample| -> f64 {
-            let logits = eyes.judge(&heads, sample);
+            let logits = extractor.logits(&heads, sample);
             logits.mean().into_scalar().elem()
         };
         let (real, fake) = (score(striped()), score(sample()));
@@ -256,11 +266,11 @@ mod tests {
     }
 
     #[test]
-    fn rand_pad_moves_the_cells_of_all_pictures_alike() {
+    fn rand_pad_draws_all_offsets_and_keeps_the_picture() {
         let mut rng = SmallRng::seed_from_u64(1);
         let picture =
             Tensor::<Flex, 4>::random([1, 3, 16, 24], Distribution::Default, &Default::default());
-        let mut seen = std::collections::BTreeSet::new();
+        let mut offsets = std::collections::BTreeSet::new();
         for _ in 0..400 {
             let rand_pad = RandPad::draw(8, &mut rng);
             let Padding { top, left } = rand_pad.padding;
@@ -268,13 +278,13 @@ mod tests {
             assert_eq!(padded.dims(), [1, 3, 24, 32]);
             let inside = padded.slice([0..1, 0..3, top..top + 16, left..left + 24]);
             inside.into_data().assert_eq(&picture.to_data(), true);
-            seen.insert((top, left));
+            offsets.insert((top, left));
         }
-        assert_eq!(seen.len(), 64);
+        assert_eq!(offsets.len(), 64);
     }
 
     #[test]
-    fn bad_numbers_are_named() {
+    fn invalid_configs_are_refused() {
         for (config, field) in [
             (
                 DiscriminatorConfig {

@@ -1,6 +1,6 @@
-//! What is trained, with all that training keeps of it: the optimiser's moments and the moving average of the weights.
+//! A model in training, with its optimiser and the moving average (EMA) of its weights.
 
-use super::average::moving_average;
+use super::ema::update_ema;
 use super::schedule::Schedule;
 use crate::backend::Backend;
 use crate::error::{Error, Result};
@@ -13,24 +13,25 @@ use burn::tensor::backend::AutodiffBackend;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
-/// How weights follow their gradients.
+/// Settings of an optimiser, AdamW.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LearnerConfig {
-    /// The learning rate.
+    /// Schedule of the learning rate.
     pub schedule: Schedule,
-    /// AdamW's weight decay.
+    /// Weight decay.
     pub weight_decay: f32,
-    /// Largest norm of a parameter's gradient.
+    /// Largest norm of a parameter's gradient; larger gradients are clipped.
     pub clip: f32,
-    /// Decay of the weights' moving average.
-    pub average: f64,
+    /// Decay of the moving average of the weights; `average` in JSON.
+    #[serde(rename = "average")]
+    pub ema_decay: f64,
 }
 
 /// A model in training.
 pub(super) struct Learner<B: AutodiffBackend, M: AutodiffModule<B>> {
     pub(super) model: M,
-    pub(super) average: M::InnerModule,
+    pub(super) ema: M::InnerModule,
     optimizer: OptimizerAdaptor<AdamW, M, B>,
     config: LearnerConfig,
 }
@@ -48,54 +49,50 @@ where
             .with_grad_clipping(Some(GradientClippingConfig::Norm(config.clip)))
             .init();
         Self {
-            average: model.valid(),
+            ema: model.valid(),
             model,
             optimizer,
             config,
         }
     }
 
-    /// Starts the average anew, from what `model` has been set to.
-    pub(super) fn restart(&mut self) {
-        self.average = self.model.valid();
+    /// Resets the EMA to the weights of `model`.
+    pub(super) fn reset_ema(&mut self) {
+        self.ema = self.model.valid();
     }
 
-    /// Takes step `step`, counted from zero, along `gradients`.
+    /// Updates the weights and the EMA with `gradients`. `step` counts from zero.
     pub(super) fn step(&mut self, step: u64, gradients: GradientsParams) {
         let rate = self.config.schedule.rate(step);
         self.model = self.optimizer.step(rate, self.model.clone(), gradients);
-        // Short averages first: the random start must not linger.
+        // The decay is low in the first steps, so that the average forgets the random initial weights.
         let decay = self
             .config
-            .average
+            .ema_decay
             .min((step + 1) as f64 / (step + 10) as f64);
-        self.average = moving_average(self.average.clone(), &self.model.valid(), decay);
+        self.ema = update_ema(self.ema.clone(), &self.model.valid(), decay);
     }
 
-    /// Writes all of it into files of `folder` that start with `name`.
+    /// Writes model, EMA and optimiser to files in `folder` whose names start with `name`.
     pub(super) fn save(&self, folder: &Path, name: &str) -> Result<()> {
         let recorder = BinFileRecorder::<FullPrecisionSettings>::new();
-        let [model, average, optimizer] = files(folder, name);
+        let [model, ema, optimizer] = files(folder, name);
         Recorder::<B>::record(&recorder, self.model.clone().into_record(), model.clone())
             .map_err(failed(&model))?;
-        Recorder::<B::InnerBackend>::record(
-            &recorder,
-            self.average.clone().into_record(),
-            average.clone(),
-        )
-        .map_err(failed(&average))?;
+        Recorder::<B::InnerBackend>::record(&recorder, self.ema.clone().into_record(), ema.clone())
+            .map_err(failed(&ema))?;
         Recorder::<B>::record(&recorder, self.optimizer.to_record(), optimizer.clone())
             .map_err(failed(&optimizer))
     }
 
-    /// Goes on from what [`save`](Self::save) wrote.
+    /// Reads the files that [`save`](Self::save) wrote.
     pub(super) fn load(&mut self, folder: &Path, name: &str, device: &B::Device) -> Result<()> {
         let recorder = BinFileRecorder::<FullPrecisionSettings>::new();
         let [model, _, optimizer] = files(folder, name);
         let record =
             Recorder::<B>::load(&recorder, model.clone(), device).map_err(failed(&model))?;
         self.model = self.model.clone().load_record(record);
-        self.average = load_average(self.average.clone(), folder, name, device)?;
+        self.ema = load_ema(self.ema.clone(), folder, name, device)?;
         let record = Recorder::<B>::load(&recorder, optimizer.clone(), device)
             .map_err(failed(&optimizer))?;
         self.optimizer = self.optimizer.clone().load_record(record);
@@ -103,26 +100,24 @@ where
     }
 }
 
-/// The averaged weights alone, in the place of those of `empty`.
-pub(super) fn load_average<B: Backend, M: Module<B>>(
+/// Loads the EMA that [`Learner::save`] wrote into `empty`.
+pub(super) fn load_ema<B: Backend, M: Module<B>>(
     empty: M,
     folder: &Path,
     name: &str,
     device: &B::Device,
 ) -> Result<M> {
     let recorder = BinFileRecorder::<FullPrecisionSettings>::new();
-    let [_, average, _] = files(folder, name);
-    let record = Recorder::<B>::load(&recorder, average.clone(), device);
-    Ok(empty.load_record(record.map_err(failed(&average))?))
+    let [_, ema, _] = files(folder, name);
+    let record = Recorder::<B>::load(&recorder, ema.clone(), device);
+    Ok(empty.load_record(record.map_err(failed(&ema))?))
 }
 
+/// Paths of the model's, the EMA's and the optimiser's files.
 fn files(folder: &Path, name: &str) -> [PathBuf; 3] {
     ["model", "average", "optimizer"].map(|part| folder.join(format!("{name}-{part}.bin")))
 }
 
 fn failed(path: &Path) -> impl Fn(RecorderError) -> Error + '_ {
-    |error| Error::Format {
-        path: path.to_owned(),
-        reason: error.to_string(),
-    }
+    move |error| Error::format(path, error.to_string())
 }

@@ -1,23 +1,23 @@
-//! Linear least squares with a ridge, in f64.
+//! Linear least squares with ridge regularisation, in f64.
 
 use crate::error::{Error, Result};
 use rayon::prelude::*;
 
-/// The sums that the normal equations are made of, over all samples so far.
+/// Accumulates the sums of the normal equations over samples.
 ///
-/// A sample is a column of `inputs` numbers, and below them `outputs` numbers that are to be made of them.
+/// A sample is a column of `inputs` values followed by `outputs` values.
 pub(super) struct LeastSquares {
     inputs: usize,
     outputs: usize,
     samples: usize,
-    /// Of each row.
+    /// Sum of each row.
     sums: Vec<f64>,
-    /// Of each row's products with the rows of inputs: a matrix of `inputs` columns, its upper triangle not used.
+    /// Sums of products of each row with the rows of inputs, a matrix with `inputs` columns. Its upper triangle is unused.
     products: Vec<f64>,
 }
 
 /// `y = weight * x + bias`.
-pub(super) struct Linear {
+pub(super) struct AffineMap {
     /// `[outputs, inputs]`, row-major.
     pub(super) weight: Vec<f64>,
     /// `[outputs]`
@@ -36,7 +36,7 @@ impl LeastSquares {
         }
     }
 
-    /// Adds samples, the columns of `[inputs + outputs, count]`, row-major.
+    /// Adds samples, the columns of a row-major matrix `[inputs + outputs, count]`.
     pub(super) fn add(&mut self, samples: &[f64], count: usize) {
         let Self { inputs, .. } = *self;
         let row = |i: usize| &samples[i * count..][..count];
@@ -52,14 +52,14 @@ impl LeastSquares {
         });
     }
 
-    /// The map of least mean squared error, with `ridge` times the mean variance of the inputs times its own squares added: what
-    /// the samples leave open becomes zero.
+    /// Returns the map with the least mean squared error plus a penalty: the sum of squared weights, times `ridge`, times
+    /// the mean variance of the inputs. Weights that the samples do not determine become zero.
     ///
     /// # Errors
     ///
-    /// [`Error::NonFiniteOutput`] when a sample is not finite, [`Error::Config`] when the samples leave the map open and
-    /// `ridge` is too small to close it.
-    pub(super) fn solve(self, ridge: f64) -> Result<Linear> {
+    /// - [`Error::NonFiniteOutput`] if a sample is not finite.
+    /// - [`Error::Config`] if the samples do not determine the map and `ridge` is too small.
+    pub(super) fn solve(self, ridge: f64) -> Result<AffineMap> {
         let Self {
             inputs,
             outputs,
@@ -69,7 +69,7 @@ impl LeastSquares {
         } = self;
         let count = samples as f64;
         let means: Vec<f64> = sums.iter().map(|sum| sum / count).collect();
-        // From products to covariances.
+        // Convert sums of products to covariances.
         for (row, mean) in products.chunks_exact_mut(inputs).zip(&means) {
             for (value, other) in row.iter_mut().zip(&means) {
                 *value = *value / count - mean * other;
@@ -83,27 +83,29 @@ impl LeastSquares {
         for value in matrix.iter_mut().step_by(inputs + 1) {
             *value += ridge * trace / inputs as f64;
         }
-        if !factorise(matrix, inputs) {
-            let reason = format!("{ridge} is too small: {samples} samples leave the fit open");
+        if !cholesky_factor(matrix, inputs) {
+            let reason =
+                format!("{ridge} is too small: {samples} samples do not determine the fit");
             let field = "ridge";
             return Err(Error::Config { field, reason });
         }
         right
             .par_chunks_mut(inputs)
-            .for_each(|x| substitute(matrix, x));
+            .for_each(|x| cholesky_solve(matrix, x));
         let bias = (0..outputs).map(|o| {
             let weight = &right[o * inputs..][..inputs];
             means[inputs + o] - dot(weight, &means[..inputs])
         });
-        Ok(Linear {
+        Ok(AffineMap {
             bias: bias.collect(),
             weight: right.to_vec(),
         })
     }
 }
 
-/// Cholesky's factor `L`, in the place of the lower triangle of the `n` x `n` `matrix = L * L^T`; whether there is one.
-fn factorise(matrix: &mut [f64], n: usize) -> bool {
+/// Replaces the lower triangle of the `n` x `n` matrix `L * L^T` with its Cholesky factor `L`. Returns whether the matrix is
+/// positive definite.
+fn cholesky_factor(matrix: &mut [f64], n: usize) -> bool {
     for j in 0..n {
         let (above, below) = matrix.split_at_mut((j + 1) * n);
         let row = &mut above[j * n..];
@@ -120,7 +122,7 @@ fn factorise(matrix: &mut [f64], n: usize) -> bool {
 }
 
 /// Solves `L * L^T * x = b` in place.
-fn substitute(factor: &[f64], x: &mut [f64]) {
+fn cholesky_solve(factor: &[f64], x: &mut [f64]) {
     let n = x.len();
     let row = |i: usize| &factor[i * n..][..n];
     for i in 0..n {
@@ -136,7 +138,7 @@ fn substitute(factor: &[f64], x: &mut [f64]) {
 }
 
 fn dot(a: &[f64], b: &[f64]) -> f64 {
-    // Sums side by side, in vectors: a single one has an order to keep.
+    // Several independent sums can run in vector lanes. A single sum has a fixed order of additions.
     const LANES: usize = 8;
     let [a, b] = [a, b].map(|values| values.chunks_exact(LANES));
     let rest = a.remainder().iter().zip(b.remainder());
@@ -159,7 +161,7 @@ mod tests {
     const INPUTS: usize = 19;
     const COUNT: usize = 50;
 
-    /// Random inputs, and two outputs made of them by weights of `1 / (row + column + 1)` and a bias of the row.
+    /// Random inputs, and two outputs of the map with weights `1 / (row + column + 1)` and bias `row`.
     fn samples(seed: u64) -> Vec<f64> {
         let mut rng = SmallRng::seed_from_u64(seed);
         let mut samples: Vec<f64> = (0..INPUTS * COUNT)
@@ -180,7 +182,7 @@ mod tests {
         for seed in [1, 2] {
             fit.add(&samples(seed), COUNT);
         }
-        let Linear { weight, bias } = fit.solve(1e-12).unwrap();
+        let AffineMap { weight, bias } = fit.solve(1e-12).unwrap();
         for (i, weight) in weight.iter().enumerate() {
             let expected = 1.0 / (i / INPUTS + i % INPUTS + 1) as f64;
             assert!((weight - expected).abs() < 1e-9, "{i}: {weight}");
@@ -189,24 +191,24 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_open_needs_a_ridge() {
-        let of = |ridge| {
+    fn an_undetermined_fit_needs_a_ridge() {
+        let solve = |ridge| {
             let mut fit = LeastSquares::new(2, 1);
-            // Twice the same input.
+            // Both inputs are the same.
             fit.add(&[1.0, 3.0, 1.0, 3.0, 2.0, 6.0], 2);
             fit.solve(ridge)
         };
-        let error = of(0.0).err().unwrap().to_string();
+        let error = solve(0.0).err().unwrap().to_string();
         assert!(
             error.contains("ridge") && error.contains("2 samples"),
             "{error}"
         );
-        let weight = of(1e-9).unwrap().weight;
+        let weight = solve(1e-9).unwrap().weight;
         assert!(weight.iter().all(|w| (w - 1.0).abs() < 1e-6), "{weight:?}");
     }
 
     #[test]
-    fn samples_that_are_not_numbers_are_refused() {
+    fn non_finite_samples_are_refused() {
         let mut fit = LeastSquares::new(1, 1);
         fit.add(&[1.0, 2.0, f64::NAN, 4.0], 2);
         assert!(matches!(fit.solve(1.0), Err(Error::NonFiniteOutput)));

@@ -1,18 +1,19 @@
-//! Training (feature `train`): pictures, procedural or from a folder, degradation, losses, and the bundled model's training loop.
+//! Training (feature `train`): pictures, procedural or from a folder; degradations; losses; the training loop of the
+//! bundled model; and the paper's distillation.
 
-mod average;
 mod checkpoint;
 mod data;
 pub mod degrade;
 mod discriminator;
 pub mod distill;
-mod init;
+mod ema;
 mod learner;
 mod least_squares;
 pub mod losses;
 mod nano;
 mod pictures;
 pub mod procedural;
+mod random;
 mod replica;
 mod schedule;
 mod student;
@@ -20,9 +21,11 @@ mod student;
 pub use crate::backend::precision::Precision;
 pub use crate::pixels::planes::Planes;
 pub use data::DataConfig;
-pub use discriminator::{DiscriminatorConfig, Eyes, Head, Heads, RandPad};
+pub use discriminator::{
+    DiscriminatorConfig, DiscriminatorHead, DiscriminatorHeads, FeatureExtractor, RandPad,
+};
 pub use learner::LearnerConfig;
-pub use nano::{NanoConfig, NanoTrainer, Progress};
+pub use nano::{NanoConfig, NanoStepReport, NanoTrainer};
 pub use pictures::{PictureSource, Pictures, SkipReason, Skipped, read_picture};
 pub use schedule::Schedule;
 pub use student::Student;

@@ -1,51 +1,51 @@
-//! Where training pictures come from: a generator, or a folder.
+//! Sources of training pictures: the procedural generator, a folder, or both.
 
 use super::procedural;
+use super::random::rng_stream;
 use crate::error::{Error, Result};
 use crate::pixels::Pixels;
 use crate::pixels::planes::Planes;
 use image::{ImageFormat, ImageReader};
-use rand::rngs::SmallRng;
+use rand::Rng;
 use rand::seq::SliceRandom;
-use rand::{Rng, SeedableRng};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Side of a picture that crops are drawn from, in pixels: of procedural ones, and of parts of larger files.
+/// Side in pixels of the pictures that crops are drawn from: procedural pictures, and regions of larger files.
 const SIDE: usize = 512;
 
-/// Where training pictures come from.
+/// A source of training pictures.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Pictures {
-    /// Pictures that are computed, an endless sequence: see [`procedural`].
+    /// An endless sequence of procedural pictures: see [`procedural`].
     #[default]
     Procedural,
-    /// Picture files of a folder and the folders in it, of the kinds that this crate reads (by their extensions; other
-    /// files are passed over). Links to folders are not followed.
+    /// The picture files in a folder and its subfolders. Files whose extension is not that of a supported format are
+    /// ignored. Links to folders are not followed.
     Folder(PathBuf),
-    /// Both.
+    /// Both kinds of pictures.
     Mixed {
-        /// Folder of picture files, as with [`Folder`](Self::Folder).
+        /// Folder of picture files, as for [`Folder`](Self::Folder).
         folder: PathBuf,
-        /// Share of pictures that are computed, from 0 to 1.
+        /// Share of procedural pictures, from 0 to 1.
         procedural: f64,
     },
 }
 
 impl Pictures {
-    /// Gets ready to draw pictures whose sides are `smallest` or more.
+    /// Opens the source of pictures whose sides are at least `smallest` pixels.
     ///
-    /// The files of a folder are all decoded once, in parallel: the broken and the small ones are set aside now, with the
-    /// [reason](PictureSource::skipped), and not in the middle of a training.
+    /// All files of a folder are decoded once, in parallel. Broken and small files are skipped now, with the
+    /// [reason](PictureSource::skipped), so that they do not interrupt the training later.
     ///
     /// # Errors
     ///
-    /// - [`Error::Config`] when `smallest` is larger than procedural pictures are, or a share is not from 0 to 1.
-    /// - [`Error::Io`] when the folder, or one in it, is absent, is not a folder or cannot be listed.
-    /// - [`Error::NoPictures`] when no file is left.
+    /// - [`Error::Config`] if `smallest` is larger than a procedural picture, or the share is not from 0 to 1.
+    /// - [`Error::Io`] if the folder or a subfolder does not exist, is not a folder or cannot be listed.
+    /// - [`Error::NoPictures`] if no file can be used.
     pub fn open(&self, smallest: usize) -> Result<PictureSource> {
         let (folder, procedural) = match self {
             Self::Procedural => (None, 1.0),
@@ -57,7 +57,9 @@ impl Pictures {
             return Err(Error::Config { field, reason });
         }
         if procedural > 0.0 && smallest > SIDE {
-            let reason = format!("needs {smallest} pixels a side; procedural pictures have {SIDE}");
+            let reason = format!(
+                "needs pictures of at least {smallest} pixels a side, but procedural pictures have {SIDE}"
+            );
             let field = "crop";
             return Err(Error::Config { field, reason });
         }
@@ -70,13 +72,13 @@ impl Pictures {
             return Ok(source);
         };
         let mut files = Vec::new();
-        list(folder, &mut files)?;
-        // Folders are listed in any order: a seed must mean the same on every machine.
+        list_picture_files(folder, &mut files)?;
+        // The operating system lists files in any order. A seed must give the same pictures on every machine.
         files.sort();
         let found = files.len();
         let checked: Vec<_> = files
             .into_par_iter()
-            .map(|path| match usable(&path, smallest) {
+            .map(|path| match check_picture(&path, smallest) {
                 Ok(()) => Ok(path),
                 Err(reason) => Err(Skipped { path, reason }),
             })
@@ -88,15 +90,15 @@ impl Pictures {
             }
         }
         if source.files.is_empty() {
-            let reason = |kind: fn(&SkipReason) -> bool| {
+            let count = |kind: fn(&SkipReason) -> bool| {
                 let skipped = source.skipped.iter();
                 skipped.filter(|skipped| kind(&skipped.reason)).count()
             };
             return Err(Error::NoPictures {
                 folder: folder.clone(),
                 found,
-                broken: reason(|reason| matches!(reason, SkipReason::Broken(_))),
-                small: reason(|reason| matches!(reason, SkipReason::Small { .. })),
+                broken: count(|reason| matches!(reason, SkipReason::Broken(_))),
+                small: count(|reason| matches!(reason, SkipReason::Small { .. })),
                 smallest,
             });
         }
@@ -104,83 +106,85 @@ impl Pictures {
     }
 }
 
-/// Pictures ready to be drawn. Made by [`Pictures::open`].
+/// An opened source of pictures. Created by [`Pictures::open`].
 #[derive(Clone, Debug, Default)]
 pub struct PictureSource {
     /// Share of procedural pictures.
     procedural: f64,
-    /// Files to draw from, sorted; none when all pictures are procedural.
+    /// Files to draw from, sorted. Empty if all pictures are procedural.
     files: Vec<PathBuf>,
     skipped: Vec<Skipped>,
-    /// Least side of a file's picture.
+    /// Smallest side of a file's picture that can be used.
     smallest: usize,
 }
 
-/// A file that is not trained on.
+/// A file that is not used for training.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Skipped {
     /// The file.
     pub path: PathBuf,
-    /// Why it is not.
+    /// Why the file is not used.
     pub reason: SkipReason,
 }
 
-/// Why a file is not trained on.
+/// Why a file is not used for training.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SkipReason {
-    /// It cannot be read or decoded.
+    /// The file cannot be read or decoded.
     #[error("{0}")]
     Broken(String),
-    /// It is smaller than a crop with the margin around it.
-    #[error("{width}x{height} pixels, where {smallest} a side are needed")]
+    /// The picture is smaller than a crop with its margin.
+    #[error("{width}x{height} pixels, but at least {smallest} a side are needed")]
     Small {
         /// Width in pixels.
         width: usize,
         /// Height in pixels.
         height: usize,
-        /// Least side that can be used.
+        /// Smallest side that can be used.
         smallest: usize,
     },
 }
 
 impl PictureSource {
-    /// Number of files that are drawn from; 0 when all pictures are procedural.
+    /// Number of files to draw from. 0 if all pictures are procedural.
     pub fn files(&self) -> usize {
         self.files.len()
     }
 
-    /// Files that were set aside, sorted.
+    /// Files that are not used, sorted.
     pub fn skipped(&self) -> &[Skipped] {
         &self.skipped
     }
 
-    /// Picture `index` of the sequence that `seed` gives; at least as large as was asked for.
+    /// Returns picture `index` of the sequence that `seed` defines. It has at least the size that [`Pictures::open`] was
+    /// given.
     ///
-    /// Of a folder, each file comes once in every round, in another order each round, and larger files give a random part
-    /// of 512 pixels a side. A file that has become unreadable since is replaced by the next that can be read.
+    /// Each file of a folder appears once in every epoch, and the order differs from epoch to epoch. Of a larger file, a
+    /// random region of 512 pixels a side is returned. A file that has become unreadable is replaced by the next readable
+    /// one.
     ///
     /// # Panics
     ///
-    /// When no file of the folder can be read any more.
+    /// Panics if no file of the folder can be read any more.
     pub(super) fn picture(&self, seed: u64, index: u64) -> Planes {
-        let mut rng = stream(!seed, index);
-        // No number is drawn where there is no choice.
-        let computed = match self.procedural {
+        let mut rng = rng_stream(!seed, index);
+        // A share of 0 or 1 draws no random number.
+        let is_procedural = match self.procedural {
             0.0 => false,
             1.0 => true,
             share => rng.random_bool(share),
         };
-        if computed {
+        if is_procedural {
             return procedural::picture(seed.wrapping_add(index), SIDE, SIDE);
         }
         let count = self.files.len() as u64;
         let mut order: Vec<usize> = (0..self.files.len()).collect();
-        order.shuffle(&mut stream(seed, index / count));
+        order.shuffle(&mut rng_stream(seed, index / count));
         let first = (index % count) as usize;
         let picture = (first..first + self.files.len())
             .find_map(|i| read_picture(&self.files[order[i % order.len()]]).ok())
-            .unwrap_or_else(|| panic!("none of {count} pictures can be read any more"));
+            .unwrap_or_else(|| panic!("none of the {count} picture files can be read any more"));
         let side = SIDE.max(self.smallest);
         let [width, height] = [picture.width, picture.height].map(|n| n.min(side));
         let x = rng.random_range(0..=picture.width - width);
@@ -189,36 +193,27 @@ impl PictureSource {
     }
 }
 
-/// Random numbers of part `index` of what `seed` gives.
-pub(super) fn stream(seed: u64, index: u64) -> SmallRng {
-    SmallRng::seed_from_u64(seed ^ index.wrapping_mul(0x9E37_79B9_7F4A_7C15))
-}
-
-/// Reads a picture file's colour, RGB in 0..1; its kind is told by its content.
+/// Reads the colour of a picture file, RGB in 0..1. The file's content determines its format.
 ///
 /// # Errors
 ///
-/// - [`Error::Io`] when the file cannot be read.
-/// - [`Error::Format`] when it is not a picture that can be decoded.
-/// - [`Error::NonFinitePicture`] when a float picture holds NaN or infinity.
+/// - [`Error::Io`] if the file cannot be read.
+/// - [`Error::Format`] if it is not a picture that can be decoded.
+/// - [`Error::NonFinitePicture`] if a float picture contains NaN or infinity.
 pub fn read_picture(path: impl AsRef<Path>) -> Result<Planes> {
     let path = path.as_ref();
-    let io = |source| Error::Io {
-        path: path.to_owned(),
-        source,
-    };
-    let reader = ImageReader::open(path).map_err(io)?;
-    let reader = reader.with_guessed_format().map_err(io)?;
-    let image = reader.decode().map_err(|error| Error::Format {
-        path: path.to_owned(),
-        reason: error.to_string(),
-    })?;
+    let reader = ImageReader::open(path).map_err(Error::io(path))?;
+    let reader = reader.with_guessed_format().map_err(Error::io(path))?;
+    let image = reader
+        .decode()
+        .map_err(|error| Error::format(path, error.to_string()))?;
     Ok(Pixels::read(&image)?.rgb)
 }
 
-fn usable(path: &Path, smallest: usize) -> Result<(), SkipReason> {
+/// Checks that a file is a picture whose sides are at least `smallest`.
+fn check_picture(path: &Path, smallest: usize) -> Result<(), SkipReason> {
     let picture = read_picture(path).map_err(|error| {
-        // The path is told beside.
+        // `Skipped` has the path already.
         SkipReason::Broken(match error {
             Error::Format { reason, .. } => reason,
             Error::Io { source, .. } => source.to_string(),
@@ -236,18 +231,14 @@ fn usable(path: &Path, smallest: usize) -> Result<(), SkipReason> {
     Ok(())
 }
 
-/// Adds the picture files of `folder` and the folders in it.
-fn list(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
-    let io = |path: &Path| {
-        let path = path.to_owned();
-        move |source| Error::Io { path, source }
-    };
-    for entry in fs::read_dir(folder).map_err(io(folder))? {
-        let entry = entry.map_err(io(folder))?;
+/// Adds the picture files in `folder` and its subfolders to `files`.
+fn list_picture_files(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+    for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
+        let entry = entry.map_err(Error::io(folder))?;
         let path = entry.path();
-        // Of a link itself, not of what it leads to: links may go round in a circle.
-        if entry.file_type().map_err(io(&path))?.is_dir() {
-            list(&path, files)?;
+        // The type of a link itself, not of its target: links can form a cycle.
+        if entry.file_type().map_err(Error::io(&path))?.is_dir() {
+            list_picture_files(&path, files)?;
         } else if ImageFormat::from_path(&path).is_ok_and(|format| format.reading_enabled())
             && !path.is_dir()
         {
@@ -275,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn folders_are_read_and_what_cannot_be_used_is_told() {
+    fn folders_are_read_and_skipped_files_are_reported() {
         let folder = tempfile::tempdir().unwrap();
         save(&folder, "b.png", 40, 30, 1);
         save(&folder, "deep/er/a.jpg", 31, 50, 2);
@@ -284,7 +275,7 @@ mod tests {
         fs::write(folder.path().join("notes.txt"), b"no picture").unwrap();
         let whole = fs::read(folder.path().join("b.png")).unwrap();
         fs::write(folder.path().join("cut.png"), &whole[..whole.len() / 2]).unwrap();
-        // A picture under another kind's name is what its content says.
+        // The content determines the format, not the name.
         fs::write(folder.path().join("deep/named.webp"), &whole).unwrap();
 
         let source = open(&folder, 30).unwrap();
@@ -298,12 +289,12 @@ mod tests {
         let reasons: Vec<_> = source.skipped().iter().map(|s| &s.reason).collect();
         assert!(matches!(reasons[0], SkipReason::Broken(_)));
         assert!(matches!(reasons[1], SkipReason::Broken(_)));
-        let small = "40x29 pixels, where 30 a side are needed";
+        let small = "40x29 pixels, but at least 30 a side are needed";
         assert_eq!(reasons[2].to_string(), small);
     }
 
     #[test]
-    fn each_file_comes_once_a_round() {
+    fn each_file_appears_once_in_an_epoch() {
         let folder = tempfile::tempdir().unwrap();
         for red in 0..5u8 {
             save(
@@ -315,8 +306,8 @@ mod tests {
             );
         }
         let source = open(&folder, 16).unwrap();
-        let round = |round: u64| -> Vec<u8> {
-            let pictures = (0..5).map(|i| source.picture(7, 5 * round + i));
+        let epoch = |epoch: u64| -> Vec<u8> {
+            let pictures = (0..5).map(|i| source.picture(7, 5 * epoch + i));
             pictures
                 .map(|picture| {
                     assert_eq!((picture.width, picture.height), (512, 20));
@@ -324,20 +315,20 @@ mod tests {
                 })
                 .collect()
         };
-        let rounds: Vec<_> = (0..4).map(round).collect();
-        for reds in &rounds {
+        let epochs: Vec<_> = (0..4).map(epoch).collect();
+        for reds in &epochs {
             let mut sorted = reds.clone();
             sorted.sort_unstable();
             assert_eq!(sorted, [0, 1, 2, 3, 4]);
         }
-        assert!(rounds.iter().any(|reds| reds != &rounds[0]));
-        // The same again, and otherwise for another seed.
+        assert!(epochs.iter().any(|reds| reds != &epochs[0]));
+        // The sequence depends on the seed alone.
         assert_eq!(source.picture(7, 3), source.picture(7, 3));
         assert!((0..5).any(|i| source.picture(7, i).data[0] != source.picture(8, i).data[0]));
     }
 
     #[test]
-    fn files_and_computed_pictures_are_mixed_by_their_share() {
+    fn files_and_procedural_pictures_are_mixed_by_share() {
         let folder = tempfile::tempdir().unwrap();
         save(&folder, "red.png", 40, 40, 255);
         let mixed = |procedural| {
@@ -345,13 +336,13 @@ mod tests {
             Pictures::Mixed { folder, procedural }.open(16)
         };
         let source = mixed(0.5).unwrap();
-        let computed = |source: &PictureSource| {
-            let of = |index| source.picture(3, index);
-            (0..24).filter(|&i| of(i).width == SIDE).count()
+        let count_procedural = |source: &PictureSource| {
+            let picture = |index| source.picture(3, index);
+            (0..24).filter(|&i| picture(i).width == SIDE).count()
         };
-        assert!((6..=18).contains(&computed(&source)));
-        assert_eq!(computed(&mixed(0.0).unwrap()), 0);
-        assert_eq!(computed(&mixed(1.0).unwrap()), 24);
+        assert!((6..=18).contains(&count_procedural(&source)));
+        assert_eq!(count_procedural(&mixed(0.0).unwrap()), 0);
+        assert_eq!(count_procedural(&mixed(1.0).unwrap()), 24);
         assert_eq!(source.picture(3, 0), source.picture(3, 0));
         for share in [-0.1, 1.1, f64::NAN] {
             let error = mixed(share).unwrap_err().to_string();
@@ -370,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn folders_without_pictures_are_refused() {
+    fn folders_without_usable_pictures_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let error = open(&folder, 16).unwrap_err();
         assert!(
@@ -387,7 +378,7 @@ mod tests {
         for path in [folder.path().join("absent"), folder.path().join("a.png")] {
             let error = Pictures::Folder(path.clone()).open(16).unwrap_err();
             assert!(
-                matches!(&error, Error::Io { path: of, .. } if *of == path),
+                matches!(&error, Error::Io { path: found, .. } if *found == path),
                 "{error}"
             );
         }

@@ -1,22 +1,23 @@
-//! The learning rate over a training.
+//! The learning rate over the steps of a training.
 
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::f64::consts::PI;
 
-/// Warm-up, then level, then a cosine down: what has been trained on the level serves any number of steps.
+/// A linear warm-up, a constant rate, and a cosine cool-down. A checkpoint from the constant part can be continued to any
+/// number of steps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Schedule {
-    /// Training steps in all.
+    /// Total number of training steps.
     pub steps: u64,
-    /// Steps over which the learning rate rises from zero.
+    /// Number of steps over which the learning rate rises from zero.
     pub warm_up: u64,
     /// Highest learning rate.
     pub learning_rate: f64,
-    /// Steps at the end over which the learning rate falls.
+    /// Number of final steps over which the learning rate falls.
     pub cool_down: u64,
-    /// Learning rate at the end, over the highest.
+    /// Final learning rate as a fraction of the highest.
     pub final_rate: f64,
 }
 
@@ -31,21 +32,23 @@ impl Schedule {
         self.learning_rate * (self.final_rate + (1.0 - self.final_rate) * cosine)
     }
 
-    /// Whether `step` is one of the last, in which the rate falls.
-    pub fn cooling(&self, step: u64) -> bool {
+    /// Whether the learning rate falls at `step`, counted from zero.
+    pub fn is_cooling_down(&self, step: u64) -> bool {
         step + self.cool_down >= self.steps
     }
 
+    /// Checks the rates.
+    ///
     /// # Errors
     ///
-    /// [`Error::Config`] when a rate is not a finite number from 0 up.
+    /// [`Error::Config`] if a rate is negative or not finite.
     pub(crate) fn validate(&self) -> Result<()> {
         for (field, value) in [
             ("learning_rate", self.learning_rate),
             ("final_rate", self.final_rate),
         ] {
             if !(value.is_finite() && value >= 0.0) {
-                let reason = format!("{value} is not a finite number from 0 up");
+                let reason = format!("{value} is not a finite number of at least 0");
                 return Err(Error::Config { field, reason });
             }
         }
@@ -66,18 +69,18 @@ mod tests {
     };
 
     #[test]
-    fn rises_stays_and_falls() {
+    fn the_rate_rises_stays_constant_and_falls() {
         assert_eq!(SCHEDULE.rate(0), 0.2);
         assert_eq!(SCHEDULE.rate(9), 2.0);
         assert_eq!(SCHEDULE.rate(10), 2.0);
         assert_eq!(SCHEDULE.rate(80), 2.0);
         assert!((SCHEDULE.rate(90) - 1.1).abs() < 1e-12);
         assert!((SCHEDULE.rate(100) - 0.2).abs() < 1e-12);
-        assert!(!SCHEDULE.cooling(79) && SCHEDULE.cooling(80));
+        assert!(!SCHEDULE.is_cooling_down(79) && SCHEDULE.is_cooling_down(80));
     }
 
     #[test]
-    fn bad_rates_are_named() {
+    fn invalid_rates_are_refused() {
         for rate in [-1.0, f64::NAN, f64::INFINITY] {
             let schedule = Schedule {
                 learning_rate: rate,

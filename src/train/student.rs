@@ -1,8 +1,9 @@
-//! A UNet in training, with the two prompts that it learns.
+//! A UNet in training, with its two learnt prompts.
 
 use crate::backend::Backend;
 use crate::config::GenDrPixConfig;
 use crate::error::Result;
+use crate::latent::LatentConfig;
 use crate::restore::guidance::Prompt;
 use crate::restore::onestep::OneStep;
 use crate::restore::shuffle::{pixel_shuffle, pixel_unshuffle};
@@ -20,7 +21,7 @@ pub struct Student<B: Backend> {
 }
 
 impl<B: Backend> Student<B> {
-    /// With random weights, and prompts of `tokens` tokens.
+    /// A student with random weights, and random prompts of `tokens` tokens.
     pub(super) fn new(config: &UNetConfig, tokens: usize, device: &B::Device) -> Result<Self> {
         let prompt = || {
             let shape = [tokens, config.cross_attention_dim];
@@ -34,7 +35,7 @@ impl<B: Backend> Student<B> {
         })
     }
 
-    /// With the weights and prompts of a model.
+    /// A student with the weights and prompts of a model.
     pub(super) fn from_weights(weights: Weights<B>) -> Self {
         let prompt = |embedding: Tensor<B, 2>| Param::from_tensor(embedding);
         Self {
@@ -44,13 +45,13 @@ impl<B: Backend> Student<B> {
         }
     }
 
-    /// The UNet's one step, by way of a conditioning that gradients pass through.
+    /// Computes the one-step estimate `x0` with the UNet. Unlike inference, gradients pass through the conditioning.
     ///
     /// # Shapes
     ///
     /// - z: `[N, in_channels, H, W]`
     /// - output: `[N, out_channels, H, W]`
-    pub(super) fn one_step(
+    fn one_step(
         &self,
         z: Tensor<B, 4>,
         timestep: f64,
@@ -66,11 +67,26 @@ impl<B: Backend> Student<B> {
         onestep.x0(z, prediction)
     }
 
-    /// One pass of the pixel model of `config`, without padding.
+    /// Computes the latent that the model of `config` gives for its UNet's input `z`.
     ///
     /// # Shapes
     ///
-    /// - x and output: `[N, 3, H, W]`, whole cells
+    /// - z: `[N, in_channels, H, W]`
+    /// - output: `[N, out_channels, H, W]`
+    pub(super) fn latent(
+        &self,
+        config: &LatentConfig,
+        z: Tensor<B, 4>,
+        prompt: Prompt,
+    ) -> Tensor<B, 4> {
+        self.one_step(z, config.timestep, config.onestep, prompt)
+    }
+
+    /// Restores a picture with the pixel model of `config`, without padding.
+    ///
+    /// # Shapes
+    ///
+    /// - x and output: `[N, 3, H, W]`, with sides that are multiples of the model's factor
     pub(super) fn restore(
         &self,
         config: &GenDrPixConfig,
@@ -82,7 +98,7 @@ impl<B: Backend> Student<B> {
         pixel_shuffle(x0, config.factor)
     }
 
-    /// What a model is made of.
+    /// A copy of the weights, to build a model from.
     pub(super) fn weights(&self) -> Weights<B> {
         Weights {
             unet: self.unet.clone(),

@@ -1,43 +1,43 @@
-//! Compression by prediction, as in the still pictures of video codecs: a sketch of it, for its artefacts.
+//! Intra coding, as in the still pictures of video codecs, simplified to what produces its artefacts.
 //!
-//! Each block of 4x4 values is predicted from its neighbours above and left as they were decoded, and what is left over
-//! goes through a cosine transform and coarse steps. That is the core of intra coding in H.264 (Wiegand et al. 2003) and
-//! in WebP, and what sets its faults apart from JPEG's: blocks that continue a wrong edge, smears along it, and textures
-//! gone flat, where JPEG rings within 8x8 blocks.
+//! Each block of 4x4 values is predicted from its decoded neighbours above and on the left. The residual goes through a
+//! cosine transform and coarse quantisation. This is the core of intra coding in H.264 (Wiegand et al. 2003) and WebP, and
+//! the source of artefacts that differ from JPEG's. JPEG rings within 8x8 blocks, whereas here blocks continue a wrong edge,
+//! edges smear, and textures become flat.
 //!
-//! Only what changes pixels is here. Entropy coding, which loses nothing, is left out; so are larger blocks, the slanted
-//! modes of prediction, the choice of modes by rate, and the filter that smooths the edges of blocks.
+//! Only the steps that change pixels are implemented. Entropy coding, which is lossless, is left out. So are larger blocks,
+//! diagonal prediction modes, rate-based choice of modes, and the deblocking filter.
 
-use super::chroma::{doubled, halved};
+use super::chroma::{downsample_2x, upsample_2x};
 use super::jpeg::quantised;
 use crate::pixels::planes::Planes;
 use std::f32::consts::PI;
 
 /// Side of a block.
 const SIDE: usize = 4;
-/// The values of a block, row by row.
+/// The values of a block, row-major.
 type Block = [f32; SIDE * SIDE];
 
 /// Largest quantiser parameter, as in H.264.
 pub(super) const MAX_QUANTISER: u8 = 51;
 
-/// `picture` coded by prediction with H.264's quantiser parameter: 18 is hardly seen, 51 is the coarsest; with chroma at
-/// half the size.
-pub(super) fn intra(picture: &Planes, quantiser: u8) -> Planes {
+/// Intra-codes `picture` with H.264's quantiser parameter, with chroma at half size. The loss at 18 is hardly visible; 51 is
+/// the coarsest.
+pub(super) fn intra_coded(picture: &Planes, quantiser: u8) -> Planes {
     let (width, height) = (picture.width, picture.height);
     let [luma, blue, red] = to_ycc(picture);
-    // H.264's step doubles every six; its unit is one of 255.
+    // H.264's step size doubles with every six parameters. Its unit is 1/255.
     let step = 0.625 * (f32::from(quantiser) / 6.0).exp2() / 255.0;
     let coded = |plane: &Planes| {
         let mut coded = plane.clone();
-        code(&mut coded, step);
+        encode_plane(&mut coded, step);
         coded
     };
-    let small = |plane: &Planes| doubled(&coded(&halved(plane)), width, height);
+    let small = |plane: &Planes| upsample_2x(&coded(&downsample_2x(plane)), width, height);
     quantised(to_rgb(&coded(&luma), &small(&blue), &small(&red)))
 }
 
-/// Luma, and the differences of blue and red from it, around zero (BT.601, full range).
+/// Converts RGB to luma and the differences of blue and red from it, around zero (BT.601, full range).
 fn to_ycc(picture: &Planes) -> [Planes; 3] {
     let rows = [
         [0.299, 0.587, 0.114],
@@ -65,11 +65,11 @@ fn to_rgb(luma: &Planes, blue: &Planes, red: &Planes) -> Planes {
     rgb
 }
 
-/// Codes a plane in place, block by block in reading order: what lies above and left is decoded already.
-fn code(plane: &mut Planes, step: f32) {
+/// Codes a plane in place, block by block in reading order, so that the blocks above and on the left are already decoded.
+fn encode_plane(plane: &mut Planes, step: f32) {
     for top in (0..plane.height).step_by(SIDE) {
         for left in (0..plane.width).step_by(SIDE) {
-            let original = read(plane, left, top);
+            let original = read_block(plane, left, top);
             let predictions = predictions(plane, left, top);
             let cost = |prediction: &Block| -> f32 {
                 let pairs = original.iter().zip(prediction);
@@ -79,20 +79,20 @@ fn code(plane: &mut Planes, step: f32) {
                 .into_iter()
                 .min_by(|a, b| cost(a).total_cmp(&cost(b)))
                 .expect("there is a prediction");
-            let rest = std::array::from_fn(|i| original[i] - best[i]);
-            let rest = stepped(rest, step);
+            let residual = std::array::from_fn(|i| original[i] - best[i]);
+            let residual = quantise_residual(residual, step);
             for y in 0..SIDE.min(plane.height - top) {
                 for x in 0..SIDE.min(plane.width - left) {
                     let i = y * SIDE + x;
-                    plane.data[(top + y) * plane.width + left + x] = best[i] + rest[i];
+                    plane.data[(top + y) * plane.width + left + x] = best[i] + residual[i];
                 }
             }
         }
     }
 }
 
-/// The block at (`left`, `top`); past the plane's end its last values go on.
-fn read(plane: &Planes, left: usize, top: usize) -> Block {
+/// Reads the block at (`left`, `top`). Beyond the plane's edge, the last values are repeated.
+fn read_block(plane: &Planes, left: usize, top: usize) -> Block {
     std::array::from_fn(|i| {
         let y = (top + i / SIDE).min(plane.height - 1);
         let x = (left + i % SIDE).min(plane.width - 1);
@@ -100,9 +100,9 @@ fn read(plane: &Planes, left: usize, top: usize) -> Block {
     })
 }
 
-/// What the block may be from its neighbours: their mean, the row above repeated, the column left repeated, and both
-/// added up less the corner (WebP's "true motion"). Where there are no neighbours on a side, their values are taken to be
-/// the mean of those that there are; the first block has none and is predicted as zero.
+/// The four predictions of a block from its neighbours: their mean, the row above repeated, the column on the left repeated,
+/// and the sum of both minus the corner (WebP's "true motion"). Missing neighbours take the mean of the existing ones. The
+/// first block has no neighbours, and its predictions are zero.
 fn predictions(plane: &Planes, left: usize, top: usize) -> [Block; 4] {
     let value = |x: Option<usize>, y: Option<usize>| match (x, y) {
         (Some(x), Some(y)) => {
@@ -133,19 +133,19 @@ fn predictions(plane: &Planes, left: usize, top: usize) -> [Block; 4] {
     ]
 }
 
-/// A block after transform, steps and inverse transform.
-fn stepped(block: Block, step: f32) -> Block {
+/// Transforms, quantises and inversely transforms a block.
+fn quantise_residual(block: Block, step: f32) -> Block {
     let mut coefficients = transform(&block, false);
     for value in &mut coefficients {
-        // A third of a step is the rounding that encoders take for predicted blocks: small values vanish.
+        // Encoders round predicted blocks with an offset of a third of a step, so that small values become zero.
         *value = value.signum() * (value.abs() / step + 1.0 / 3.0).floor() * step;
     }
     transform(&coefficients, true)
 }
 
-/// The orthonormal cosine transform of both axes, or its inverse.
+/// The orthonormal cosine transform along both axes, or its inverse.
 fn transform(block: &Block, inverse: bool) -> Block {
-    // basis(k, n): wave `k` at position `n`.
+    // basis(k, n) is wave `k` at position `n`.
     let basis = |k: usize, n: usize| {
         let scale = if k == 0 { 0.25f32 } else { 0.5 };
         scale.sqrt() * (PI * (n as f32 + 0.5) * k as f32 / SIDE as f32).cos()
@@ -170,19 +170,14 @@ fn transform(block: &Block, inverse: bool) -> Block {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::degrade::test_picture::waves;
-
-    fn distance(a: &Planes, b: &Planes) -> f32 {
-        let squares = a.data.iter().zip(&b.data).map(|(a, b)| (a - b).powi(2));
-        (squares.sum::<f32>() / a.data.len() as f32).sqrt()
-    }
+    use crate::train::degrade::test_picture::{distance, waves};
 
     #[test]
-    fn transform_and_colour_have_inverses() {
+    fn transform_and_colour_conversion_have_inverses() {
         let block: Block = std::array::from_fn(|i| ((i * 7) % 16) as f32 / 16.0);
         let back = transform(&transform(&block, false), true);
         assert!(block.iter().zip(back).all(|(a, b)| (a - b).abs() < 1e-6));
-        // Orthonormal: the energy stays.
+        // An orthonormal transform preserves the energy.
         let energy = |block: &Block| block.iter().map(|v| v * v).sum::<f32>();
         assert!((energy(&transform(&block, false)) - energy(&block)).abs() < 1e-5);
         let picture = waves(17, 9);
@@ -193,27 +188,27 @@ mod tests {
     #[test]
     fn coarser_steps_lose_more() {
         let picture = quantised(waves(61, 46));
-        let loss = |quantiser| distance(&intra(&picture, quantiser), &picture);
+        let loss = |quantiser| distance(&intra_coded(&picture, quantiser), &picture);
         assert!(loss(20) > 0.0);
         assert!(loss(40) > 2.0 * loss(20), "{} {}", loss(40), loss(20));
         assert!(loss(MAX_QUANTISER) > loss(40));
     }
 
     #[test]
-    fn flat_pictures_and_single_pixels_pass() {
+    fn flat_pictures_and_single_pixels_are_preserved() {
         for (width, height) in [(1, 1), (5, 3), (16, 16)] {
             let flat = quantised(Planes::filled(3, width, height, 0.6));
-            assert!(distance(&intra(&flat, 24), &flat) < 0.02);
+            assert!(distance(&intra_coded(&flat, 24), &flat) < 0.02);
         }
     }
 
-    /// Where JPEG would have to code a ramp anew in each block, prediction goes on with what it has.
+    /// Prediction continues the row above at no cost, whereas JPEG codes each block on its own.
     #[test]
-    fn a_row_is_continued() {
+    fn vertical_stripes_are_continued_from_the_row_above() {
         let row = |i: usize| if i % 16 < 8 { 0.2 } else { 0.8 };
         let stripes = Planes::new(1, 16, 16, (0..256).map(row).collect());
         let mut coded = stripes.clone();
-        code(&mut coded, 0.05);
+        encode_plane(&mut coded, 0.05);
         for y in 4..16 {
             assert_eq!(coded.data[y * 16..][..16], coded.data[3 * 16..][..16]);
         }

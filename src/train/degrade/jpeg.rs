@@ -1,12 +1,12 @@
-//! Files: values in 8 bits, and real JPEG.
+//! 8-bit values and JPEG files.
 
-use super::chroma::{brightness, doubled, halved};
+use super::chroma::{downsample_2x, luma, upsample_2x};
 use crate::pixels::planes::Planes;
 use image::codecs::jpeg::{JpegDecoder, JpegEncoder};
 use image::{DynamicImage, RgbImage};
 use std::io::Cursor;
 
-/// Values clamped and rounded to steps of 1/255.
+/// Clamps values to 0..1 and rounds them to steps of 1/255.
 pub(super) fn quantised(mut picture: Planes) -> Planes {
     for value in &mut picture.data {
         *value = (*value * 255.0).round().clamp(0.0, 255.0) / 255.0;
@@ -14,7 +14,7 @@ pub(super) fn quantised(mut picture: Planes) -> Planes {
     picture
 }
 
-/// Saves and reads `picture` as a JPEG file with chroma at full size, as the `image` crate writes it.
+/// Encodes `picture` as a JPEG file with chroma at full size (4:4:4), as the `image` crate writes it, and decodes it.
 pub(super) fn jpeg_444(picture: &Planes, quality: u8) -> Planes {
     let (width, height) = (picture.width, picture.height);
     let mut image = RgbImage::new(width as u32, height as u32);
@@ -38,18 +38,18 @@ pub(super) fn jpeg_444(picture: &Planes, quality: u8) -> Planes {
     result
 }
 
-/// [`jpeg_444`], but with chroma at half the size in both directions (4:2:0), as most files have it.
+/// As [`jpeg_444`], with chroma at half size in both directions (4:2:0), as in most files.
 ///
-/// The encoder at hand keeps chroma at full size, so the picture is compressed twice: in full for its luma, and
-/// averaged over 2 x 2 pixels for its chroma. An average of RGB values lies in gamut, and its chroma is the average chroma.
+/// The encoder keeps chroma at full size, so the picture is compressed twice: at full size for its luma, and averaged over
+/// 2 x 2 pixels for its chroma. An average of RGB values is in gamut, and its chroma is the average chroma.
 pub(super) fn jpeg_420(picture: &Planes, quality: u8) -> Planes {
     let (width, height) = (picture.width, picture.height);
-    let luma = jpeg_444(picture, quality);
-    let half = jpeg_444(&quantised(halved(picture)), quality);
-    let mut result = doubled(&half, width, height);
+    let full = jpeg_444(picture, quality);
+    let half = jpeg_444(&quantised(downsample_2x(picture)), quality);
+    let mut result = upsample_2x(&half, width, height);
     for i in 0..width * height {
-        let pixel = |planes: &Planes| brightness(std::array::from_fn(|c| planes.plane(c)[i]));
-        let shift = pixel(&luma) - pixel(&result);
+        let luma_at = |planes: &Planes| luma(std::array::from_fn(|c| planes.plane(c)[i]));
+        let shift = luma_at(&full) - luma_at(&result);
         for c in 0..3 {
             result.plane_mut(c)[i] += shift;
         }
@@ -67,8 +67,8 @@ mod tests {
         let high = quantised(waves(33, 31));
         let (full, half) = (jpeg_444(&high, 95), jpeg_420(&high, 95));
         for i in 0..high.width * high.height {
-            let luma = |p: &Planes| brightness(std::array::from_fn(|c| p.plane(c)[i]));
-            assert!((luma(&full) - luma(&half)).abs() < 2.0 / 255.0);
+            let luma_at = |p: &Planes| luma(std::array::from_fn(|c| p.plane(c)[i]));
+            assert!((luma_at(&full) - luma_at(&half)).abs() < 2.0 / 255.0);
         }
     }
 }

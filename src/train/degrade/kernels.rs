@@ -1,16 +1,16 @@
-//! Convolution kernels of lenses, sharpeners and reductions.
+//! Blur and low-pass kernels, and the convolution of a picture with them.
 
 use crate::pixels::planes::Planes;
 use std::f64::consts::TAU;
 
-/// One weight of a convolution kernel and where it reads.
+/// A weight of a convolution kernel and its offset.
 pub(super) struct Tap {
     pub(super) dx: isize,
     pub(super) dy: isize,
     pub(super) weight: f32,
 }
 
-/// Normalised Gaussian weights out to three sigma.
+/// Normalised Gaussian weights up to three sigma.
 pub(super) fn gaussian(sigma: f32) -> Vec<f32> {
     let radius = (3.0 * sigma).ceil() as i32;
     let weights = (-radius..=radius).map(|x| (-0.5 * (x as f32 / sigma.max(1e-3)).powi(2)).exp());
@@ -19,7 +19,7 @@ pub(super) fn gaussian(sigma: f32) -> Vec<f32> {
     weights.into_iter().map(|w| w / sum).collect()
 }
 
-/// A Gaussian with standard deviation `sigma` along `angle` and `other` across it.
+/// An anisotropic Gaussian kernel with standard deviation `sigma` along `angle` and `other` across it.
 pub(super) fn oriented_gaussian(sigma: f32, other: f32, angle: f32) -> Vec<Tap> {
     let radius = (3.0 * sigma.max(other)).ceil() as isize;
     let (sin, cos) = angle.sin_cos();
@@ -42,7 +42,7 @@ pub(super) fn oriented_gaussian(sigma: f32, other: f32, angle: f32) -> Vec<Tap> 
     taps
 }
 
-/// Sums weighted copies of `picture`; its border is replicated.
+/// Convolves `picture` with a kernel. The border is replicated.
 pub(super) fn convolve(picture: &Planes, taps: &[Tap]) -> Planes {
     let (width, height) = (picture.width, picture.height);
     let radius = taps
@@ -77,46 +77,46 @@ pub(super) fn convolve(picture: &Planes, taps: &[Tap]) -> Planes {
     result
 }
 
-/// A blur of [`Form`] with standard deviation `sigma[0]` along `angle` and `sigma[1]` across it.
+/// A blur kernel with standard deviation `sigma[0]` along `angle` and `sigma[1]` across it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Blur {
-    pub(super) form: Form,
+pub(super) struct BlurKernel {
+    pub(super) shape: KernelShape,
     pub(super) sigma: [f64; 2],
     pub(super) angle: f64,
 }
 
-/// How a blur falls off with `q`, the square of the distance from its centre over the deviation (Real-ESRGAN, Wang et
-/// al. 2021, section 3.1).
+/// How a kernel falls off with `q`, the squared distance from its centre in standard deviations (Real-ESRGAN, Wang et al.
+/// 2021, section 3.1).
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Form {
+pub(super) enum KernelShape {
     /// `exp(-q / 2)`.
     Gaussian,
-    /// `exp(-q^beta / 2)`: with tails below a `beta` of 1, box-like above.
+    /// `exp(-q^beta / 2)`. It has long tails for `beta` below 1, and is box-like above.
     Generalised(f64),
-    /// `1 / (1 + q^beta)`: level inside, with a wide foot.
+    /// `1 / (1 + q^beta)`. It is flat in the middle and has long tails.
     Plateau(f64),
 }
 
-impl Blur {
-    /// Weights on `2 * radius + 1` pixels squared, normalised.
+impl BlurKernel {
+    /// Normalised weights on a square with side `2 * radius + 1`.
     pub(super) fn taps(&self, radius: usize) -> Vec<Tap> {
         let (sin, cos) = self.angle.sin_cos();
         let [along, across] = self.sigma;
         normalised(radius, |x, y| {
             let q = ((x * cos + y * sin) / along).powi(2) + ((y * cos - x * sin) / across).powi(2);
-            match self.form {
-                Form::Gaussian => (-0.5 * q).exp(),
-                Form::Generalised(beta) => (-0.5 * q.powf(beta)).exp(),
-                Form::Plateau(beta) => (1.0 + q.powf(beta)).recip(),
+            match self.shape {
+                KernelShape::Gaussian => (-0.5 * q).exp(),
+                KernelShape::Generalised(beta) => (-0.5 * q.powf(beta)).exp(),
+                KernelShape::Plateau(beta) => (1.0 + q.powf(beta)).recip(),
             }
         })
     }
 }
 
-/// The ideal low-pass filter of a circle of frequencies, `cutoff J1(cutoff r) / (2 pi r)`, cut off at `radius`: it
-/// rings beside edges, as pictures do that were sharpened or compressed too much (Real-ESRGAN, section 3.2).
+/// The ideal low-pass filter of a disc of frequencies, `cutoff J1(cutoff r) / (2 pi r)`, truncated at `radius`. It causes
+/// ringing at edges, as strong sharpening or compression does (Real-ESRGAN, section 3.2).
 ///
-/// `cutoff` is in radians a pixel; pi is the highest frequency that there is.
+/// `cutoff` is in radians per pixel. The highest frequency is pi.
 pub(super) fn sinc(cutoff: f64, radius: usize) -> Vec<Tap> {
     normalised(radius, |x, y| {
         let r = x.hypot(y);
@@ -128,15 +128,15 @@ pub(super) fn sinc(cutoff: f64, radius: usize) -> Vec<Tap> {
     })
 }
 
-/// Bessel's function of the first kind and order, from its integral; good to rounding up to `x` = 80.
+/// The Bessel function `J1` from its integral. It is exact up to rounding for `x` up to 80.
 fn bessel_j1(x: f64) -> f64 {
-    // The trapezium rule over whole periods: its error vanishes faster than any power of the number of points.
+    // Over whole periods, the error of the trapezium rule vanishes faster than any power of the number of points.
     const POINTS: usize = 128;
     let points = (0..POINTS).map(|i| TAU * i as f64 / POINTS as f64);
     points.map(|t| (t - x * t.sin()).cos()).sum::<f64>() / POINTS as f64
 }
 
-/// The taps that `weight` gives for each offset, over their sum; those below a millionth of it are left out.
+/// Returns the taps with the values of `weight`, divided by their sum. Taps below a millionth of the sum are left out.
 fn normalised(radius: usize, weight: impl Fn(f64, f64) -> f64) -> Vec<Tap> {
     let reach = radius as isize;
     let offsets = (-reach..=reach).flat_map(|dy| (-reach..=reach).map(move |dx| (dx, dy)));
@@ -172,7 +172,7 @@ mod tests {
         ] {
             assert!((bessel_j1(x) - expected).abs() < 1e-9, "{x}");
         }
-        // The recurrence's end: J1 vanishes at its zeros.
+        // Zeros of J1.
         for zero in [3.831_705_970_2, 44.759_318_997_7, 76.178_699_584_6] {
             assert!(bessel_j1(zero).abs() < 1e-9, "{zero}");
         }
@@ -189,25 +189,32 @@ mod tests {
 
     #[test]
     fn kernels_are_normalised_and_as_wide_as_stated() {
-        let blur = |form, sigma, angle| Blur { form, sigma, angle }.taps(10);
+        let blur = |shape, sigma, angle| {
+            BlurKernel {
+                shape,
+                sigma,
+                angle,
+            }
+            .taps(10)
+        };
         for taps in [
-            blur(Form::Gaussian, [0.2, 0.2], 0.0),
-            blur(Form::Generalised(4.0), [3.0, 1.0], 1.0),
-            blur(Form::Plateau(1.0), [2.0, 0.5], 2.0),
+            blur(KernelShape::Gaussian, [0.2, 0.2], 0.0),
+            blur(KernelShape::Generalised(4.0), [3.0, 1.0], 1.0),
+            blur(KernelShape::Plateau(1.0), [2.0, 0.5], 2.0),
             sinc(PI / 3.0, 10),
             sinc(PI, 3),
         ] {
             assert!((sum(&taps) - 1.0).abs() < 1e-3, "{}", sum(&taps));
         }
-        let wide = blur(Form::Gaussian, [2.0, 1.0], 0.0);
+        let wide = blur(KernelShape::Gaussian, [2.0, 1.0], 0.0);
         assert!((variance(&wide) - 4.0).abs() < 0.02, "{}", variance(&wide));
-        let turned = blur(Form::Gaussian, [2.0, 1.0], PI / 2.0);
-        assert!((variance(&turned) - 1.0).abs() < 0.02);
-        // A generalised Gaussian of 1 is the Gaussian.
-        let one = blur(Form::Generalised(1.0), [2.0, 1.0], 0.0);
+        let rotated = blur(KernelShape::Gaussian, [2.0, 1.0], PI / 2.0);
+        assert!((variance(&rotated) - 1.0).abs() < 0.02);
+        // A generalised Gaussian with exponent 1 is the Gaussian.
+        let one = blur(KernelShape::Generalised(1.0), [2.0, 1.0], 0.0);
         assert_eq!(variance(&one), variance(&wide));
         assert!(
-            variance(&blur(Form::Generalised(0.5), [2.0, 1.0], 0.0)) > variance(&wide),
+            variance(&blur(KernelShape::Generalised(0.5), [2.0, 1.0], 0.0)) > variance(&wide),
             "tails"
         );
         assert!(sinc(PI / 3.0, 10).iter().any(|tap| tap.weight < 0.0));

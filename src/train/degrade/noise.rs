@@ -1,18 +1,11 @@
-//! Noise: random numbers, and how they are added to a picture.
+//! Adds Gaussian and Poisson noise to a picture.
 
-use super::chroma::brightness;
+use super::chroma::luma;
 use crate::pixels::planes::Planes;
+use crate::train::random::normal;
 use rand::Rng;
-use std::f32::consts::TAU;
 
-/// A standard normal variate (Box-Muller).
-pub(in crate::train) fn normal(rng: &mut impl Rng) -> f32 {
-    let u = 1.0 - rng.random::<f32>();
-    (-2.0 * u.ln()).sqrt() * (TAU * rng.random::<f32>()).cos()
-}
-
-/// Adds normal noise of the standard deviation that `deviation` gives for each value; the same draw for all channels of
-/// a pixel where it is `grey`.
+/// Adds Gaussian noise. `deviation` returns the standard deviation for a value. `grey` noise is the same in all channels.
 pub(super) fn add_normal(
     picture: &mut Planes,
     grey: bool,
@@ -31,18 +24,17 @@ pub(super) fn add_normal(
     }
 }
 
-/// Adds `scale` times the noise of counting photons, in the way of Real-ESRGAN: a value of 1 is as many photons as the
-/// picture has different values in 8 bits, rounded up to a power of two. Where it is `grey`, photons of the luma are
-/// counted and all channels share their noise.
+/// Adds `scale` times Poisson noise as in Real-ESRGAN. A value of 1 stands for as many photons as the picture has distinct
+/// 8-bit values, rounded up to a power of two. `grey` noise is computed for the luma and is the same in all channels.
 pub(super) fn add_poisson(picture: &mut Planes, scale: f32, grey: bool, rng: &mut impl Rng) {
     let n = picture.width * picture.height;
     let counted = if grey {
-        let luma = (0..n).map(|i| brightness(std::array::from_fn(|c| picture.plane(c)[i])));
+        let luma = (0..n).map(|i| luma(std::array::from_fn(|c| picture.plane(c)[i])));
         Planes::new(1, picture.width, picture.height, luma.collect())
     } else {
         picture.clone()
     };
-    let photons = levels(&counted).next_power_of_two() as f32;
+    let photons = count_levels(&counted).next_power_of_two() as f32;
     let mut noise = |value: f32| {
         let value = value.clamp(0.0, 1.0);
         scale * (poisson(value * photons, rng) / photons - value)
@@ -53,18 +45,19 @@ pub(super) fn add_poisson(picture: &mut Planes, scale: f32, grey: bool, rng: &mu
     }
 }
 
-/// Number of different values in 8 bits.
-fn levels(picture: &Planes) -> usize {
-    let mut seen = [false; 256];
+/// Counts the distinct 8-bit values.
+fn count_levels(picture: &Planes) -> usize {
+    let mut present = [false; 256];
     for value in &picture.data {
-        seen[(value * 255.0).round() as u8 as usize] = true;
+        present[(value * 255.0).round() as u8 as usize] = true;
     }
-    seen.iter().filter(|&&seen| seen).count()
+    present.iter().filter(|&&present| present).count()
 }
 
-/// A Poisson variate of the given mean, up to 256.
+/// A Poisson variate of the given mean, which may be up to 256.
 ///
-/// Knuth's product of uniform numbers below 16, above it a rounded normal variate: its skewness, 1/4 at most, is lost.
+/// Below a mean of 16, this is Knuth's product of uniform numbers. From 16 on, it is a rounded normal variate, which loses
+/// the skewness of at most 1/4.
 fn poisson(mean: f32, rng: &mut impl Rng) -> f32 {
     if mean >= 16.0 {
         return (mean + mean.sqrt() * normal(rng)).round().max(0.0);
@@ -96,7 +89,7 @@ mod tests {
             let squares = draws.iter().map(|d| (d - average).powi(2)).sum::<f64>();
             let variance = squares / draws.len() as f64;
             let mean = f64::from(mean);
-            // Four standard errors of either, and a third of a unit squared for rounding.
+            // Four standard errors of the mean; 5 % of the variance, and some room for rounding.
             assert!(
                 (average - mean).abs() <= 4.0 * (mean / 2e4).sqrt(),
                 "{mean} {average}"
@@ -109,18 +102,18 @@ mod tests {
     }
 
     #[test]
-    fn photons_are_as_many_as_levels() {
+    fn the_number_of_photons_follows_the_number_of_levels() {
         let mut rng = SmallRng::seed_from_u64(2);
         let plane: Vec<f32> = (0..64 * 64).map(|i| (i % 200) as f32 / 255.0).collect();
         let high = Planes::new(3, 64, 64, plane.repeat(3));
-        assert_eq!(levels(&high), 200);
+        assert_eq!(count_levels(&high), 200);
         for grey in [false, true] {
             let mut noisy = high.clone();
             add_poisson(&mut noisy, 1.0, grey, &mut rng);
             assert_eq!(noisy.plane(0) == noisy.plane(1), grey);
             let noise = noisy.data.iter().zip(&high.data).map(|(a, b)| a - b);
             let variance = noise.map(|v| v * v).sum::<f32>() / high.data.len() as f32;
-            // 200 levels are 256 photons at white: a value's variance is the value over that.
+            // 200 levels round up to 256 photons at white. The variance of a value is the value divided by 256.
             let expected = high.data.iter().sum::<f32>() / high.data.len() as f32 / 256.0;
             assert!(
                 (variance / expected - 1.0).abs() < 0.1,

@@ -1,23 +1,25 @@
-//! Settings of [`TwoOrder`].
+//! Presets of [`SecondOrderDegradation`].
 
-use super::two_order::{
-    BlurConfig, CompressionConfig, Forms, NoiseConfig, ResizeConfig, Round, Sinc, TwoOrder,
+use super::second_order::{
+    BlurConfig, CompressionConfig, DegradationRound, KernelWeights, NoiseConfig, ResizeConfig,
+    SecondOrderDegradation, SincConfig,
 };
 
-impl TwoOrder {
-    /// Real-ESRGAN's, for x4.
+impl SecondOrderDegradation {
+    /// The settings of Real-ESRGAN, for x4.
     ///
-    /// Source: `options/train_realesrgan_x4plus.yml` of xinntao/Real-ESRGAN, with the sizes of kernels (7 to 21) and the
-    /// cutoffs that `realesrgan/data/realesrgan_dataset.py` has in code. Three things are done otherwise: the JPEG is a real
-    /// file's (quality in whole numbers) and not its differentiable likeness; borders are replicated under a blur, not
-    /// mirrored; and sharpening of the originals is no part of this.
+    /// Source: `options/train_realesrgan_x4plus.yml` of xinntao/Real-ESRGAN, with the kernel sizes (7 to 21) and cutoffs in
+    /// the code of `realesrgan/data/realesrgan_dataset.py`. Three things differ. JPEG files are real ones, with a whole
+    /// number as quality, and not a differentiable approximation. Blurs replicate the border and do not mirror it. The
+    /// originals are not sharpened.
+    #[must_use]
     pub fn real_esrgan() -> Self {
-        let first = Round {
+        let first = DegradationRound {
             blur: BlurConfig {
                 probability: 1.0,
                 radius: [3, 10],
                 sinc: sinc(0.1, 1.0 / 5.0),
-                forms: Forms {
+                forms: KernelWeights {
                     gaussian: 0.45,
                     stretched_gaussian: 0.25,
                     generalised: 0.12,
@@ -71,27 +73,27 @@ impl TwoOrder {
         }
     }
 
-    /// APISR's, as far as it goes without codecs of video.
+    /// The settings of APISR, without its video codecs.
     ///
-    /// Source: `opt.py` and `degradation/` of Kiteretsu77/APISR. Its compression is by WebP and JPEG in the first round (0.6
-    /// and 0.4), by H.264, H.265, AVIF and WebP (0.7 together) and by MPEG-2, MPEG-4 and JPEG in the second.
+    /// Source: `opt.py` and `degradation/` of Kiteretsu77/APISR. It compresses with WebP (0.6) and JPEG (0.4) in the first
+    /// round. In the second, it compresses with H.264, H.265, AVIF and WebP (0.7 together), or with MPEG-2, MPEG-4 and JPEG.
     ///
-    /// Here, the former kind is a sketch of intra coding (4x4 blocks predicted from their neighbours, with H.264's steps at
-    /// its constant rate factors 23 to 38), since the `image` crate writes WebP without loss only and there is no encoder
-    /// of the others in Rust without C; the latter, in which transform blocks stand by themselves, is JPEG. Left out are
-    /// the filters that smooth blocks, the slanted modes of prediction, blocks larger than 4x4, and all that is between one
-    /// picture of a video and the next.
+    /// Here, a simplified intra coding replaces H.264, H.265, AVIF and WebP: 4x4 blocks are predicted from their neighbours,
+    /// with H.264's step sizes at its constant rate factors 23 to 38. The `image` crate writes lossless WebP only, and there
+    /// is no pure Rust encoder of the others. JPEG replaces MPEG-2 and MPEG-4, whose transform blocks are independent too.
+    /// Left out are deblocking filters, diagonal prediction modes, blocks larger than 4x4, and prediction between the frames
+    /// of a video.
+    #[must_use]
     pub fn apisr() -> Self {
         let mut config = Self::real_esrgan();
+        let resize = config.first.resize.clone();
         for round in [&mut config.first, &mut config.second] {
             round.blur.radius = [1, 5];
             round.blur.sinc.radius = [1, 5];
             round.resize = ResizeConfig {
-                up: 0.2,
-                down: 0.7,
-                keep: 0.1,
                 range: [0.15, 1.2],
                 anywhere: true,
+                ..resize
             };
             round.compression.jpeg_quality = [20, 95];
         }
@@ -103,8 +105,9 @@ impl TwoOrder {
         config
     }
 
-    /// For pictures that are small and a little worn rather than ruined. The numbers are ours: about a third of
-    /// Real-ESRGAN's blur and noise, high JPEG qualities, and each part left out of many pictures.
+    /// Settings for pictures that are small and mildly degraded. There is no source for the numbers: about a third of
+    /// Real-ESRGAN's blur and noise, high JPEG qualities, and parts that are left out of many pictures.
+    #[must_use]
     pub fn mild() -> Self {
         let mut config = Self::real_esrgan();
         config.first.blur.probability = 0.7;
@@ -127,9 +130,9 @@ impl TwoOrder {
     }
 }
 
-/// A low-pass filter of Real-ESRGAN's sizes.
-fn sinc(share: f64, lowest: f64) -> Sinc {
-    Sinc {
+/// A sinc filter with Real-ESRGAN's kernel sizes.
+fn sinc(share: f64, lowest: f64) -> SincConfig {
+    SincConfig {
         share,
         radius: [3, 10],
         cutoff: [lowest, 1.0],

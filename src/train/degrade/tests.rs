@@ -1,33 +1,28 @@
-//! The two rounds and their presets.
+//! Tests of the second-order degradation and its presets.
 
 use super::jpeg::quantised;
-use super::test_picture::waves;
+use super::test_picture::{distance, waves};
 use super::*;
+use crate::pixels::planes::Planes;
 use crate::pixels::resize;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
-fn presets() -> [TwoOrder; 3] {
-    [TwoOrder::real_esrgan(), TwoOrder::apisr(), TwoOrder::mild()]
+fn presets() -> [SecondOrderDegradation; 3] {
+    [
+        SecondOrderDegradation::real_esrgan(),
+        SecondOrderDegradation::apisr(),
+        SecondOrderDegradation::mild(),
+    ]
 }
 
-fn apply(config: &TwoOrder, high: &Planes, scale: f64, seed: u64) -> Planes {
+fn apply(config: &SecondOrderDegradation, high: &Planes, scale: f64, seed: u64) -> Planes {
     config.apply(high, scale, &mut SmallRng::seed_from_u64(seed))
 }
 
-fn distance(a: &Planes, b: &Planes) -> f64 {
-    assert_eq!((a.width, a.height), (b.width, b.height));
-    let squares = a
-        .data
-        .iter()
-        .zip(&b.data)
-        .map(|(a, b)| f64::from(a - b).powi(2));
-    (squares.sum::<f64>() / a.data.len() as f64).sqrt()
-}
-
-/// A round that does nothing, and an end that only resizes.
-fn nothing() -> TwoOrder {
-    let mut config = TwoOrder::real_esrgan();
+/// Settings without any degradation except the final resize.
+fn resize_only() -> SecondOrderDegradation {
+    let mut config = SecondOrderDegradation::real_esrgan();
     for round in [&mut config.first, &mut config.second] {
         round.blur.probability = 0.0;
         (round.resize.up, round.resize.down, round.resize.keep) = (0.0, 0.0, 1.0);
@@ -39,7 +34,7 @@ fn nothing() -> TwoOrder {
 }
 
 #[test]
-fn sizes_range_and_determinism() {
+fn results_have_the_right_size_and_range_and_are_deterministic() {
     let high = waves(61, 46);
     for (preset, config) in presets().iter().enumerate() {
         config.validate().unwrap();
@@ -57,7 +52,7 @@ fn sizes_range_and_determinism() {
 }
 
 #[test]
-fn one_pixel_passes() {
+fn a_single_pixel_can_be_degraded() {
     let pixel = Planes::new(3, 1, 1, vec![0.2, 0.4, 0.8]);
     for config in presets() {
         for seed in 0..30 {
@@ -68,41 +63,41 @@ fn one_pixel_passes() {
 }
 
 #[test]
-fn nothing_is_only_resized() {
+fn without_degradation_a_picture_is_only_resized() {
     let high = quantised(waves(48, 32));
-    assert_eq!(apply(&nothing(), &high, 1.0, 3), high);
-    // One third of the draws is by area. (At half the size, bilinear would be the same.)
+    assert_eq!(apply(&resize_only(), &high, 1.0, 3), high);
+    // A third of the draws average by area. (At half size, bilinear interpolation would give the same.)
     let area = resize::reduce_with(&high, 12, 8, fast_image_resize::FilterType::Box);
     let hits =
-        (0..60).filter(|&seed| apply(&nothing(), &high, 4.0, seed) == quantised(area.clone()));
+        (0..60).filter(|&seed| apply(&resize_only(), &high, 4.0, seed) == quantised(area.clone()));
     assert!((8..35).contains(&hits.count()));
 }
 
-/// Mean distance from the plain reduction, over seeds.
-fn harm(config: &TwoOrder) -> f64 {
+/// Mean distance from the bicubic reduction over seeds.
+fn strength(config: &SecondOrderDegradation) -> f64 {
     let high = quantised(waves(96, 96));
     let plain = resize::reduce(&high, 48, 48);
     let total: f64 = (0..40)
-        .map(|seed| distance(&apply(config, &high, 2.0, seed), &plain))
+        .map(|seed| f64::from(distance(&apply(config, &high, 2.0, seed), &plain)))
         .sum();
     total / 40.0
 }
 
 #[test]
-fn presets_are_ordered_by_harm() {
-    let [esrgan, apisr, mild] = presets().map(|config| harm(&config));
+fn presets_are_ordered_by_strength() {
+    let [esrgan, apisr, mild] = presets().map(|config| strength(&config));
     assert!(esrgan > 1.3 * mild, "{esrgan} {mild}");
     assert!(apisr > 1.3 * mild, "{apisr} {mild}");
 }
 
-/// Name of a setting, and another value for it.
-type Change<T> = (&'static str, fn(&mut T));
+/// Name of a setting, and a function that changes its value.
+type SettingChange<T> = (&'static str, fn(&mut T));
 
-/// Each setting changes the result: none is read and forgotten.
+/// No setting is ignored.
 #[test]
-fn each_setting_counts() {
+fn each_setting_changes_the_result() {
     let high = quantised(waves(24, 24));
-    let changes: [Change<TwoOrder>; 27] = [
+    let changes: [SettingChange<SecondOrderDegradation>; 27] = [
         ("blur.probability", |c| c.first.blur.probability = 0.5),
         ("blur.radius", |c| c.first.blur.radius = [1, 1]),
         ("blur.sinc.share", |c| c.first.blur.sinc.share = 0.9),
@@ -145,23 +140,26 @@ fn each_setting_counts() {
         ("compression_last", |c| c.compression_last = 1.0),
         ("last_sinc", |c| c.last_sinc.share = 0.0),
     ];
-    let differs = |base: &TwoOrder, change: fn(&mut TwoOrder)| {
+    let differs = |base: &SecondOrderDegradation, change: fn(&mut SecondOrderDegradation)| {
         let mut changed = base.clone();
         change(&mut changed);
         changed.validate().unwrap();
         (0..80).any(|seed| apply(base, &high, 1.0, seed) != apply(&changed, &high, 1.0, seed))
     };
     for (name, change) in changes {
-        assert!(differs(&TwoOrder::real_esrgan(), change), "{name}");
+        assert!(
+            differs(&SecondOrderDegradation::real_esrgan(), change),
+            "{name}"
+        );
     }
-    // Compression on its own: the noise before it would hide what it does.
-    let mut compressed = nothing();
+    // Compression is tested alone, since noise would hide its effect.
+    let mut compressed = resize_only();
     compressed.second.compression = CompressionConfig {
         probability: 1.0,
         predicted: 0.5,
-        ..TwoOrder::real_esrgan().second.compression
+        ..SecondOrderDegradation::real_esrgan().second.compression
     };
-    let changes: [Change<CompressionConfig>; 5] = [
+    let changes: [SettingChange<CompressionConfig>; 5] = [
         ("probability", |c| c.probability = 0.5),
         ("predicted", |c| c.predicted = 0.0),
         ("quantiser", |c| c.quantiser = [45, 50]),
@@ -178,14 +176,14 @@ fn each_setting_counts() {
 }
 
 #[test]
-fn settings_out_of_range_are_refused() {
-    let fails = |change: fn(&mut TwoOrder), field: &str, words: &str| {
-        let mut config = TwoOrder::mild();
+fn invalid_settings_are_refused() {
+    let fails = |change: fn(&mut SecondOrderDegradation), field: &str, words: &str| {
+        let mut config = SecondOrderDegradation::mild();
         change(&mut config);
         let error = config.validate().unwrap_err().to_string();
         assert!(error.contains(&format!("config `{field}`")), "{error}");
         assert!(error.contains(words), "{error}");
-        assert!(Degrade::from(config).validate().is_err());
+        assert!(Degradation::from(config).validate().is_err());
     };
     let second = "second round";
     fails(
@@ -242,21 +240,21 @@ fn settings_out_of_range_are_refused() {
 }
 
 #[test]
-fn settings_pass_through_json_and_unknown_ones_do_not() {
+fn settings_survive_json_and_unknown_settings_are_refused() {
     for config in presets() {
-        let config = Degrade::from(config);
+        let config = Degradation::from(config);
         let text = serde_json::to_string(&config).unwrap();
-        assert_eq!(serde_json::from_str::<Degrade>(&text).unwrap(), config);
+        assert_eq!(serde_json::from_str::<Degradation>(&text).unwrap(), config);
         let wrong = text.replacen("\"sigma\"", "\"stigma\"", 1);
-        let error = serde_json::from_str::<Degrade>(&wrong).unwrap_err();
+        let error = serde_json::from_str::<Degradation>(&wrong).unwrap_err();
         assert!(error.to_string().contains("unknown field `stigma`"));
     }
-    let one: Degrade = serde_json::from_str(r#"{"one_pass": {"clean": 1.0}}"#).unwrap();
-    let Degrade::OnePass(settings) = one else {
+    let one: Degradation = serde_json::from_str(r#"{"one_pass": {"clean": 1.0}}"#).unwrap();
+    let Degradation::FirstOrder(settings) = one else {
         panic!("another kind");
     };
     assert_eq!(
         (settings.clean, settings.blur),
-        (1.0, Degradation::default().blur)
+        (1.0, FirstOrderDegradation::default().blur)
     );
 }

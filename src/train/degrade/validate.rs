@@ -1,27 +1,27 @@
-//! What the settings can be.
+//! Checks the settings of degradations.
 
 use super::intra::MAX_QUANTISER;
-use super::two_order::{Bounds, Round, Sinc, TwoOrder};
+use super::second_order::{DegradationRound, Interval, SecondOrderDegradation, SincConfig};
 use crate::error::{Error, Result};
 use std::fmt::Debug;
 
-impl TwoOrder {
+impl SecondOrderDegradation {
     /// Checks every setting.
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] with the first setting at fault: a probability or share outside of 0 to 1, bounds that are not in
-    /// order, not finite or outside of what the setting can be, or weights of which none is above zero.
+    /// [`Error::Config`] with the first invalid setting: a probability or share outside 0 to 1, an interval that is out of
+    /// order, not finite or out of bounds, or weights that are all zero, negative or not finite.
     pub fn validate(&self) -> Result<()> {
         for (name, round) in [("first round", &self.first), ("second round", &self.second)] {
             round.validate(name)?;
         }
         self.last_sinc.validate("end")?;
-        share("compression_last", "end", self.compression_last)
+        check_share("compression_last", "end", self.compression_last)
     }
 }
 
-impl Round {
+impl DegradationRound {
     fn validate(&self, place: &str) -> Result<()> {
         let Self {
             blur,
@@ -29,42 +29,42 @@ impl Round {
             noise,
             compression,
         } = self;
-        share("blur.probability", place, blur.probability)?;
-        bounds("blur.radius", place, blur.radius, 0, 64)?;
+        check_share("blur.probability", place, blur.probability)?;
+        check_interval("blur.radius", place, blur.radius, 0, 64)?;
         blur.sinc.validate(place)?;
-        weights("blur.forms", place, &blur.forms.weights())?;
-        bounds("blur.sigma", place, blur.sigma, 1e-3, 64.0)?;
-        bounds("blur.generalised", place, blur.generalised, 0.1, 10.0)?;
-        bounds("blur.plateau", place, blur.plateau, 0.1, 10.0)?;
-        weights("resize", place, &[resize.up, resize.down, resize.keep])?;
-        bounds("resize.range", place, resize.range, 0.01, 8.0)?;
+        check_weights("blur.forms", place, &blur.forms.weights())?;
+        check_interval("blur.sigma", place, blur.sigma, 1e-3, 64.0)?;
+        check_interval("blur.generalised", place, blur.generalised, 0.1, 10.0)?;
+        check_interval("blur.plateau", place, blur.plateau, 0.1, 10.0)?;
+        check_weights("resize", place, &[resize.up, resize.down, resize.keep])?;
+        check_interval("resize.range", place, resize.range, 0.01, 8.0)?;
         if !(resize.range[0] <= 1.0 && resize.range[1] >= 1.0) {
             let reason = format!("{place}: 1 is not within {:?}", resize.range);
             return Err(fail("resize.range", reason));
         }
-        share("noise.probability", place, noise.probability)?;
-        share("noise.gaussian", place, noise.gaussian)?;
-        bounds("noise.sigma", place, noise.sigma, 0.0, 255.0)?;
-        bounds("noise.poisson", place, noise.poisson, 0.0, 100.0)?;
-        share("noise.grey", place, noise.grey)?;
-        share("compression.probability", place, compression.probability)?;
-        share("compression.predicted", place, compression.predicted)?;
+        check_share("noise.probability", place, noise.probability)?;
+        check_share("noise.gaussian", place, noise.gaussian)?;
+        check_interval("noise.sigma", place, noise.sigma, 0.0, 255.0)?;
+        check_interval("noise.poisson", place, noise.poisson, 0.0, 100.0)?;
+        check_share("noise.grey", place, noise.grey)?;
+        check_share("compression.probability", place, compression.probability)?;
+        check_share("compression.predicted", place, compression.predicted)?;
         let quantiser = compression.quantiser;
-        bounds("compression.quantiser", place, quantiser, 0, MAX_QUANTISER)?;
+        check_interval("compression.quantiser", place, quantiser, 0, MAX_QUANTISER)?;
         let quality = compression.jpeg_quality;
-        bounds("compression.jpeg_quality", place, quality, 1, 100)?;
+        check_interval("compression.jpeg_quality", place, quality, 1, 100)?;
         let subsampling = compression.chroma_subsampling;
-        share("compression.chroma_subsampling", place, subsampling)
+        check_share("compression.chroma_subsampling", place, subsampling)
     }
 }
 
-impl Sinc {
+impl SincConfig {
     fn validate(&self, place: &str) -> Result<()> {
-        share("sinc.share", place, self.share)?;
-        bounds("sinc.radius", place, self.radius, 1, 16)?;
-        bounds("sinc.cutoff", place, self.cutoff, 0.01, 1.0)?;
+        check_share("sinc.share", place, self.share)?;
+        check_interval("sinc.radius", place, self.radius, 1, 16)?;
+        check_interval("sinc.cutoff", place, self.cutoff, 0.01, 1.0)?;
         let small = [self.small_cutoff, self.cutoff[1]];
-        bounds("sinc.small_cutoff", place, small, 0.01, 1.0)
+        check_interval("sinc.small_cutoff", place, small, 0.01, 1.0)
     }
 }
 
@@ -73,33 +73,33 @@ fn fail(field: &'static str, reason: String) -> Error {
 }
 
 /// Fails unless `value`, a probability or a share, is from 0 to 1.
-pub(super) fn share(field: &'static str, place: &str, value: f64) -> Result<()> {
+pub(super) fn check_share(field: &'static str, place: &str, value: f64) -> Result<()> {
     if (0.0..=1.0).contains(&value) {
         return Ok(());
     }
     Err(fail(field, format!("{place}: {value} is not from 0 to 1")))
 }
 
-/// Fails unless the bounds are in order and within `least` and `most`.
-fn bounds<T: PartialOrd + Debug>(
+/// Fails unless the interval is in order and within `least` to `most`.
+fn check_interval<T: PartialOrd + Debug>(
     field: &'static str,
     place: &str,
-    [low, high]: Bounds<T>,
+    [low, high]: Interval<T>,
     least: T,
     most: T,
 ) -> Result<()> {
-    // Written so that NaN fails.
+    // NaN fails this comparison.
     if low >= least && low <= high && high <= most {
         return Ok(());
     }
     Err(fail(
         field,
-        format!("{place}: [{low:?}, {high:?}] is not in order from {least:?} to {most:?}"),
+        format!("{place}: [{low:?}, {high:?}] is not an interval within {least:?} to {most:?}"),
     ))
 }
 
-/// Fails unless `weights` can be drawn in proportion to.
-fn weights(field: &'static str, place: &str, weights: &[f64]) -> Result<()> {
+/// Fails unless the weights are finite, not negative, and not all zero.
+fn check_weights(field: &'static str, place: &str, weights: &[f64]) -> Result<()> {
     let valid = weights.iter().all(|w| (0.0..f64::INFINITY).contains(w));
     let sum: f64 = weights.iter().sum();
     if valid && sum > 0.0 && sum.is_finite() {
@@ -107,6 +107,6 @@ fn weights(field: &'static str, place: &str, weights: &[f64]) -> Result<()> {
     }
     Err(fail(
         field,
-        format!("{place}: {weights:?} are not weights with one above zero"),
+        format!("{place}: {weights:?} must be finite weights of at least 0, with one above zero"),
     ))
 }

@@ -1,10 +1,10 @@
-//! A whole distillation in one file: the models, and how each stage is trained.
+//! The config of a distillation: its models, and how each stage is trained.
 
-use super::run::Pass;
-use super::stage::Negative;
-use super::stage2::Judge;
-use super::start::{Fit, Start};
+use super::objective::NegativePromptConfig;
+use super::stage2::DiscriminatorUNet;
+use super::student_init::{LeastSquaresFit, StudentInit};
 use super::trainer::{AdversaryConfig, TrainerConfig};
+use super::training_stage::TrainingStage;
 use super::vae::VaeLossConfig;
 use crate::backend::precision::Precision;
 use crate::config::GenDrPixConfig;
@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::latent::LatentConfig;
 use crate::restore::onestep::{OneStep, Prediction};
 use crate::train::data::DataConfig;
-use crate::train::degrade::{Degradation, TwoOrder};
+use crate::train::degrade::{FirstOrderDegradation, SecondOrderDegradation};
 use crate::train::discriminator::DiscriminatorConfig;
 use crate::train::learner::LearnerConfig;
 use crate::train::losses::{MaskedFourierConfig, PyramidConfig};
@@ -23,79 +23,80 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
-/// A distillation.
+/// The config of a distillation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DistillConfig {
-    /// Tokens of each prompt embedding.
+    /// Number of tokens in each prompt embedding.
     pub prompt_tokens: usize,
-    /// The teacher of all, and its VAE.
+    /// The first teacher, GenDR, with its VAE.
     pub gendr: LatentConfig,
-    /// Stage 1's student.
+    /// The student of stage 1, GenDR-Adc.
     pub adc: LatentConfig,
-    /// Stage 2's student.
+    /// The student of stage 2, GenDR-Pix.
     pub pix: GenDrPixConfig,
-    /// How often the negative prompt is trained.
-    pub negative: Negative,
-    /// The VAE's training.
-    pub vae: VaeRun,
-    /// The teacher's training.
+    /// How often the negative prompt is trained, and with which weight.
+    pub negative: NegativePromptConfig,
+    /// Training of the VAE.
+    pub vae: VaeTrainingConfig,
+    /// Training of the first teacher.
     pub teacher: TrainerConfig,
-    /// Stage 1.
-    pub stage1: Stage1Run,
-    /// Stage 2.
-    pub stage2: Stage2Run,
+    /// Training of stage 1.
+    pub stage1: Stage1Config,
+    /// Training of stage 2.
+    pub stage2: Stage2Config,
 }
 
-/// How the VAE is trained.
+/// Training of the VAE.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct VaeRun {
-    /// The loop.
+pub struct VaeTrainingConfig {
+    /// The training loop.
     pub trainer: TrainerConfig,
-    /// Weights of its loss.
+    /// Weights of the loss terms.
     pub loss: VaeLossConfig,
-    /// The stand-in for the perceptual loss.
+    /// The substitute for the perceptual loss.
     pub pyramid: PyramidConfig,
 }
 
-/// How stage 1 is trained.
+/// Training of stage 1.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Stage1Run {
-    /// The loop.
+pub struct Stage1Config {
+    /// The training loop.
     pub trainer: TrainerConfig,
-    /// What the student starts from.
-    pub start: Start,
+    /// The student's initial weights.
+    pub start: StudentInit,
 }
 
-/// How stage 2 is trained.
+/// Training of stage 2.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Stage2Run {
-    /// The loop.
+pub struct Stage2Config {
+    /// The training loop.
     pub trainer: TrainerConfig,
-    /// What the student starts from.
-    pub start: Start,
+    /// The student's initial weights.
+    pub start: StudentInit,
     /// Weight of the perceptual loss.
     pub l2: f64,
-    /// VGG16's weights for the perceptual loss, torchvision's names; the stand-in when not given.
+    /// File with VGG16's weights under torchvision's names, for the perceptual loss. Without it, the substitute is used.
     pub vgg: Option<PathBuf>,
-    /// The stand-in for the perceptual loss.
+    /// The substitute for the perceptual loss.
     pub pyramid: PyramidConfig,
     /// Weight of the masked Fourier space loss.
     pub l3: f64,
     /// The masked Fourier space loss.
     pub fourier: MaskedFourierConfig,
-    /// Whether RandPad is applied before the discriminator.
+    /// Whether RandPad pads the discriminator's samples.
     pub rand_pad: bool,
-    /// Whose UNet the discriminator sees with. Default: GenDR-Adc's.
-    #[serde(default)]
-    pub judge: Judge,
+    /// The UNet that is the discriminator's feature extractor; `judge` in JSON. Default: GenDR-Adc's.
+    #[serde(default, rename = "judge")]
+    pub discriminator_unet: DiscriminatorUNet,
 }
 
 impl DistillConfig {
-    /// A trial for a CPU: the nano sizes, procedural pictures. The numbers are first guesses, not tuned.
+    /// A trial on a CPU, with the nano sizes and procedural pictures. The numbers are first guesses and not tuned.
+    #[must_use]
     pub fn nano() -> Self {
         let schedule = |steps, learning_rate| Schedule {
             steps,
@@ -108,7 +109,7 @@ impl DistillConfig {
             schedule: schedule(steps, learning_rate),
             weight_decay: 1e-4,
             clip: 1.0,
-            average: 0.999,
+            ema_decay: 0.999,
         };
         let data = DataConfig {
             pictures: Pictures::Procedural,
@@ -117,7 +118,7 @@ impl DistillConfig {
             crop: 128,
             window: 256,
             fresh: 0.15,
-            degradation: Degradation::default().into(),
+            degradation: FirstOrderDegradation::default().into(),
         };
         let trainer = |steps, learning_rate| TrainerConfig {
             data: data.clone(),
@@ -146,11 +147,11 @@ impl DistillConfig {
             },
             adc: LatentConfig::adc_nano(),
             pix: GenDrPixConfig::nano(),
-            negative: Negative {
+            negative: NegativePromptConfig {
                 share: 0.1,
                 weight: 0.1,
             },
-            vae: VaeRun {
+            vae: VaeTrainingConfig {
                 trainer: trainer(5_000, 1e-3),
                 loss: VaeLossConfig {
                     perceptual: 0.5,
@@ -159,29 +160,30 @@ impl DistillConfig {
                 pyramid: PyramidConfig::default(),
             },
             teacher: trainer(5_000, 5e-4),
-            stage1: Stage1Run {
+            stage1: Stage1Config {
                 trainer: adversarial(5_000, 5e-4),
-                start: Start::Teacher,
+                start: StudentInit::Teacher,
             },
-            stage2: Stage2Run {
+            stage2: Stage2Config {
                 trainer: adversarial(10_000, 5e-4),
-                start: Start::Teacher,
+                start: StudentInit::Teacher,
                 l2: 1.0,
                 vgg: None,
                 pyramid: PyramidConfig::default(),
                 l3: 0.1,
                 fourier: MaskedFourierConfig::default(),
                 rand_pad: true,
-                judge: Judge::Adc,
+                discriminator_unet: DiscriminatorUNet::Adc,
             },
         }
     }
 
-    /// The paper's sizes and numbers, as far as it gives them (losses, learning rate): Stable Diffusion 2.1's UNet,
-    /// VAE16, Real-ESRGAN's degradation, pictures in the folder `pictures`. Batch, crop and steps are ours.
+    /// The paper's sizes: Stable Diffusion 2.1's UNet, VAE16, Real-ESRGAN's degradation, and pictures from the folder
+    /// `pictures`. Loss weights and learning rate are the paper's. The paper does not give batch, crop and steps.
+    #[must_use]
     pub fn sd21() -> Self {
         let nano = Self::nano();
-        let start = Start::Fitted(Fit {
+        let start = StudentInit::Fitted(LeastSquaresFit {
             batches: 16,
             ridge: 1e-2,
         });
@@ -203,7 +205,7 @@ impl DistillConfig {
                     crop: 512,
                     window: 1024,
                     fresh: 1.0,
-                    degradation: TwoOrder::real_esrgan().into(),
+                    degradation: SecondOrderDegradation::real_esrgan().into(),
                     ..trainer.data
                 },
                 learner: learner(trainer.learner),
@@ -228,16 +230,16 @@ impl DistillConfig {
                 onestep: OneStep::paper(Prediction::Noise),
                 ..GenDrPixConfig::sd21()
             },
-            vae: VaeRun {
+            vae: VaeTrainingConfig {
                 trainer: full(nano.vae.trainer, 200_000),
                 ..nano.vae
             },
             teacher: full(nano.teacher, 200_000),
-            stage1: Stage1Run {
+            stage1: Stage1Config {
                 trainer: full(nano.stage1.trainer, 200_000),
                 start,
             },
-            stage2: Stage2Run {
+            stage2: Stage2Config {
                 trainer: full(nano.stage2.trainer, 200_000),
                 start,
                 ..nano.stage2
@@ -246,9 +248,9 @@ impl DistillConfig {
         }
     }
 
-    /// All that the training of `pass` depends on but for the weights of those before it: a checkpoint of anything else
-    /// is refused.
-    pub(super) fn identity(&self, pass: Pass) -> impl Serialize {
+    /// Everything that determines the training of `stage`, except the weights of the stages before it. A checkpoint with
+    /// another identity is refused.
+    pub(super) fn identity(&self, stage: TrainingStage) -> impl Serialize {
         let Self {
             prompt_tokens,
             gendr,
@@ -257,60 +259,59 @@ impl DistillConfig {
             negative,
             ..
         } = self;
-        match pass {
-            Pass::Vae => json!([gendr.vae, self.vae]),
-            Pass::Teacher => json!([prompt_tokens, negative, gendr, self.teacher]),
-            Pass::Stage1 => json!([prompt_tokens, negative, gendr, adc, self.stage1]),
-            Pass::Stage2 => {
-                let judge = self.judge();
-                json!([prompt_tokens, negative, adc, pix, judge, self.stage2])
+        match stage {
+            TrainingStage::Vae => json!([gendr.vae, self.vae]),
+            TrainingStage::Teacher => json!([prompt_tokens, negative, gendr, self.teacher]),
+            TrainingStage::Stage1 => json!([prompt_tokens, negative, gendr, adc, self.stage1]),
+            TrainingStage::Stage2 => {
+                let extractor = self.extractor_model();
+                json!([prompt_tokens, negative, adc, pix, extractor, self.stage2])
             }
         }
     }
 
-    /// The model whose UNet stage 2's discriminator sees with.
-    pub(super) fn judge(&self) -> &LatentConfig {
-        match self.stage2.judge {
-            Judge::Adc => &self.adc,
-            Judge::Gendr => &self.gendr,
+    /// The model whose UNet is the feature extractor of stage 2's discriminator.
+    pub(super) fn extractor_model(&self) -> &LatentConfig {
+        match self.stage2.discriminator_unet {
+            DiscriminatorUNet::Adc => &self.adc,
+            DiscriminatorUNet::Gendr => &self.gendr,
         }
     }
 
-    /// Reads a JSON file.
+    /// Reads a config from a JSON file.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] when it cannot be read, [`Error::Format`] when it is not JSON, lacks a field or has an unknown
-    /// one, and those of [`validate`](Self::validate).
+    /// - [`Error::Io`] if the file cannot be read.
+    /// - [`Error::Format`] if it is not JSON, lacks a field or has an unknown field.
+    /// - Those of [`validate`](Self::validate).
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(crate::train::checkpoint::at(path))?;
-        let config: Self = serde_json::from_str(&text).map_err(|error| Error::Format {
-            path: path.to_owned(),
-            reason: error.to_string(),
-        })?;
+        let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+        let config: Self =
+            serde_json::from_str(&text).map_err(|error| Error::format(path, error.to_string()))?;
         config.validate()?;
         Ok(config)
     }
 
-    /// Checks the models and all settings that can be checked without pictures.
+    /// Checks the models and all settings except those of the pictures.
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] with the first field that cannot be used.
+    /// [`Error::Config`] with the first field that is invalid.
     pub fn validate(&self) -> Result<()> {
         self.gendr.validate_gendr()?;
         self.adc.validate_adc()?;
         self.pix.validate()?;
         self.negative.validate()?;
         if self.prompt_tokens == 0 {
-            let (field, reason) = ("prompt_tokens", "is zero".to_owned());
+            let (field, reason) = ("prompt_tokens", "must be at least 1".to_owned());
             return Err(Error::Config { field, reason });
         }
         for (trainer, unet) in [
             (&self.vae.trainer, None),
             (&self.teacher, None),
             (&self.stage1.trainer, Some(&self.gendr.unet)),
-            (&self.stage2.trainer, Some(&self.judge().unet)),
+            (&self.stage2.trainer, Some(&self.extractor_model().unet)),
         ] {
             trainer.validate(unet)?;
         }

@@ -1,18 +1,18 @@
-//! What a step's batches came to.
+//! Means of the logged values over the batches of a step.
 
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use burn::tensor::{ElementConversion, Tensor};
 use std::collections::BTreeMap;
 
-/// Sums and counts of the values of one step.
-pub(super) struct Means {
+/// Sum and count of each logged value of one step.
+pub(super) struct StepMeans {
     step: u64,
     sums: BTreeMap<&'static str, (f64, u64)>,
 }
 
-impl Means {
-    /// Of step `step`, counted from one.
+impl StepMeans {
+    /// Empty sums for step `step`, counted from one.
     pub(super) fn new(step: u64) -> Self {
         Self {
             step,
@@ -20,9 +20,11 @@ impl Means {
         }
     }
 
+    /// Adds a batch's value of `term`.
+    ///
     /// # Errors
     ///
-    /// [`Error::Diverged`] when `value` is not finite.
+    /// [`Error::Diverged`] if `value` is not finite.
     pub(super) fn add(&mut self, term: &'static str, value: f64) -> Result<()> {
         if !value.is_finite() {
             let step = self.step;
@@ -33,7 +35,7 @@ impl Means {
         Ok(())
     }
 
-    /// The means over the batches that had them.
+    /// Returns the mean of each value over the batches that have it.
     pub(super) fn finish(self) -> BTreeMap<&'static str, f64> {
         let means = self.sums.into_iter();
         means
@@ -42,7 +44,7 @@ impl Means {
     }
 }
 
-/// The value of a term.
+/// Reads a loss term's value from the device.
 pub(super) fn scalar<B: Backend>(value: &Tensor<B, 1>) -> f64 {
     value.clone().detach().into_scalar().elem()
 }

@@ -1,36 +1,42 @@
 //! Two-stage adversarial distillation (paper, "Training"): from a latent GenDR to a GenDR-Pix.
 //!
-//! | stage | student | teacher | discriminator's eyes |
+//! | objective | student | teacher | discriminator's feature extractor |
 //! | --- | --- | --- | --- |
-//! | [`VaeStage`] | a VAE, where there is none | the originals | |
-//! | [`TeacherStage`] | GenDR's UNet | the VAE's latents of the originals | |
-//! | [`Stage1`] | GenDR-Adc's UNet | GenDR | GenDR's UNet |
-//! | [`Stage2`] | GenDR-Pix's UNet | GenDR-Adc | GenDR-Adc's UNet |
+//! | [`VaeObjective`] | a VAE, where none is given | the originals | |
+//! | [`TeacherObjective`] | GenDR's UNet | the VAE's latents of the originals | |
+//! | [`Stage1Objective`] | GenDR-Adc's UNet | GenDR | GenDR's UNet |
+//! | [`Stage2Objective`] | GenDR-Pix's UNet | GenDR-Adc | GenDR-Adc's UNet |
 //!
-//! Each is run by a [`Trainer`], whose averaged weights are what the next one learns from.
+//! A [`Trainer`] runs each of them. The next stage learns from the moving average (EMA) of the weights.
 
 mod config;
-mod feed;
-mod frozen;
+mod frozen_teacher;
+mod loader;
 mod means;
+mod objective;
 mod run;
-mod sheet;
-mod stage;
+mod sample_sheet;
 mod stage1;
 mod stage2;
-mod start;
+mod student_init;
 mod teacher;
 #[cfg(all(test, feature = "flex"))]
 mod tests;
 mod trainer;
+mod training_stage;
 mod vae;
 
-pub use config::{DistillConfig, Stage1Run, Stage2Run, VaeRun};
-pub use run::{Pass, distill};
-pub use stage::{Examined, Negative, Pair, Pupil, Samples, Stage, Term};
-pub use stage1::Stage1;
-pub use stage2::{Judge, Perceptual, Stage2, Stage2Losses, View};
-pub use start::{Fit, Start};
-pub use teacher::TeacherStage;
-pub use trainer::{AdversaryConfig, Report, Trainer, TrainerConfig};
-pub use vae::{VaeLossConfig, VaeStage};
+pub use config::{DistillConfig, Stage1Config, Stage2Config, VaeTrainingConfig};
+pub use objective::{
+    AdversarialSamples, BatchLoss, LossTerm, NegativePromptConfig, Objective, Pair, StudentState,
+};
+pub use run::distill;
+pub use stage1::Stage1Objective;
+pub use stage2::{
+    DiscriminatorInput, DiscriminatorUNet, PerceptualTerm, Stage2Losses, Stage2Objective,
+};
+pub use student_init::{LeastSquaresFit, StudentInit};
+pub use teacher::TeacherObjective;
+pub use trainer::{AdversaryConfig, StepReport, Trainer, TrainerConfig};
+pub use training_stage::TrainingStage;
+pub use vae::{VaeLossConfig, VaeObjective};

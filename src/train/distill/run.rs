@@ -1,217 +1,205 @@
-//! One stage after the other, each from the folder that the one before left.
+//! Runs one training stage of the distillation. A stage reads the checkpoints of the stages before it.
 
 use super::config::DistillConfig;
-use super::stage::Stage;
-use super::stage1::Stage1;
-use super::stage2::{Judge, Perceptual, Stage2, Stage2Losses, View};
-use super::teacher::TeacherStage;
-use super::trainer::{Report, STUDENT, Trainer, TrainerConfig};
-use super::vae::VaeStage;
+use super::objective::Objective;
+use super::stage1::Stage1Objective;
+use super::stage2::{
+    DiscriminatorInput, DiscriminatorUNet, PerceptualTerm, Stage2Losses, Stage2Objective,
+};
+use super::teacher::TeacherObjective;
+use super::trainer::{STUDENT, StepReport, Trainer, TrainerConfig};
+use super::training_stage::TrainingStage;
+use super::vae::VaeObjective;
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::latent::{Vae, VaeEncoder};
 use crate::model::GenDrPix;
-use crate::train::checkpoint::Checkpoints;
-use crate::train::discriminator::Eyes;
-use crate::train::learner::load_average;
+use crate::train::checkpoint::CheckpointFolder;
+use crate::train::discriminator::FeatureExtractor;
+use crate::train::learner::load_ema;
 use crate::train::losses::PerceptualLoss;
-use crate::train::replica::{Replica, on_each};
+use crate::train::replica::{Replica, run_replicas};
 use crate::train::student::Student;
 use crate::unet::UNetConfig;
 use burn::module::{AutodiffModule, Module};
 use burn::tensor::backend::AutodiffBackend;
-use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-/// A stage of the distillation; each needs those before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Pass {
-    /// The VAE.
-    Vae,
-    /// GenDR.
-    Teacher,
-    /// GenDR-Adc.
-    Stage1,
-    /// GenDR-Pix.
-    Stage2,
-}
-
-impl Pass {
-    /// The folder of its checkpoints in that of the distillation.
-    pub fn folder(self) -> &'static str {
-        match self {
-            Self::Vae => "vae",
-            Self::Teacher => "teacher",
-            Self::Stage1 => "stage1",
-            Self::Stage2 => "stage2",
-        }
-    }
-}
-
-/// Trains one stage to its end, from its last checkpoint if there is one. `follow` is told of every step, and says
-/// whether a checkpoint is to be saved now; one is saved at the end in any case. Gives the model that stage 2 made.
+/// Trains one stage to its end, from its last checkpoint if it has one, and returns the model that stage 2 makes.
+///
+/// `on_step` receives a report of every step and returns whether to save a checkpoint now. A checkpoint is always saved at
+/// the end.
 ///
 /// # Devices
 ///
-/// Several devices (feature `collective`) share a step's batches, [`accumulate`](TrainerConfig::accumulate) of them, and sum
-/// up their gradients, so that they make what one would, and a training may go on on another number of them. Each has a
-/// thread that holds a replica of the models and the pictures of its own. One device named several times runs as many
-/// replicas. A fitted [`Start`](super::Start) is fitted on the first device's share.
+/// Several devices (feature `collective`) share the [`accumulate`](TrainerConfig::accumulate) batches of a step and sum
+/// their gradients. The result is that of one device, and a training may resume on a different number of devices. Each
+/// device has its own thread, with a replica of the models and its own pictures. A device that is named several times runs
+/// as many replicas. A fitted [`StudentInit`](super::StudentInit) uses the first device's share of the batches.
 ///
 /// # Errors
 ///
-/// Those of [`DistillConfig::validate`], [`Trainer::new`], [`Trainer::step`] and [`Trainer::checkpoint`];
-/// [`Error::Format`] when a stage before has left no checkpoint; [`Error::Config`] when there are no devices, several
-/// without the feature `collective`, or as many as cannot share a step's batches; [`Error::Collective`] when they fail to
-/// exchange their gradients.
+/// - Those of [`DistillConfig::validate`], [`Trainer::new`], [`Trainer::step`] and [`Trainer::checkpoint`].
+/// - [`Error::Format`] if an earlier stage has no checkpoint.
+/// - [`Error::Config`] if there are no devices, if there are several without the feature `collective`, or if the devices
+///   cannot share a step's batches evenly.
+/// - [`Error::Collective`] if the devices fail to exchange their gradients.
 pub fn distill<B: Backend + AutodiffBackend<InnerBackend: Backend>>(
     config: &DistillConfig,
-    pass: Pass,
+    stage: TrainingStage,
     folder: &Path,
     devices: &[B::Device],
-    mut follow: impl FnMut(&Report) -> bool,
+    mut on_step: impl FnMut(&StepReport) -> bool,
 ) -> Result<Option<GenDrPix<B::InnerBackend>>> {
     config.validate()?;
-    let run = |replica, device: &_, follow: &mut dyn FnMut(&Report) -> bool| {
-        run::<B>(config, pass, folder, (replica, device), follow)
+    let run = |replica, device: &_, on_step: &mut dyn FnMut(&StepReport) -> bool| {
+        run_replica::<B>(config, stage, folder, (replica, device), on_step)
     };
-    on_each::<B, _>(
+    run_replicas::<B, _>(
         devices,
-        |replica, device| run(replica, device, &mut follow),
+        |replica, device| run(replica, device, &mut on_step),
         |replica, device| run(replica, device, &mut |_| false).map(drop),
     )
 }
 
-/// The part of one replica.
-fn run<B: Backend + AutodiffBackend<InnerBackend: Backend>>(
+/// Trains one replica.
+fn run_replica<B: Backend + AutodiffBackend<InnerBackend: Backend>>(
     config: &DistillConfig,
-    pass: Pass,
+    stage: TrainingStage,
     folder: &Path,
-    on @ (_, device): (Replica, &B::Device),
-    follow: &mut dyn FnMut(&Report) -> bool,
+    replica @ (_, device): (Replica, &B::Device),
+    on_step: &mut dyn FnMut(&StepReport) -> bool,
 ) -> Result<Option<GenDrPix<B::InnerBackend>>> {
-    let vae = || -> Result<Vae<B::InnerBackend>> {
+    let trained_vae = || -> Result<Vae<B::InnerBackend>> {
         let empty = config.gendr.vae.init(device)?;
-        last_of(empty, config, Pass::Vae, folder, device)
+        load_trained(empty, config, TrainingStage::Vae, folder, device)
     };
-    let student = |unet: &UNetConfig| Student::<B>::new(unet, config.prompt_tokens, device);
-    let taught = |unet: &UNetConfig, pass| -> Result<Student<B::InnerBackend>> {
-        last_of(student(unet)?.valid(), config, pass, folder, device)
+    let new_student = |unet: &UNetConfig| Student::<B>::new(unet, config.prompt_tokens, device);
+    let trained_student = |unet: &UNetConfig, stage| -> Result<Student<B::InnerBackend>> {
+        load_trained(new_student(unet)?.valid(), config, stage, folder, device)
     };
-    let eyes = |teacher: &Student<B::InnerBackend>, timestep, trainer: &TrainerConfig| {
+    let extractor = |model: &Student<B::InnerBackend>, timestep, trainer: &TrainerConfig| {
         trainer.adversary.as_ref().map(|adversary| {
-            let teacher = Student::<B>::from_inner(teacher.clone());
-            let prompt = teacher.positive.val();
-            Eyes::new(teacher.unet, timestep, prompt, &adversary.discriminator)
+            let model = Student::<B>::from_inner(model.clone());
+            let prompt = model.positive.val();
+            FeatureExtractor::new(model.unet, timestep, prompt, &adversary.discriminator)
         })
     };
-    let path = folder.join(pass.folder());
-    let own = (path.as_path(), &config.identity(pass));
-    match pass {
-        Pass::Vae => {
-            let run = &config.vae;
-            let stage = VaeStage {
-                config: run.loss.clone(),
-                perceptual: run.pyramid.init()?,
+    let path = folder.join(stage.folder());
+    let checkpoints = (path.as_path(), &config.identity(stage));
+    match stage {
+        TrainingStage::Vae => {
+            let own = &config.vae;
+            let objective = VaeObjective {
+                config: own.loss.clone(),
+                perceptual: own.pyramid.init()?,
             };
-            let pupil: Vae<B> = config.gendr.vae.init(device)?;
-            let trainer = Trainer::replica(run.trainer.clone(), stage, pupil, None, own, on)?;
-            train(trainer, follow)?;
+            let student: Vae<B> = config.gendr.vae.init(device)?;
+            let trainer = own.trainer.clone();
+            let trainer =
+                Trainer::replica(trainer, objective, student, None, checkpoints, replica)?;
+            train(trainer, on_step)?;
         }
-        Pass::Teacher => {
-            let stage = TeacherStage::new(config.gendr.clone(), vae()?, config.negative)?;
-            let pupil = student(&config.gendr.unet)?;
-            let trainer = Trainer::replica(config.teacher.clone(), stage, pupil, None, own, on)?;
-            train(trainer, follow)?;
+        TrainingStage::Teacher => {
+            let gendr = &config.gendr;
+            let objective = TeacherObjective::new(gendr.clone(), trained_vae()?, config.negative)?;
+            let student = new_student(&gendr.unet)?;
+            let trainer = config.teacher.clone();
+            let trainer =
+                Trainer::replica(trainer, objective, student, None, checkpoints, replica)?;
+            train(trainer, on_step)?;
         }
-        Pass::Stage1 => {
-            let (unet, run) = (&config.gendr.unet, &config.stage1);
-            let teacher = taught(unet, Pass::Teacher)?;
-            let eyes = eyes(&teacher, config.gendr.timestep, &run.trainer);
-            let teacher = (config.gendr.clone(), teacher, vae()?);
-            let stage = Stage1::new(config.adc.clone(), teacher, run.start, config.negative)?;
-            let pupil = student(&config.adc.unet)?;
-            let eyes = eyes.map(|eyes| (eyes, unet));
-            let trainer = Trainer::replica(run.trainer.clone(), stage, pupil, eyes, own, on)?;
-            train(trainer, follow)?;
+        TrainingStage::Stage1 => {
+            let (unet, own) = (&config.gendr.unet, &config.stage1);
+            let teacher = trained_student(unet, TrainingStage::Teacher)?;
+            let extractor = extractor(&teacher, config.gendr.timestep, &own.trainer);
+            let teacher = (config.gendr.clone(), teacher, trained_vae()?);
+            let objective =
+                Stage1Objective::new(config.adc.clone(), teacher, own.start, config.negative)?;
+            let student = new_student(&config.adc.unet)?;
+            let extractor = extractor.map(|extractor| (extractor, unet));
+            let trainer = own.trainer.clone();
+            let trainer =
+                Trainer::replica(trainer, objective, student, extractor, checkpoints, replica)?;
+            train(trainer, on_step)?;
         }
-        Pass::Stage2 => {
-            let run = &config.stage2;
-            let teacher = taught(&config.adc.unet, Pass::Stage1)?;
-            let vae = vae()?;
-            let judge = config.judge();
-            let (judging, view) = match run.judge {
-                Judge::Adc => (teacher.clone(), View::Cells),
-                Judge::Gendr => {
+        TrainingStage::Stage2 => {
+            let own = &config.stage2;
+            let teacher = trained_student(&config.adc.unet, TrainingStage::Stage1)?;
+            let vae = trained_vae()?;
+            let extractor_model = config.extractor_model();
+            let (extractor_student, discriminator_input) = match own.discriminator_unet {
+                DiscriminatorUNet::Adc => (teacher.clone(), DiscriminatorInput::UnshuffledPixels),
+                DiscriminatorUNet::Gendr => {
                     let encoder = VaeEncoder::<B>::from_inner(vae.encoder).no_grad();
-                    let gendr = taught(&judge.unet, Pass::Teacher)?;
-                    (gendr, View::Latent(Box::new(encoder)))
+                    let gendr = trained_student(&extractor_model.unet, TrainingStage::Teacher)?;
+                    (gendr, DiscriminatorInput::Latent(Box::new(encoder)))
                 }
             };
-            let eyes = eyes(&judging, judge.timestep, &run.trainer);
+            let extractor = extractor(&extractor_student, extractor_model.timestep, &own.trainer);
             let teacher = (config.adc.clone(), teacher, vae.decoder);
-            let crop = run.trainer.data.crop;
+            let crop = own.trainer.data.crop;
             let losses = Stage2Losses {
-                l2: run.l2,
-                perceptual: match &run.vgg {
-                    Some(path) => Perceptual::Vgg(Box::new(PerceptualLoss::load(path, device)?)),
-                    None => Perceptual::Pyramid(run.pyramid.init()?),
+                l2: own.l2,
+                perceptual: match &own.vgg {
+                    Some(path) => {
+                        PerceptualTerm::Vgg(Box::new(PerceptualLoss::load(path, device)?))
+                    }
+                    None => PerceptualTerm::Pyramid(own.pyramid.init()?),
                 },
-                l3: run.l3,
-                fourier: run.fourier.init(crop, crop, device)?,
-                rand_pad: run.rand_pad,
-                view,
+                l3: own.l3,
+                fourier: own.fourier.init(crop, crop, device)?,
+                rand_pad: own.rand_pad,
+                discriminator_input,
             };
-            let stage = Stage2::new(
-                config.pix.clone(),
-                teacher,
-                run.start,
-                losses,
-                config.negative,
-            )?;
-            let pupil = student(&config.pix.unet)?;
-            let eyes = eyes.map(|eyes| (eyes, &judge.unet));
-            let trainer = Trainer::replica(run.trainer.clone(), stage, pupil, eyes, own, on)?;
-            let weights = train(trainer, follow)?.weights();
-            return GenDrPix::from_parts(config.pix.clone(), weights, device).map(Some);
+            let pix = &config.pix;
+            let objective =
+                Stage2Objective::new(pix.clone(), teacher, own.start, losses, config.negative)?;
+            let student = new_student(&pix.unet)?;
+            let extractor = extractor.map(|extractor| (extractor, &extractor_model.unet));
+            let trainer = own.trainer.clone();
+            let trainer =
+                Trainer::replica(trainer, objective, student, extractor, checkpoints, replica)?;
+            let weights = train(trainer, on_step)?.weights();
+            return GenDrPix::from_parts(pix.clone(), weights, device).map(Some);
         }
     }
     Ok(None)
 }
 
-/// Trains to the end, and gives the averaged weights.
-fn train<B, S>(
-    mut trainer: Trainer<B, S>,
-    follow: &mut dyn FnMut(&Report) -> bool,
-) -> Result<<S::Student as AutodiffModule<B>>::InnerModule>
+/// Trains to the end and returns the averaged weights.
+fn train<B, O>(
+    mut trainer: Trainer<B, O>,
+    on_step: &mut dyn FnMut(&StepReport) -> bool,
+) -> Result<<O::Model as AutodiffModule<B>>::InnerModule>
 where
     B: Backend + AutodiffBackend<InnerBackend: Backend>,
-    S: Stage<B>,
+    O: Objective<B>,
 {
     while !trainer.finished() {
         let report = trainer.step()?;
-        if follow(&report) || trainer.finished() {
+        if on_step(&report) || trainer.finished() {
             trainer.checkpoint()?;
         }
     }
-    Ok(trainer.average().clone())
+    Ok(trainer.ema().clone())
 }
 
-/// The averaged weights that `pass` left, in the place of those of `empty`.
-fn last_of<B: Backend, M: Module<B>>(
+/// Loads the averaged weights of `stage` into `empty`.
+fn load_trained<B: Backend, M: Module<B>>(
     empty: M,
     config: &DistillConfig,
-    pass: Pass,
+    stage: TrainingStage,
     folder: &Path,
     device: &B::Device,
 ) -> Result<M> {
-    let folder = folder.join(pass.folder());
-    let Some((_, checkpoint)) = Checkpoints::new(&folder, &config.identity(pass)).latest()? else {
-        return Err(Error::Format {
-            path: folder,
-            reason: "has no checkpoint: train this stage first".to_owned(),
-        });
+    let folder = folder.join(stage.folder());
+    let checkpoints = CheckpointFolder::new(&folder, &config.identity(stage));
+    let Some((_, checkpoint)) = checkpoints.latest()? else {
+        return Err(Error::format(
+            folder,
+            "has no checkpoint: train this stage first",
+        ));
     };
-    load_average(empty, &checkpoint, STUDENT, device)
+    load_ema(empty, &checkpoint, STUDENT, device)
 }

@@ -1,8 +1,10 @@
-//! Stage 1, the encoder dropped: GenDR-Adc learns from GenDR.
+//! Stage 1 drops the encoder: GenDR-Adc learns from GenDR.
 
-use super::frozen::Frozen;
-use super::stage::{Examined, Negative, Pair, Pupil, Samples, Stage, Term};
-use super::start::{Aim, Start};
+use super::frozen_teacher::FrozenTeacher;
+use super::objective::{
+    AdversarialSamples, BatchLoss, LossTerm, NegativePromptConfig, Objective, Pair, StudentState,
+};
+use super::student_init::{FitTarget, StudentInit};
 use crate::backend::Backend;
 #[cfg(doc)]
 use crate::error::Error;
@@ -18,36 +20,38 @@ use rand::rngs::SmallRng;
 
 /// `L_G1 = | z_tea - z_stu |_1 + l1 * softplus(-D(z_stu))` (paper, stage 1).
 ///
-/// The discriminator's frozen UNet is GenDR's, which reads latents; the real ones are the originals'.
+/// The discriminator's feature extractor is GenDR's frozen UNet, which reads latents. Its real samples are the latents of
+/// the originals.
 ///
 /// `B` is the backend without gradients.
-pub struct Stage1<B: Backend> {
-    teacher: Frozen<B>,
+#[derive(Debug)]
+pub struct Stage1Objective<B: Backend> {
+    teacher: FrozenTeacher<B>,
     vae: Vae<B>,
     config: LatentConfig,
-    start: Start,
-    negative: Negative,
+    start: StudentInit,
+    negative: NegativePromptConfig,
 }
 
-impl<B: Backend> Stage1<B> {
-    /// The stage of a GenDR-Adc of `config`, taught by the GenDR of `teacher` and `vae`.
+impl<B: Backend> Stage1Objective<B> {
+    /// The objective of a GenDR-Adc with `config`. Its teacher is the GenDR given by a config, a UNet and a VAE.
     ///
     /// # Errors
     ///
-    /// Those of [`LatentConfig::validate_adc`], [`LatentConfig::validate_gendr`], [`Start::validate`] and
-    /// [`Negative::validate`], and [`Error::Shape`] when a prompt does not fit the teacher's config.
+    /// Those of [`LatentConfig::validate_adc`], [`LatentConfig::validate_gendr`], [`StudentInit::validate`] and
+    /// [`NegativePromptConfig::validate`], and [`Error::Shape`] if a prompt does not fit the teacher's config.
     pub fn new(
         config: LatentConfig,
         (teacher_config, teacher, vae): (LatentConfig, Student<B>, Vae<B>),
-        start: Start,
-        negative: Negative,
+        start: StudentInit,
+        negative: NegativePromptConfig,
     ) -> Result<Self> {
         config.validate_adc()?;
         teacher_config.validate_gendr()?;
         start.validate(&config.unet, &teacher_config.unet)?;
         negative.validate()?;
         Ok(Self {
-            teacher: Frozen::new(teacher_config, &teacher)?,
+            teacher: FrozenTeacher::new(teacher_config, &teacher)?,
             vae,
             config,
             start,
@@ -55,19 +59,19 @@ impl<B: Backend> Stage1<B> {
         })
     }
 
-    /// What the student's UNet reads.
-    fn cells<C: Backend>(&self, picture: Tensor<C, 4>) -> Tensor<C, 4> {
+    /// Converts a picture to the student UNet's input.
+    fn unshuffle<C: Backend>(&self, picture: Tensor<C, 4>) -> Tensor<C, 4> {
         pixel_unshuffle(picture, self.config.vae.factor())
     }
 }
 
-impl<B> Stage<B> for Stage1<B::InnerBackend>
+impl<B> Objective<B> for Stage1Objective<B::InnerBackend>
 where
     B: Backend + AutodiffBackend<InnerBackend: Backend>,
 {
-    type Student = Student<B>;
+    type Model = Student<B>;
 
-    fn start(
+    fn init_student(
         &self,
         student: &mut Student<B>,
         pairs: &mut dyn Iterator<Item = Pair<B>>,
@@ -76,52 +80,49 @@ where
             timestep, onestep, ..
         } = self.config;
         let teacher = &self.teacher.unet.weights;
-        self.start.set_up((student, timestep), teacher, pairs, |x| {
+        self.start.apply((student, timestep), teacher, pairs, |x| {
             let latent = self.vae.encoder.to_latent(x.clone(), None);
-            let z = self.cells(x);
+            let z = self.unshuffle(x);
             let z_tea = self.teacher.latent(latent.clone(), Prompt::Positive);
-            Aim {
-                first: Some(teacher.unet.first_layer(latent)),
+            FitTarget {
+                first_layer: Some(teacher.unet.first_layer(latent)),
                 prediction: onestep.prediction_of(z.clone(), z_tea),
                 z,
             }
         })
     }
 
-    fn examine(
+    fn loss(
         &self,
-        pupil: Pupil<'_, B, Student<B>>,
+        student: StudentState<'_, B, Student<B>>,
         Pair { input, target }: Pair<B>,
         rng: &mut SmallRng,
-    ) -> Examined<B> {
-        let (prompt, weight) = self.negative.draw(rng);
+    ) -> BatchLoss<B> {
+        let (prompt, weight) = self.negative.draw_prompt(rng);
         let encode = |picture: Tensor<B, 4>| self.vae.encoder.to_latent(picture.inner(), None);
         let z_tea = Tensor::from_inner(self.teacher.latent(encode(input.clone()), prompt));
-        let z = self.cells(input);
-        let z_stu = pupil
-            .model
-            .one_step(z, self.config.timestep, self.config.onestep, prompt);
-        Examined {
-            terms: vec![Term {
+        let z = self.unshuffle(input);
+        let z_stu = student.model.latent(&self.config, z, prompt);
+        BatchLoss {
+            terms: vec![LossTerm {
                 name: "latent L1",
                 weight,
                 value: l1(z_stu.clone(), z_tea),
             }],
-            samples: (prompt == Prompt::Positive).then(|| Samples {
+            adversarial: (prompt == Prompt::Positive).then(|| AdversarialSamples {
                 fake: z_stu,
                 real: Tensor::from_inner(encode(target)),
             }),
         }
     }
-    fn sample(
+
+    fn sample_output(
         &self,
-        average: &Student<B::InnerBackend>,
+        ema: &Student<B::InnerBackend>,
         pair: Pair<B::InnerBackend>,
     ) -> Tensor<B::InnerBackend, 4> {
-        let LatentConfig {
-            timestep, onestep, ..
-        } = self.config;
-        let x0 = average.one_step(self.cells(pair.input), timestep, onestep, Prompt::Positive);
+        let z = self.unshuffle(pair.input);
+        let x0 = ema.latent(&self.config, z, Prompt::Positive);
         self.vae.decoder.to_picture(x0, None)
     }
 }

@@ -1,8 +1,10 @@
-//! Stage 2, the decoder dropped too: GenDR-Pix learns from GenDR-Adc.
+//! Stage 2 drops the decoder too: GenDR-Pix learns from GenDR-Adc.
 
-use super::frozen::Frozen;
-use super::stage::{Examined, Negative, Pair, Pupil, Samples, Stage, Term};
-use super::start::{Aim, Start};
+use super::frozen_teacher::FrozenTeacher;
+use super::objective::{
+    AdversarialSamples, BatchLoss, LossTerm, NegativePromptConfig, Objective, Pair, StudentState,
+};
+use super::student_init::{FitTarget, StudentInit};
 use crate::backend::Backend;
 use crate::config::GenDrPixConfig;
 use crate::error::{Error, Result};
@@ -19,70 +21,79 @@ use serde::{Deserialize, Serialize};
 
 /// `L_G2 = | y_tea - y_stu |_1 + l1 * softplus(-D(y_stu)) + l2 * L_P + l3 * L_F` (paper, stage 2).
 ///
-/// The discriminator's frozen UNet is stage 1's, which reads pixel-unshuffled pictures, padded by RandPad; or, to compare,
-/// GenDR's.
-pub struct Stage2<B: Backend + AutodiffBackend<InnerBackend: Backend>> {
-    teacher: Frozen<B::InnerBackend>,
+/// The discriminator's feature extractor is the frozen UNet of stage 1, which reads pixel-unshuffled pictures that RandPad
+/// has padded. For comparison, it can be GenDR's UNet.
+#[derive(Debug)]
+pub struct Stage2Objective<B: Backend + AutodiffBackend<InnerBackend: Backend>> {
+    teacher: FrozenTeacher<B::InnerBackend>,
     decoder: VaeDecoder<B::InnerBackend>,
     config: GenDrPixConfig,
-    start: Start,
+    start: StudentInit,
     losses: Stage2Losses<B>,
-    negative: Negative,
+    negative: NegativePromptConfig,
 }
 
-/// What stage 2 adds to L1, and to the discriminator's view.
+/// The loss terms that stage 2 adds to L1, and the discriminator's input.
+#[derive(Debug)]
 pub struct Stage2Losses<B: Backend> {
-    /// `l2`, 1 in the paper; nothing is computed for 0.
+    /// Weight `l2` of the perceptual loss, 1 in the paper. At 0 the loss is not computed.
     pub l2: f64,
-    /// `L_P`.
-    pub perceptual: Perceptual<B>,
-    /// `l3`, 0.1 in the paper; nothing is computed for 0.
+    /// The perceptual loss `L_P`.
+    pub perceptual: PerceptualTerm<B>,
+    /// Weight `l3` of the masked Fourier space loss, 0.1 in the paper. At 0 the loss is not computed.
     pub l3: f64,
-    /// `L_F`, for pictures of a crop's size.
+    /// The masked Fourier space loss `L_F`, for pictures of a crop's size.
     pub fourier: MaskedFourierLoss<B>,
-    /// Whether RandPad is applied before the discriminator.
+    /// Whether RandPad pads the discriminator's samples.
     pub rand_pad: bool,
-    /// What the discriminator's UNet reads.
-    pub view: View<B>,
+    /// Input of the discriminator's UNet.
+    pub discriminator_input: DiscriminatorInput<B>,
 }
 
-/// Whose frozen UNet stage 2's discriminator sees with (paper, the ablation of the discriminator).
+/// The frozen UNet that is the feature extractor of stage 2's discriminator (paper, the ablation of the discriminator).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Judge {
-    /// GenDR-Adc's, stage 1's student: the paper's choice.
+pub enum DiscriminatorUNet {
+    /// GenDR-Adc's, the student of stage 1: the paper's choice.
     #[default]
     Adc,
-    /// GenDR's, by way of the VAE's encoder.
+    /// GenDR's, on latents of the VAE's encoder.
     Gendr,
 }
 
-/// What the discriminator's UNet makes of a picture before it looks at it.
-pub enum View<B: Backend> {
-    /// Cells of pixels, for [`Judge::Adc`].
-    Cells,
-    /// The latent of a frozen encoder, for [`Judge::Gendr`].
+/// How a picture is converted to the input of the discriminator's UNet.
+#[derive(Debug)]
+pub enum DiscriminatorInput<B: Backend> {
+    /// By pixel-unshuffle, for [`DiscriminatorUNet::Adc`].
+    UnshuffledPixels,
+    /// By a frozen encoder, for [`DiscriminatorUNet::Gendr`].
     Latent(Box<VaeEncoder<B>>),
 }
 
-impl<B: Backend> View<B> {
-    /// `[N, 3, H, W]` in whole cells -> `[N, in_channels, h, w]`
-    pub(super) fn of(&self, picture: Tensor<B, 4>, factor: usize) -> Tensor<B, 4> {
+impl<B: Backend> DiscriminatorInput<B> {
+    /// Converts a picture.
+    ///
+    /// # Shapes
+    ///
+    /// - picture: `[N, 3, H, W]`, sides that are multiples of `factor`
+    /// - output: `[N, in_channels, H / factor, W / factor]`
+    pub(super) fn convert(&self, picture: Tensor<B, 4>, factor: usize) -> Tensor<B, 4> {
         match self {
-            Self::Cells => pixel_unshuffle(picture, factor),
+            Self::UnshuffledPixels => pixel_unshuffle(picture, factor),
             Self::Latent(encoder) => encoder.to_latent(picture, None),
         }
     }
 }
 
-impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> Stage2<B> {
-    /// The stage of a GenDR-Pix of `config`, taught by the GenDR-Adc of `teacher` and `decoder`.
+impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> Stage2Objective<B> {
+    /// The objective of a GenDR-Pix with `config`. Its teacher is the GenDR-Adc given by a config, a UNet and a decoder.
     ///
     /// # Errors
     ///
-    /// Those of [`GenDrPixConfig::validate`], [`LatentConfig::validate_adc`], [`Start::validate`] and
-    /// [`Negative::validate`]; [`Error::Shape`] when a prompt does not fit the teacher's config; [`Error::Config`] when the cells of student
-    /// and teacher differ.
+    /// - Those of [`GenDrPixConfig::validate`], [`LatentConfig::validate_adc`], [`StudentInit::validate`] and
+    ///   [`NegativePromptConfig::validate`].
+    /// - [`Error::Shape`] if a prompt does not fit the teacher's config.
+    /// - [`Error::Config`] if the pixel-unshuffle factors of student and teacher differ.
     pub fn new(
         config: GenDrPixConfig,
         (teacher_config, teacher, decoder): (
@@ -90,22 +101,22 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> Stage2<B> {
             Student<B::InnerBackend>,
             VaeDecoder<B::InnerBackend>,
         ),
-        start: Start,
+        start: StudentInit,
         losses: Stage2Losses<B>,
-        negative: Negative,
+        negative: NegativePromptConfig,
     ) -> Result<Self> {
         config.validate()?;
         teacher_config.validate_adc()?;
         negative.validate()?;
         let (own, teachers) = (config.factor, teacher_config.vae.factor());
         if own != teachers {
-            let reason = format!("is {own}, but the teacher's cells are of {teachers} pixels");
+            let reason = format!("is {own}, but the teacher's factor is {teachers}");
             let field = "factor";
             return Err(Error::Config { field, reason });
         }
         start.validate(&config.unet, &teacher_config.unet)?;
         Ok(Self {
-            teacher: Frozen::new(teacher_config, &teacher)?,
+            teacher: FrozenTeacher::new(teacher_config, &teacher)?,
             decoder,
             config,
             start,
@@ -113,17 +124,29 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> Stage2<B> {
             negative,
         })
     }
+
+    /// Computes the teacher's picture, `y_tea`: the output of GenDR-Adc for `x`.
+    fn teacher_picture(
+        &self,
+        x: Tensor<B::InnerBackend, 4>,
+        prompt: Prompt,
+    ) -> Tensor<B::InnerBackend, 4> {
+        let z = pixel_unshuffle(x, self.config.factor);
+        self.decoder
+            .to_picture(self.teacher.latent(z, prompt), None)
+    }
 }
 
-/// The perceptual loss: on VGG's features, or without weights.
-pub enum Perceptual<B: Backend> {
-    /// Of weights that the user gave.
+/// The perceptual loss of stage 2.
+#[derive(Debug)]
+pub enum PerceptualTerm<B: Backend> {
+    /// On VGG's features, with weights from a file.
     Vgg(Box<PerceptualLoss<B>>),
-    /// The stand-in.
+    /// The substitute that needs no weights.
     Pyramid(PyramidLoss),
 }
 
-impl<B: Backend> Perceptual<B> {
+impl<B: Backend> PerceptualTerm<B> {
     fn forward(&self, student: Tensor<B, 4>, target: Tensor<B, 4>) -> Tensor<B, 1> {
         match self {
             Self::Vgg(loss) => loss.forward(student, target),
@@ -132,10 +155,10 @@ impl<B: Backend> Perceptual<B> {
     }
 }
 
-impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> Stage<B> for Stage2<B> {
-    type Student = Student<B>;
+impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> Objective<B> for Stage2Objective<B> {
+    type Model = Student<B>;
 
-    fn start(
+    fn init_student(
         &self,
         student: &mut Student<B>,
         pairs: &mut dyn Iterator<Item = Pair<B>>,
@@ -147,48 +170,48 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> Stage<B> for Stage2<B>
             ..
         } = self.config;
         let teacher = &self.teacher.unet.weights;
-        self.start.set_up((student, timestep), teacher, pairs, |x| {
+        self.start.apply((student, timestep), teacher, pairs, |x| {
             let z = pixel_unshuffle(x.clone(), factor);
-            let y_tea = self.teach(x, Prompt::Positive);
-            Aim {
-                first: None,
+            let y_tea = self.teacher_picture(x, Prompt::Positive);
+            FitTarget {
+                first_layer: None,
                 prediction: onestep.prediction_of(z.clone(), pixel_unshuffle(y_tea, factor)),
                 z,
             }
         })
     }
 
-    fn examine(
+    fn loss(
         &self,
-        pupil: Pupil<'_, B, Student<B>>,
+        student: StudentState<'_, B, Student<B>>,
         Pair { input, target }: Pair<B>,
         rng: &mut SmallRng,
-    ) -> Examined<B> {
-        let (prompt, weight) = self.negative.draw(rng);
-        let y_tea = Tensor::from_inner(self.teach(input.clone().inner(), prompt));
-        let y_stu = pupil.model.restore(&self.config, input, prompt);
+    ) -> BatchLoss<B> {
+        let (prompt, weight) = self.negative.draw_prompt(rng);
+        let y_tea = Tensor::from_inner(self.teacher_picture(input.clone().inner(), prompt));
+        let y_stu = student.model.restore(&self.config, input, prompt);
         let Stage2Losses {
             l2,
             perceptual,
             l3,
             fourier,
             rand_pad,
-            view,
+            discriminator_input,
         } = &self.losses;
-        let mut terms = vec![Term {
+        let mut terms = vec![LossTerm {
             name: "L1",
             weight,
             value: l1(y_stu.clone(), y_tea.clone()),
         }];
         if *l2 > 0.0 {
-            terms.push(Term {
+            terms.push(LossTerm {
                 name: "L_P",
                 weight: l2 * weight,
                 value: perceptual.forward(y_stu.clone(), y_tea.clone()),
             });
         }
         if *l3 > 0.0 {
-            terms.push(Term {
+            terms.push(LossTerm {
                 name: "L_F",
                 weight: l3 * weight,
                 value: fourier.forward(y_stu.clone(), y_tea),
@@ -196,36 +219,28 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> Stage<B> for Stage2<B>
         }
         let factor = self.config.factor;
         let padding = RandPad::draw(factor, rng);
-        let seen = |picture| {
+        let discriminator_sample = |picture| {
             let padded = if *rand_pad {
                 padding.apply(picture)
             } else {
                 picture
             };
-            view.of(padded, factor)
+            discriminator_input.convert(padded, factor)
         };
-        Examined {
+        BatchLoss {
             terms,
-            samples: (prompt == Prompt::Positive).then(|| Samples {
-                fake: seen(y_stu),
-                real: seen(target),
+            adversarial: (prompt == Prompt::Positive).then(|| AdversarialSamples {
+                fake: discriminator_sample(y_stu),
+                real: discriminator_sample(target),
             }),
         }
     }
-    fn sample(
+
+    fn sample_output(
         &self,
-        average: &Student<B::InnerBackend>,
+        ema: &Student<B::InnerBackend>,
         pair: Pair<B::InnerBackend>,
     ) -> Tensor<B::InnerBackend, 4> {
-        average.restore(&self.config, pair.input, Prompt::Positive)
-    }
-}
-
-impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> Stage2<B> {
-    /// The previous pipeline's picture, `y_tea`: GenDR-Adc's.
-    fn teach(&self, x: Tensor<B::InnerBackend, 4>, prompt: Prompt) -> Tensor<B::InnerBackend, 4> {
-        let z = pixel_unshuffle(x, self.config.factor);
-        self.decoder
-            .to_picture(self.teacher.latent(z, prompt), None)
+        ema.restore(&self.config, pair.input, Prompt::Positive)
     }
 }

@@ -1,6 +1,6 @@
-//! The teacher of all: a latent GenDR, taught by the originals' latents.
+//! Trains the teacher of the distillation: a latent GenDR that learns from the originals' latents.
 
-use super::stage::{Examined, Negative, Pair, Pupil, Stage, Term};
+use super::objective::{BatchLoss, LossTerm, NegativePromptConfig, Objective, Pair, StudentState};
 use crate::backend::Backend;
 use crate::error::Result;
 use crate::latent::{LatentConfig, Vae};
@@ -11,22 +11,23 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::AutodiffBackend;
 use rand::rngs::SmallRng;
 
-/// `| Enc(y) - onestep(UNet16(Enc(x))) |_1`, and for the negative prompt with `x` in the place of `y`.
+/// `| Enc(y) - onestep(UNet16(Enc(x))) |_1`. For the negative prompt, `x` takes the place of `y`.
 ///
 /// `B` is the backend without gradients.
-pub struct TeacherStage<B: Backend> {
+#[derive(Debug)]
+pub struct TeacherObjective<B: Backend> {
     config: LatentConfig,
     vae: Vae<B>,
-    negative: Negative,
+    negative: NegativePromptConfig,
 }
 
-impl<B: Backend> TeacherStage<B> {
-    /// The stage of a GenDR of `config`, in the latent of the frozen `vae`.
+impl<B: Backend> TeacherObjective<B> {
+    /// The objective of a GenDR with `config` that works on latents of the frozen `vae`.
     ///
     /// # Errors
     ///
-    /// Those of [`LatentConfig::validate_gendr`] and [`Negative::validate`].
-    pub fn new(config: LatentConfig, vae: Vae<B>, negative: Negative) -> Result<Self> {
+    /// Those of [`LatentConfig::validate_gendr`] and [`NegativePromptConfig::validate`].
+    pub fn new(config: LatentConfig, vae: Vae<B>, negative: NegativePromptConfig) -> Result<Self> {
         config.validate_gendr()?;
         negative.validate()?;
         Ok(Self {
@@ -37,19 +38,19 @@ impl<B: Backend> TeacherStage<B> {
     }
 }
 
-impl<B> Stage<B> for TeacherStage<B::InnerBackend>
+impl<B> Objective<B> for TeacherObjective<B::InnerBackend>
 where
     B: Backend + AutodiffBackend<InnerBackend: Backend>,
 {
-    type Student = Student<B>;
+    type Model = Student<B>;
 
-    fn examine(
+    fn loss(
         &self,
-        pupil: Pupil<'_, B, Student<B>>,
+        student: StudentState<'_, B, Student<B>>,
         Pair { input, target }: Pair<B>,
         rng: &mut SmallRng,
-    ) -> Examined<B> {
-        let (prompt, weight) = self.negative.draw(rng);
+    ) -> BatchLoss<B> {
+        let (prompt, weight) = self.negative.draw_prompt(rng);
         let encode = |picture: Tensor<B, 4>| {
             Tensor::from_inner(self.vae.encoder.to_latent(picture.inner(), None))
         };
@@ -58,29 +59,24 @@ where
             Prompt::Positive => encode(target),
             Prompt::Negative => z.clone(),
         };
-        let LatentConfig {
-            timestep, onestep, ..
-        } = self.config;
-        let x0 = pupil.model.one_step(z, timestep, onestep, prompt);
-        Examined {
-            terms: vec![Term {
+        let x0 = student.model.latent(&self.config, z, prompt);
+        BatchLoss {
+            terms: vec![LossTerm {
                 name: "latent L1",
                 weight,
                 value: l1(x0, wanted),
             }],
-            samples: None,
+            adversarial: None,
         }
     }
-    fn sample(
+
+    fn sample_output(
         &self,
-        average: &Student<B::InnerBackend>,
+        ema: &Student<B::InnerBackend>,
         pair: Pair<B::InnerBackend>,
     ) -> Tensor<B::InnerBackend, 4> {
         let z = self.vae.encoder.to_latent(pair.input, None);
-        let LatentConfig {
-            timestep, onestep, ..
-        } = self.config;
-        let x0 = average.one_step(z, timestep, onestep, Prompt::Positive);
+        let x0 = ema.latent(&self.config, z, Prompt::Positive);
         self.vae.decoder.to_picture(x0, None)
     }
 }

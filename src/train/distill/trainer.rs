@@ -1,18 +1,18 @@
-//! The loop of every stage: a step of the discriminator, a step of the student.
+//! The training loop. Each step updates the discriminator's heads and the student.
 
-use super::feed::Feed;
-use super::means::{Means, scalar};
-use super::sheet;
-use super::stage::{Examined, Pair, Pupil, Stage, Term};
+use super::loader::PairLoader;
+use super::means::{StepMeans, scalar};
+use super::objective::{BatchLoss, LossTerm, Objective, Pair, StudentState};
+use super::sample_sheet;
 use crate::backend::Backend;
 use crate::backend::precision::Precision;
 use crate::error::{Error, Result};
-use crate::train::checkpoint::Checkpoints;
+use crate::train::checkpoint::CheckpointFolder;
 use crate::train::data::DataConfig;
-use crate::train::discriminator::{DiscriminatorConfig, Eyes, Heads};
+use crate::train::discriminator::{DiscriminatorConfig, DiscriminatorHeads, FeatureExtractor};
 use crate::train::learner::{Learner, LearnerConfig};
 use crate::train::losses::{discriminator_loss, generator_loss};
-use crate::train::pictures::stream;
+use crate::train::random::rng_stream;
 use crate::train::replica::Replica;
 use crate::unet::UNetConfig;
 use burn::module::AutodiffModule;
@@ -20,13 +20,14 @@ use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::backend::AutodiffBackend;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// Names of the student's and the heads' files in a checkpoint.
+/// Prefixes of the student's and the discriminator heads' files in a checkpoint.
 pub(super) const STUDENT: &str = "student";
 const HEADS: &str = "heads";
-/// Pairs of a sample picture.
-const SHOWN: usize = 4;
+/// Number of pictures in a sample sheet.
+const SHEET_PICTURES: usize = 4;
 /// Name of the discriminator's accuracy among the means.
 const ACCURACY: &str = "accuracy";
 
@@ -34,31 +35,32 @@ const ACCURACY: &str = "accuracy";
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainerConfig {
-    /// The pictures.
+    /// The training pictures.
     pub data: DataConfig,
-    /// How the student's weights follow their gradients.
+    /// The optimiser of the student.
     pub learner: LearnerConfig,
-    /// Batches whose gradients are summed up for a step. Several devices share them, each the same number.
+    /// Number of batches whose gradients are accumulated for a step. Several devices share them evenly.
     pub accumulate: u64,
-    /// What the student computes in, forward and backward. Its weights, their averages and moments, and the losses have the
-    /// backend's own float type (Micikevicius et al., "Mixed Precision Training", arXiv 1710.03740; bf16 has the range of
-    /// f32, so that their scaling of the loss is not needed). Default: the backend's float type.
+    /// Precision of the student's forward and backward pass. Its weights, their EMA and the optimiser's moments, and the
+    /// losses have the backend's float type (Micikevicius et al., "Mixed Precision Training", arXiv 1710.03740). Loss
+    /// scaling is not needed, since bf16 has the range of f32. Default: the backend's float type.
     #[serde(default)]
     pub precision: Precision,
-    /// The adversary, if any.
+    /// The adversarial loss, if any.
     pub adversary: Option<AdversaryConfig>,
-    /// Every so many steps, a picture of what the averaged student makes of four pairs, `samples/step-N.png` in the run's
-    /// folder: the input, the student's and the original side by side. Default: 0, none.
+    /// Number of steps from one sample sheet to the next. A sheet, `samples/step-N.png` in the folder of the training,
+    /// shows four pictures: the input, the averaged student's output and the original side by side. Default: 0, no sheets.
     #[serde(default)]
     pub samples_every: u64,
 }
 
 impl TrainerConfig {
-    /// Checks all but the pictures, for a stage whose discriminator's eyes are a UNet of `unet`, if it may have one.
+    /// Checks all settings except those of the pictures. `unet` is the config of the discriminator's frozen UNet; it is
+    /// `None` for a stage that has no discriminator.
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] with the first field that cannot be used.
+    /// [`Error::Config`] with the first field that is invalid.
     pub fn validate(&self, unet: Option<&UNetConfig>) -> Result<()> {
         let fail = |field, reason: &str| {
             let reason = reason.to_owned();
@@ -66,7 +68,7 @@ impl TrainerConfig {
         };
         self.learner.schedule.validate()?;
         if self.accumulate == 0 {
-            return fail("accumulate", "is zero");
+            return fail("accumulate", "must be at least 1");
         }
         match (&self.adversary, unet) {
             (None, _) => Ok(()),
@@ -79,146 +81,164 @@ impl TrainerConfig {
     }
 }
 
-/// The discriminator's part in a training.
+/// The adversarial loss of a training.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AdversaryConfig {
-    /// Weight of the adversarial term, the paper's `l1`, 0.05.
+    /// Weight of the adversarial term, `l1` in the paper, where it is 0.05.
     pub weight: f64,
-    /// The heads.
+    /// The discriminator's heads.
     pub discriminator: DiscriminatorConfig,
-    /// How the heads' weights follow their gradients.
+    /// The optimiser of the heads.
     pub learner: LearnerConfig,
 }
 
-/// The discriminator in training: frozen eyes, and heads that learn.
-struct Adversary<B: Backend + AutodiffBackend<InnerBackend: Backend>> {
+/// The discriminator in training: a frozen feature extractor and trained heads.
+struct Discriminator<B: Backend + AutodiffBackend<InnerBackend: Backend>> {
+    /// Weight of the adversarial term in the student's loss.
     weight: f64,
-    eyes: Eyes<B>,
-    heads: Learner<B, Heads<B>>,
+    extractor: FeatureExtractor<B>,
+    heads: Learner<B, DiscriminatorHeads<B>>,
 }
 
-/// What one step did.
+/// The result of one step.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Report {
-    /// Steps done.
+pub struct StepReport {
+    /// Number of steps done.
     pub step: u64,
     /// Learning rate of the student.
     pub rate: f64,
-    /// The loss's terms before they are weighted, the discriminator's own loss among them; means over the batches that
-    /// had them, of several devices those of the first.
+    /// The unweighted loss terms and the discriminator's own loss, as means over the batches that have them. With several
+    /// devices, these are the batches of the first one.
     pub terms: BTreeMap<&'static str, f64>,
-    /// Share of the discriminator's logits on the right side of zero, where it judged.
+    /// Share of the discriminator's logits with the right sign; `None` if no batch trained the discriminator.
     pub accuracy: Option<f64>,
 }
 
-/// A stage in training, a step at a time.
-pub struct Trainer<B, S>
+/// Trains an objective's model, one step at a time.
+pub struct Trainer<B, O>
 where
     B: Backend + AutodiffBackend<InnerBackend: Backend>,
-    S: Stage<B>,
+    O: Objective<B>,
 {
     config: TrainerConfig,
-    stage: S,
-    student: Learner<B, S::Student>,
-    adversary: Option<Adversary<B>>,
+    objective: O,
+    student: Learner<B, O::Model>,
+    discriminator: Option<Discriminator<B>>,
     replica: Replica,
-    /// Whether the student is still to be set up by the stage.
-    new: bool,
-    feed: Feed<B>,
-    checkpoints: Checkpoints,
+    /// Whether the objective still has to initialise the student.
+    uninitialised: bool,
+    loader: PairLoader<B>,
+    checkpoints: CheckpointFolder,
     step: u64,
-    /// Of the sample pictures, drawn with the first one.
-    shown: Option<Pair<B::InnerBackend>>,
+    /// The pictures of the sample sheets, drawn for the first sheet.
+    sheet_pair: Option<Pair<B::InnerBackend>>,
     folder: PathBuf,
 }
 
-impl<B, S> Trainer<B, S>
+impl<B, O> fmt::Debug for Trainer<B, O>
 where
     B: Backend + AutodiffBackend<InnerBackend: Backend>,
-    S: Stage<B>,
+    O: Objective<B>,
 {
-    /// Starts `student` anew, or where the last checkpoint in the folder of `own` left off; one of another identity, which
-    /// comes with it and is all that the training is of, is refused. `eyes` is the adversary's frozen UNet and its config, if there is an
-    /// adversary.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Trainer")
+            .field("config", &self.config)
+            .field("replica", &self.replica)
+            .field("step", &self.step)
+            .field("folder", &self.folder)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<B, O> Trainer<B, O>
+where
+    B: Backend + AutodiffBackend<InnerBackend: Backend>,
+    O: Objective<B>,
+{
+    /// Starts a training of `student`, or resumes it from the last checkpoint in a folder.
+    ///
+    /// `extractor` is the discriminator's frozen UNet with its config, if the config has an adversary. `checkpoints` is the
+    /// folder and an identity, which holds everything that determines the training. A checkpoint with another identity is
+    /// refused.
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] for settings that cannot be used, those of [`DataConfig::open`], and [`Error::Io`] or
-    /// [`Error::Format`] when there is a checkpoint that cannot be read or is of another config.
+    /// - [`Error::Config`] for invalid settings, and the errors of [`DataConfig::open`].
+    /// - [`Error::Io`] or [`Error::Format`] if a checkpoint cannot be read or has another identity.
     pub fn new(
         config: TrainerConfig,
-        stage: S,
-        student: S::Student,
-        eyes: Option<(Eyes<B>, &UNetConfig)>,
-        own: (&Path, &impl Serialize),
+        objective: O,
+        student: O::Model,
+        extractor: Option<(FeatureExtractor<B>, &UNetConfig)>,
+        checkpoints: (&Path, &impl Serialize),
         device: &B::Device,
     ) -> Result<Self> {
-        let alone = (Replica::ALONE, device);
-        Self::replica(config, stage, student, eyes, own, alone)
+        let single = (Replica::SINGLE, device);
+        Self::replica(config, objective, student, extractor, checkpoints, single)
     }
 
-    /// The same for a replica of several. The student and the heads of the one that leads are the others' too, but the
-    /// frozen parts must be the same in all.
-    pub(in crate::train) fn replica(
+    /// As [`new`](Self::new), for one of several replicas. All replicas take the leader's student and heads. The frozen
+    /// parts must be the same in all of them.
+    pub(crate) fn replica(
         config: TrainerConfig,
-        stage: S,
-        student: S::Student,
-        eyes: Option<(Eyes<B>, &UNetConfig)>,
+        objective: O,
+        student: O::Model,
+        extractor: Option<(FeatureExtractor<B>, &UNetConfig)>,
         (folder, identity): (&Path, &impl Serialize),
         (replica, device): (Replica, &B::Device),
     ) -> Result<Self> {
-        let unet = eyes.as_ref().map(|(_, unet)| *unet);
+        let unet = extractor.as_ref().map(|(_, unet)| *unet);
         config.validate(unet)?;
         replica.validate(config.accumulate)?;
         config.precision.validate::<B>(device)?;
         let source = config.data.open()?;
-        let mut adversary = match (&config.adversary, eyes) {
-            (Some(adversary), Some((eyes, unet))) => {
+        let mut discriminator = match (&config.adversary, extractor) {
+            (Some(adversary), Some((extractor, unet))) => {
                 let heads = adversary.discriminator.init(unet, device)?;
-                Some(Adversary {
+                Some(Discriminator {
                     weight: adversary.weight,
-                    eyes,
+                    extractor,
                     heads: Learner::new(heads, adversary.learner.clone()),
                 })
             }
             _ => None,
         };
         let mut student = Learner::new(student, config.learner.clone());
-        let checkpoints = Checkpoints::new(folder, identity);
+        let checkpoints = CheckpointFolder::new(folder, identity);
         let last = checkpoints.latest()?;
         if let Some((_, checkpoint)) = &last {
             student.load(checkpoint, STUDENT, device)?;
-            if let Some(adversary) = &mut adversary {
-                adversary.heads.load(checkpoint, HEADS, device)?;
+            if let Some(discriminator) = &mut discriminator {
+                discriminator.heads.load(checkpoint, HEADS, device)?;
             }
         }
-        let new = last.is_none();
+        let uninitialised = last.is_none();
         let step = last.map_or(0, |(step, _)| step);
         let numbers = replica.share(step * config.accumulate..u64::MAX);
         Ok(Self {
-            feed: Feed::new(config.data.clone(), source, numbers, device),
+            loader: PairLoader::new(config.data.clone(), source, numbers, device),
             replica,
             config,
-            stage,
+            objective,
             student,
-            adversary,
-            new,
+            discriminator,
+            uninitialised,
             checkpoints,
             step,
-            shown: None,
+            sheet_pair: None,
             folder: folder.to_owned(),
         })
     }
 
-    /// Takes `student` in the place of one that the stage would set up.
-    pub fn start_from(&mut self, student: S::Student) {
+    /// Starts from the weights of `student`. The objective does not initialise it.
+    pub fn start_from(&mut self, student: O::Model) {
         self.student.model = student;
-        self.student.restart();
-        self.new = false;
+        self.student.reset_ema();
+        self.uninitialised = false;
     }
 
-    /// Steps done.
+    /// Number of steps done.
     pub fn steps_done(&self) -> u64 {
         self.step
     }
@@ -228,72 +248,81 @@ where
         self.step >= self.config.learner.schedule.steps
     }
 
-    /// The averaged weights so far.
-    pub fn average(&self) -> &<S::Student as AutodiffModule<B>>::InnerModule {
-        &self.student.average
+    /// The model with the moving average of the weights.
+    pub fn ema(&self) -> &<O::Model as AutodiffModule<B>>::InnerModule {
+        &self.student.ema
     }
 
-    /// Sets up the student, as the stage has it, and the heads, the same in all replicas.
-    fn start(&mut self) -> Result<()> {
+    /// Initialises the student and the heads, with the same weights in all replicas.
+    fn init(&mut self) -> Result<()> {
         let student = &mut self.student;
-        if self.replica.leads() {
-            let mut pairs = self.feed.look_ahead();
-            self.stage.start(&mut student.model, &mut pairs)?;
+        if self.replica.is_leader() {
+            let mut pairs = self.loader.look_ahead();
+            self.objective
+                .init_student(&mut student.model, &mut pairs)?;
         }
-        student.model = self.replica.leaders::<B, _>(student.model.clone())?;
-        student.restart();
-        if let Some(Adversary { heads, .. }) = &mut self.adversary {
-            heads.model = self.replica.leaders::<B, _>(heads.model.clone())?;
-            heads.restart();
+        student.model = self
+            .replica
+            .broadcast_from_leader::<B, _>(student.model.clone())?;
+        student.reset_ema();
+        if let Some(Discriminator { heads, .. }) = &mut self.discriminator {
+            heads.model = self
+                .replica
+                .broadcast_from_leader::<B, _>(heads.model.clone())?;
+            heads.reset_ema();
         }
         Ok(())
     }
 
-    /// One step: gradients of [`accumulate`](TrainerConfig::accumulate) batches, then the heads' and the student's
-    /// weights.
+    /// Trains one step: accumulates the gradients of [`accumulate`](TrainerConfig::accumulate) batches, then updates the
+    /// heads and the student.
     ///
     /// # Errors
     ///
-    /// [`Error::Diverged`] when a term of the loss is not finite: all weights are those of the step before; and those of
-    /// [`Stage::start`] in the first step. [`Error::Io`] when a sample picture cannot be written: the step has been taken.
-    pub fn step(&mut self) -> Result<Report> {
-        if self.new {
-            self.start()?;
-            self.new = false;
+    /// - [`Error::Diverged`] if a term of the loss is not finite. No weights have changed.
+    /// - Those of [`Objective::init_student`], in the first step.
+    /// - [`Error::Io`] if a sample sheet cannot be written. The step has been taken.
+    pub fn step(&mut self) -> Result<StepReport> {
+        if self.uninitialised {
+            self.init()?;
+            self.uninitialised = false;
         }
-        let parts = self.config.accumulate;
-        let batches = self.step * parts..(self.step + 1) * parts;
-        let mut means = Means::new(self.step + 1);
-        let mut of_student = GradientsAccumulator::new();
-        let mut of_heads = GradientsAccumulator::new();
+        let accumulate = self.config.accumulate;
+        let batches = self.step * accumulate..(self.step + 1) * accumulate;
+        let mut means = StepMeans::new(self.step + 1);
+        let mut student_gradients = GradientsAccumulator::new();
+        let mut head_gradients = GradientsAccumulator::new();
         for batch in self.replica.share(batches) {
-            let pair = self.feed.next();
-            let mut rng = stream(!self.config.data.seed, batch);
+            let pair = self.loader.next();
+            let mut rng = rng_stream(!self.config.data.seed, batch);
             let student = &self.student.model;
-            // Anew for each batch: a backward pass uses it up.
+            // Each batch needs a new copy, since a backward pass consumes the graph.
             let computing = self.config.precision.cast_module::<B, _>(student.clone());
-            let pupil = Pupil {
+            let state = StudentState {
                 model: &computing,
-                average: &self.student.average,
+                ema: &self.student.ema,
                 step: self.step,
-                cooling: self.config.learner.schedule.cooling(self.step),
+                cooling_down: self.config.learner.schedule.is_cooling_down(self.step),
             };
-            let Examined { mut terms, samples } = self.stage.examine(pupil, pair, &mut rng);
-            if let (Some(adversary), Some(samples)) = (&self.adversary, samples) {
-                let heads = &adversary.heads.model;
-                let judge = |sample| adversary.eyes.judge(heads, sample);
-                let (real, fake) = (judge(samples.real), judge(samples.fake.clone().detach()));
+            let BatchLoss {
+                mut terms,
+                adversarial,
+            } = self.objective.loss(state, pair, &mut rng);
+            if let (Some(discriminator), Some(samples)) = (&self.discriminator, adversarial) {
+                let heads = &discriminator.heads.model;
+                let logits = |sample| discriminator.extractor.logits(heads, sample);
+                let (real, fake) = (logits(samples.real), logits(samples.fake.clone().detach()));
                 let right = [real.clone(), -fake.clone()]
                     .map(|logits| scalar(&logits.greater_elem(0.0).float().mean()));
                 means.add(ACCURACY, right.iter().sum::<f64>() / right.len() as f64)?;
                 let loss = discriminator_loss(real, fake);
                 means.add("discriminator", scalar(&loss))?;
-                let gradients = (loss / parts as f64).backward();
-                of_heads.accumulate(heads, GradientsParams::from_grads(gradients, heads));
-                terms.push(Term {
+                let gradients = (loss / accumulate as f64).backward();
+                head_gradients.accumulate(heads, GradientsParams::from_grads(gradients, heads));
+                terms.push(LossTerm {
                     name: "adversarial",
-                    weight: adversary.weight,
-                    value: generator_loss(judge(samples.fake)),
+                    weight: discriminator.weight,
+                    value: generator_loss(logits(samples.fake)),
                 });
             }
             for term in &terms {
@@ -301,44 +330,48 @@ where
             }
             let weighted = terms.into_iter().map(|term| term.value * term.weight);
             let loss = weighted.reduce(|sum, term| sum + term);
-            let loss = loss.expect("a stage has a term") / parts as f64;
+            let loss = loss.expect("an objective has a term") / accumulate as f64;
             let gradients = GradientsParams::from_grads(loss.backward(), student);
-            of_student.accumulate(student, gradients);
+            student_gradients.accumulate(student, gradients);
         }
         let (replica, student) = (self.replica, &self.student.model);
-        let of_student = replica.sum::<B, _>(student, of_student.grads())?;
-        if let Some(Adversary { heads, .. }) = &mut self.adversary {
-            let of_heads = replica.sum::<B, _>(&heads.model, of_heads.grads())?;
-            heads.step(self.step, of_heads);
+        let student_gradients =
+            replica.all_reduce_gradients::<B, _>(student, student_gradients.grads())?;
+        if let Some(Discriminator { heads, .. }) = &mut self.discriminator {
+            let head_gradients =
+                replica.all_reduce_gradients::<B, _>(&heads.model, head_gradients.grads())?;
+            heads.step(self.step, head_gradients);
         }
-        self.student.step(self.step, of_student);
+        self.student.step(self.step, student_gradients);
         let mut terms = means.finish();
-        let report = Report {
+        let report = StepReport {
             step: self.step + 1,
             rate: self.config.learner.schedule.rate(self.step),
             accuracy: terms.remove(ACCURACY),
             terms,
         };
         self.step += 1;
-        self.sample()?;
+        self.write_sample_sheet()?;
         Ok(report)
     }
 
-    /// Writes a sample picture, where one is due.
-    fn sample(&mut self) -> Result<()> {
+    /// Writes a sample sheet if one is due.
+    fn write_sample_sheet(&mut self) -> Result<()> {
         let every = self.config.samples_every;
-        if every == 0 || !self.replica.leads() || !self.step.is_multiple_of(every) {
+        if every == 0 || !self.replica.is_leader() || !self.step.is_multiple_of(every) {
             return Ok(());
         }
-        let pair = self.shown.get_or_insert_with(|| {
-            let Pair { input, target } = self.feed.others(SHOWN);
+        let pair = self.sheet_pair.get_or_insert_with(|| {
+            let Pair { input, target } = self.loader.draw_separate(SHEET_PICTURES);
             Pair {
                 input: input.inner(),
                 target: target.inner(),
             }
         });
-        let output = self.stage.sample(&self.student.average, pair.clone());
-        sheet::write(
+        let output = self
+            .objective
+            .sample_output(&self.student.ema, pair.clone());
+        sample_sheet::write(
             &self.folder.join("samples"),
             self.step,
             pair.clone(),
@@ -346,19 +379,19 @@ where
         )
     }
 
-    /// Saves all that [`new`](Self::new) needs to go on from here, whole or not at all.
+    /// Saves everything that [`new`](Self::new) needs to resume from here, either whole or not at all.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] or [`Error::Format`] when the folder cannot be written; the checkpoint before stays.
+    /// [`Error::Io`] or [`Error::Format`] if the folder cannot be written. The previous checkpoint stays.
     pub fn checkpoint(&self) -> Result<()> {
-        if !self.replica.leads() {
+        if !self.replica.is_leader() {
             return Ok(());
         }
         self.checkpoints.save(self.step, |folder| {
             self.student.save(folder, STUDENT)?;
-            match &self.adversary {
-                Some(adversary) => adversary.heads.save(folder, HEADS),
+            match &self.discriminator {
+                Some(discriminator) => discriminator.heads.save(folder, HEADS),
                 None => Ok(()),
             }
         })

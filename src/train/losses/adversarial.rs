@@ -1,24 +1,24 @@
-//! The softplus pair of adversarial losses, "non-saturating" (Goodfellow et al. 2014, section 3; paper, both stages).
+//! The non-saturating adversarial losses, with softplus (Goodfellow et al. 2014, section 3; paper, both stages).
 
 use crate::backend::Backend;
 use burn::tensor::Tensor;
 use burn::tensor::activation::log_sigmoid;
 
-/// What the student pays: `softplus(-D(fake))`, the mean over all logits.
+/// The student's adversarial loss: `softplus(-D(fake))`, the mean over all logits.
 ///
 /// # Shapes
 ///
-/// - fake: any; the logits of the student's pictures, large where they are taken for real
+/// - fake: any; the logits of the student's output, large where it looks real
 /// - output: `[1]`
 pub fn generator_loss<B: Backend, const D: usize>(fake: Tensor<B, D>) -> Tensor<B, 1> {
     softplus(-fake).mean()
 }
 
-/// What the discriminator pays: `softplus(-D(real)) + softplus(D(fake))`, the mean over all logits of each.
+/// The discriminator's loss: `softplus(-D(real)) + softplus(D(fake))`, each the mean over all logits.
 ///
 /// # Shapes
 ///
-/// - real, fake: any; logits of real and of the student's pictures
+/// - real, fake: any; the logits of real pictures and of the student's output
 /// - output: `[1]`
 pub fn discriminator_loss<B: Backend, const D: usize>(
     real: Tensor<B, D>,
@@ -29,8 +29,8 @@ pub fn discriminator_loss<B: Backend, const D: usize>(
 
 /// `ln(1 + e^x) = -ln(sigmoid(-x))`.
 ///
-/// By the logarithm of the sigmoid, which is stable: burn 0.21's own softplus takes `e^x` as it is and overflows from
-/// 89 on. And `max(x, 0) + ln(1 + e^-|x|)` would have no gradient at zero, where a head that starts at zero stands.
+/// The logarithm of the sigmoid is stable. burn 0.21's own softplus computes `e^x` and overflows from 89 on. The stable form
+/// `max(x, 0) + ln(1 + e^-|x|)` would have no gradient at zero, the output of a head that is initialised to zero.
 fn softplus<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
     -log_sigmoid(-x)
 }
@@ -61,7 +61,7 @@ mod golden_tests {
         }
     }
 
-    /// Loss and gradient at a logit.
+    /// Loss and gradient at `logit`.
     fn at(logit: f32) -> (f32, f32) {
         let x = Tensor::<Autodiff<B>, 1>::from_floats([logit], &Default::default()).require_grad();
         let loss = softplus(x.clone()).mean();
@@ -71,7 +71,7 @@ mod golden_tests {
     }
 
     #[test]
-    fn holds_at_the_ends_and_moves_at_zero() {
+    fn is_stable_for_large_logits_and_has_a_gradient_at_zero() {
         assert_eq!(at(100.0), (100.0, 1.0));
         assert_eq!(at(1e4), (1e4, 1.0));
         for logit in [-100.0, -1e4] {

@@ -6,27 +6,27 @@ use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 use std::f64::consts::TAU;
 
-/// Which bins around a point of the lattice the mask opens.
+/// Shape of the mask's window around a point of the lattice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Window {
-    /// Those no further away than the radius, `du^2 + dv^2 <= radius^2`. The default.
+pub enum WindowShape {
+    /// Bins with `du^2 + dv^2 <= radius^2`. The default.
     #[default]
     Disc,
-    /// Those no further away on either axis, `max(du, dv) <= radius`.
+    /// Bins with `max(du, dv) <= radius`.
     Square,
 }
 
-/// Where a [`MaskedFourierLoss`] looks.
+/// The frequencies that a [`MaskedFourierLoss`] compares.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MaskedFourierConfig {
-    /// Side of the cells whose edges show, in pixels: the pixel-shuffle's factor. Default: 8.
+    /// Factor of the pixel-shuffle, the side of a cell in pixels. Default: 8.
     pub factor: usize,
-    /// Reach of a window, in bins; the paper leaves it open. Default: 1.
+    /// Radius of a window, in bins. The paper does not give it. Default: 1.
     pub radius: usize,
-    /// Form of a window. Default: a disc.
-    pub window: Window,
+    /// Shape of a window. Default: a disc.
+    pub window: WindowShape,
 }
 
 impl Default for MaskedFourierConfig {
@@ -34,18 +34,18 @@ impl Default for MaskedFourierConfig {
         Self {
             factor: 8,
             radius: 1,
-            window: Window::Disc,
+            window: WindowShape::Disc,
         }
     }
 }
 
 impl MaskedFourierConfig {
-    /// The loss for pictures of `height` x `width`.
+    /// Creates the loss for pictures of `height` x `width`.
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] when a side is not a multiple of `factor`, or the windows would touch: there must be more than
-    /// `2 * radius` bins, `side / factor` of them, from one point of the lattice to the next.
+    /// [`Error::Config`] if `factor` is below 2, if a side is not a positive multiple of `factor`, or if the windows would
+    /// touch: the lattice spacing, `side / factor` bins, must exceed `2 * radius`.
     pub fn init<B: Backend>(
         &self,
         height: usize,
@@ -54,7 +54,7 @@ impl MaskedFourierConfig {
     ) -> Result<MaskedFourierLoss<B>> {
         let fail = |field, reason| Err(Error::Config { field, reason });
         if self.factor < 2 {
-            let reason = format!("{}: there is no lattice below 2", self.factor);
+            let reason = format!("{}: must be at least 2", self.factor);
             return fail("fourier.factor", reason);
         }
         for side in [height, width] {
@@ -64,7 +64,7 @@ impl MaskedFourierConfig {
             }
             if side / self.factor <= self.radius.saturating_mul(2) {
                 let reason = format!(
-                    "{} is too far: with side {side} there are {} bins from point to point",
+                    "{} is too large: with side {side} the lattice spacing is {} bins",
                     self.radius,
                     side / self.factor
                 );
@@ -83,7 +83,7 @@ impl MaskedFourierConfig {
         })
     }
 
-    /// Bins within the radius of each multiple of `length / factor`, in ascending order.
+    /// Bins within the radius of a multiple of `length / factor`, in ascending order.
     fn lattice_bins(&self, length: usize) -> Vec<usize> {
         let cell = length / self.factor;
         (0..length)
@@ -91,15 +91,15 @@ impl MaskedFourierConfig {
             .collect()
     }
 
-    /// `M` at the given bins of an axis each, 1 where it is open, row by row.
+    /// `M` at the given bins of both axes, row-major: 1 where it is open, 0 elsewhere.
     fn mask(&self, rows: &[usize], columns: &[usize], height: usize, width: usize) -> Vec<f32> {
         let (row_cell, column_cell) = (height / self.factor, width / self.factor);
         let open = |&v: &usize, &u: &usize| {
             let (dv, k) = nearest_point(v, row_cell, self.factor);
             let (du, l) = nearest_point(u, column_cell, self.factor);
             let near = match self.window {
-                Window::Disc => du * du + dv * dv <= self.radius * self.radius,
-                Window::Square => du.max(dv) <= self.radius,
+                WindowShape::Disc => du * du + dv * dv <= self.radius * self.radius,
+                WindowShape::Square => du.max(dv) <= self.radius,
             };
             (k, l) != (0, 0) && near
         };
@@ -110,14 +110,14 @@ impl MaskedFourierConfig {
     }
 }
 
-/// Masked Fourier space loss, `| M * ( |F{student}| - |F{target}| ) |_1` (paper, stage 2, `L_F`). Should be created
-/// with [`MaskedFourierConfig::init`].
+/// Masked Fourier space loss, `| M * ( |F{student}| - |F{target}| ) |_1` (paper, stage 2, `L_F`). Created with
+/// [`MaskedFourierConfig::init`].
 ///
-/// Shuffle artefacts repeat every `factor` pixels, so they are bright points at the multiples of `H / factor` and
-/// `W / factor` of the spectrum. `M` opens a window around each of those points but DC. Only those rows and columns of
-/// the discrete Fourier transform are computed, as matrix products.
+/// Pixel-shuffle artefacts repeat every `factor` pixels, so they are bright points of the spectrum, at the multiples of
+/// `H / factor` and `W / factor`. `M` opens a window around each of these points except DC. Only the needed rows and
+/// columns of the discrete Fourier transform are computed, as matrix products.
 ///
-/// The amplitudes are those of the orthonormal transform; the result is the mean over the bins that `M` opens.
+/// The transform is orthonormal. The result is the mean over the bins that `M` opens.
 #[derive(Clone, Debug)]
 pub struct MaskedFourierLoss<B: Backend> {
     rows: PartialDft<B>,
@@ -127,7 +127,7 @@ pub struct MaskedFourierLoss<B: Backend> {
     open: f64,
 }
 
-/// Cosines and sines of the wanted bins of one axis, `[bins, N]`.
+/// Cosines and sines of the selected bins of one axis, `[bins, N]`.
 #[derive(Clone, Debug)]
 struct PartialDft<B: Backend> {
     cos: Tensor<B, 2>,
@@ -155,7 +155,7 @@ impl<B: Backend> PartialDft<B> {
     }
 }
 
-/// Circular distance of `bin` to the nearest multiple of `cell`, and that multiple's index.
+/// Returns the circular distance from `bin` to the nearest multiple of `cell`, and that multiple's index.
 fn nearest_point(bin: usize, cell: usize, factor: usize) -> (usize, usize) {
     let below = bin / cell;
     let (d_below, d_above) = (bin - below * cell, (below + 1) * cell - bin);
@@ -167,6 +167,8 @@ fn nearest_point(bin: usize, cell: usize, factor: usize) -> (usize, usize) {
 }
 
 impl<B: Backend> MaskedFourierLoss<B> {
+    /// Computes the loss.
+    ///
     /// # Shapes
     ///
     /// - student, target: `[N, C, H, W]`
@@ -177,9 +179,9 @@ impl<B: Backend> MaskedFourierLoss<B> {
         (difference * self.mask.clone()).sum() / (n as f64 * c as f64 * self.open)
     }
 
-    /// `|F{x}|` at the lattice's rows and columns, `[N, C, bins, bins]`.
+    /// Computes `|F{x}|` at the lattice's rows and columns, `[N, C, bins, bins]`.
     fn amplitude(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
-        // `M` leaves DC out, and what is not there does not round off the other bins.
+        // `M` excludes DC. Without the mean, the other bins have a smaller rounding error.
         let x = x.clone() - x.mean_dim(3).mean_dim(2);
         let across =
             |matrix: &Tensor<B, 2>| x.clone().matmul(matrix.clone().transpose().unsqueeze());
@@ -190,7 +192,7 @@ impl<B: Backend> MaskedFourierLoss<B> {
         let (rows_cos, rows_sin) = (&self.rows.cos, &self.rows.sin);
         let real = down(rows_cos, &x_cos) - down(rows_sin, &x_sin);
         let imaginary = down(rows_cos, &x_sin) + down(rows_sin, &x_cos);
-        // The root's slope is infinite at zero, where an empty bin must keep a finite gradient.
+        // The square root has an infinite slope at zero. The constant keeps the gradient of an empty bin finite.
         (real.clone() * real + imaginary.clone() * imaginary + 1e-20).sqrt()
     }
 }
@@ -201,16 +203,17 @@ mod golden_tests {
     use crate::testing::golden::{B, Golden};
     use burn::backend::Autodiff;
 
-    const WINDOWS: [(&str, Window); 2] = [("disc", Window::Disc), ("square", Window::Square)];
+    const WINDOWS: [(&str, WindowShape); 2] =
+        [("disc", WindowShape::Disc), ("square", WindowShape::Square)];
 
-    fn config(window: Window) -> MaskedFourierConfig {
+    fn config(window: WindowShape) -> MaskedFourierConfig {
         MaskedFourierConfig {
             window,
             ..MaskedFourierConfig::default()
         }
     }
 
-    /// All that the reference makes of the orthonormal transform, from our mean over the bins selected.
+    /// Derives every reduction of the reference for the orthonormal transform from the mean over the selected bins.
     #[test]
     fn agrees_with_pytorch() {
         let golden = Golden::open("losses.safetensors");
@@ -234,7 +237,7 @@ mod golden_tests {
     }
 
     #[test]
-    fn mask_is_the_reference_s() {
+    fn the_mask_agrees_with_the_reference() {
         let golden = Golden::open("losses.safetensors");
         for case in ["a", "b"] {
             for (name, window) in WINDOWS {
@@ -242,7 +245,7 @@ mod golden_tests {
                 let (h, w) = (shape[0], shape[1]);
                 let all = |n| (0..n).collect::<Vec<_>>();
                 assert_eq!(config(window).mask(&all(h), &all(w), h, w), expected);
-                // No bin is open but those that are computed.
+                // All open bins are among the computed ones.
                 let fourier: MaskedFourierLoss<B> =
                     config(window).init(h, w, &Default::default()).unwrap();
                 let open: f32 = expected.iter().sum();
@@ -264,7 +267,7 @@ mod golden_tests {
                 .unwrap();
             let gradients = fourier.forward(student.clone(), teacher).backward();
             let gradient = student.grad(&gradients).unwrap();
-            // The reference's gradient is of the mean over all bins, ours over those selected.
+            // The reference takes the mean over all bins, this loss over the selected ones.
             let ratio = fourier.open / (h * w) as f64;
             golden.check(
                 &format!("{case}.grad_student.mfs.disc.ortho.fft2.mean_all"),
@@ -274,28 +277,28 @@ mod golden_tests {
         }
     }
 
-    /// Bins that `config` opens for a picture of 64 x 96.
-    fn open(config: &MaskedFourierConfig) -> f64 {
+    /// Number of bins that `config` opens for a picture of 64 x 96.
+    fn open_bins(config: &MaskedFourierConfig) -> f64 {
         let fourier: Result<MaskedFourierLoss<B>> = config.init(64, 96, &Default::default());
         fourier.unwrap().open
     }
 
     #[test]
-    fn each_setting_counts() {
+    fn each_setting_changes_the_mask() {
         let mut config = MaskedFourierConfig::default();
-        assert_eq!(open(&config), 63.0 * 5.0);
+        assert_eq!(open_bins(&config), 63.0 * 5.0);
         config.radius = 2;
-        assert_eq!(open(&config), 63.0 * 13.0);
-        config.window = Window::Square;
-        assert_eq!(open(&config), 63.0 * 25.0);
+        assert_eq!(open_bins(&config), 63.0 * 13.0);
+        config.window = WindowShape::Square;
+        assert_eq!(open_bins(&config), 63.0 * 25.0);
         config.radius = 0;
-        assert_eq!(open(&config), 63.0);
+        assert_eq!(open_bins(&config), 63.0);
         config.factor = 4;
-        assert_eq!(open(&config), 15.0);
+        assert_eq!(open_bins(&config), 15.0);
     }
 
     #[test]
-    fn settings_that_do_not_fit_are_refused() {
+    fn invalid_settings_are_refused() {
         let fail = |factor, radius, h, w| {
             let config = MaskedFourierConfig {
                 factor,
@@ -308,7 +311,7 @@ mod golden_tests {
         assert!(fail(8, 1, 64, 60).contains("`fourier.factor`: side 60 is not a multiple of 8"));
         assert!(fail(8, 1, 0, 64).contains("side 0"));
         assert!(fail(0, 1, 64, 64).contains("`fourier.factor`: 0"));
-        assert!(fail(8, 4, 64, 64).contains("`fourier.radius`: 4 is too far: with side 64"));
+        assert!(fail(8, 4, 64, 64).contains("`fourier.radius`: 4 is too large: with side 64"));
         assert!(fail(8, usize::MAX, 64, 64).contains("`fourier.radius`"));
         let unknown = serde_json::from_str::<MaskedFourierConfig>(r#"{"width": 2}"#).unwrap_err();
         assert!(unknown.to_string().contains("unknown field `width`"));
@@ -324,7 +327,7 @@ mod gradient_tests {
     #[test]
     fn gradient_agrees_with_finite_differences() {
         let target = random([1, 2, 24, 32], 1);
-        for window in [Window::Disc, Window::Square] {
+        for window in [WindowShape::Disc, WindowShape::Square] {
             let config = MaskedFourierConfig {
                 window,
                 ..MaskedFourierConfig::default()

@@ -1,12 +1,12 @@
-//! The losses of the paper's training, each in a file with its formula and source.
+//! The losses of the paper's training. The file of each has its formula and source.
 //!
-//! | loss | what it compares | the paper's |
+//! | loss | compares | in the paper |
 //! | --- | --- | --- |
 //! | [`l1`] | pixels | first term of both stages |
 //! | [`generator_loss`], [`discriminator_loss`] | logits of a discriminator | `l1 = 0.05` |
 //! | [`PerceptualLoss`] | VGG16's features, from a file of its weights | `L_P`, `l2 = 1` |
-//! | [`PyramidLoss`] | bands of detail, without weights | stands in for `L_P` where there is no file |
-//! | [`MaskedFourierLoss`] | amplitudes where shuffle artefacts lie | `L_F`, `l3 = 0.1` |
+//! | [`PyramidLoss`] | bands of detail, without weights | substitute for `L_P` if there is no weights file |
+//! | [`MaskedFourierLoss`] | amplitudes at the frequencies of pixel-shuffle artefacts | `L_F`, `l3 = 0.1` |
 
 mod adversarial;
 mod fourier;
@@ -16,7 +16,7 @@ mod pyramid;
 mod vgg;
 
 pub use adversarial::{discriminator_loss, generator_loss};
-pub use fourier::{MaskedFourierConfig, MaskedFourierLoss, Window};
+pub use fourier::{MaskedFourierConfig, MaskedFourierLoss, WindowShape};
 pub use perceptual::PerceptualLoss;
 pub use pixel::l1;
 pub use pyramid::{PyramidConfig, PyramidLoss};

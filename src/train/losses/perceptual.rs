@@ -1,4 +1,4 @@
-//! The perceptual loss: the distance of a network's features.
+//! The perceptual loss: the distance between a network's features of two pictures.
 
 use super::vgg::{Vgg, VggConfig};
 use crate::backend::Backend;
@@ -6,8 +6,8 @@ use crate::error::Result;
 use burn::tensor::Tensor;
 use std::path::Path;
 
-/// Added to the squared length of a feature vector: one of length zero keeps a finite gradient. (LPIPS adds it to the
-/// length, whose gradient is not a number there.)
+/// Added to the squared length of a feature vector, so that the gradient is finite at length zero. (LPIPS adds it to the
+/// length, whose gradient is NaN there.)
 const EPSILON: f64 = 1e-10;
 
 /// Perceptual loss (paper, stage 2, `L_P`): LPIPS (Zhang et al. 2018, "The Unreasonable Effectiveness of Deep Features as
@@ -15,17 +15,18 @@ const EPSILON: f64 = 1e-10;
 ///
 /// `sum over stages l of  mean over n, y, x of  sum over channels of ( f_l(student) - f_l(target) )^2`
 ///
-/// where `f_l` is what the stage's last ReLU gives (`relu1_2`, `relu2_2`, `relu3_3`, `relu4_3`, `relu5_3`), at each pixel
-/// divided by its length over the channels, `sqrt(sum of squares + 1e-10)`. Each term is twice one less the cosine
-/// between the two feature vectors: from 0 to 2, as they are not negative. It is what the authors' package computes with
-/// `LPIPS(net='vgg', lpips=False)`; the weights that they fitted to judgements of people are not applied.
+/// where `f_l` is the output of the stage's last ReLU (`relu1_2`, `relu2_2`, `relu3_3`, `relu4_3`, `relu5_3`), divided at
+/// each pixel by its length over the channels, `sqrt(sum of squares + 1e-10)`. For each pixel, the sum over channels is
+/// `2 * (1 - cos)` with the cosine between the two feature vectors. It is from 0 to 2, since features are not negative.
+/// The authors' package computes the same with `LPIPS(net='vgg', lpips=False)`. The weights that they fitted to human
+/// judgements are not applied.
 #[derive(Clone, Debug)]
 pub struct PerceptualLoss<B: Backend> {
     vgg: Vgg<B>,
 }
 
 impl<B: Backend> PerceptualLoss<B> {
-    /// Loads VGG16 from a safetensors file of torchvision's keys and sizes (`vgg16(weights="IMAGENET1K_V1")`).
+    /// Loads VGG16 from a safetensors file with torchvision's keys and sizes (`vgg16(weights="IMAGENET1K_V1")`).
     ///
     /// # Errors
     ///
@@ -34,19 +35,19 @@ impl<B: Backend> PerceptualLoss<B> {
         Self::load_with(&VggConfig::vgg16(), path, device)
     }
 
-    /// Loads a VGG of other sizes.
+    /// Loads a VGG with other sizes.
     ///
-    /// The tensors must be those of `config`, `features.N.weight` and `features.N.bias`, no more and no fewer, in f32,
-    /// f16 or bf16. Only the six tensors of torchvision's classifier (`classifier.{0,3,6}.{weight,bias}`) may be there
-    /// besides, as a whole model's file has them; they are not read.
+    /// The file must contain exactly the tensors of `config`, `features.N.weight` and `features.N.bias`, in f32, f16 or
+    /// bf16. It may also contain the six tensors of torchvision's classifier (`classifier.{0,3,6}.{weight,bias}`), which
+    /// are not read.
     ///
     /// # Errors
     ///
-    /// - [`Error::Config`](crate::Error::Config) when the config contradicts itself.
-    /// - [`Error::Io`](crate::Error::Io) when the file cannot be read.
-    /// - [`Error::Format`](crate::Error::Format) when it is not safetensors, or a tensor's type cannot be read.
-    /// - [`Error::Keys`](crate::Error::Keys) with all tensors that are missing, unused or of another shape.
-    /// - [`Error::NonFiniteWeight`](crate::Error::NonFiniteWeight) when a weight is not finite.
+    /// - [`Error::Config`](crate::Error::Config) if the config contradicts itself.
+    /// - [`Error::Io`](crate::Error::Io) if the file cannot be read.
+    /// - [`Error::Format`](crate::Error::Format) if it is not safetensors, or a tensor has an unsupported type.
+    /// - [`Error::Keys`](crate::Error::Keys) with all tensors that are missing, are not used or have another shape.
+    /// - [`Error::NonFiniteWeight`](crate::Error::NonFiniteWeight) if a weight is not finite.
     pub fn load_with(
         config: &VggConfig,
         path: impl AsRef<Path>,
@@ -56,6 +57,8 @@ impl<B: Backend> PerceptualLoss<B> {
         Ok(Self { vgg })
     }
 
+    /// Computes the loss.
+    ///
     /// # Shapes
     ///
     /// - student, target: `[N, 3, H, W]`, RGB in -1..1
@@ -63,7 +66,7 @@ impl<B: Backend> PerceptualLoss<B> {
     ///
     /// # Panics
     ///
-    /// When a side is too small for the poolings between the stages: below 16 for VGG16.
+    /// Panics if a side is too small for the pooling between the stages: below 16 for VGG16.
     pub fn forward(&self, student: Tensor<B, 4>, target: Tensor<B, 4>) -> Tensor<B, 1> {
         let [_, _, h, w] = student.dims();
         let smallest = self.vgg.smallest_side();
@@ -100,7 +103,7 @@ mod tests {
     use std::path::PathBuf;
     use tempfile::TempDir;
 
-    /// A tensor of a file to be: key, shape, values.
+    /// A tensor of a weights file: key, shape, values.
     type Entry = (String, Vec<usize>, Vec<f32>);
 
     fn tiny() -> VggConfig {
@@ -110,7 +113,7 @@ mod tests {
         }
     }
 
-    /// Random weights of [`tiny`], under torchvision's keys, numbered by hand.
+    /// Random weights of [`tiny`] under torchvision's keys. The layer numbers are written out.
     fn entries() -> Vec<Entry> {
         let layers = [(0, 3, 4), (2, 4, 4), (5, 4, 3), (8, 3, 5), (10, 5, 5)];
         let tensor = |key: String, shape: Vec<usize>, seed| -> Entry {
@@ -149,10 +152,10 @@ mod tests {
         PerceptualLoss::load_with(&tiny(), &path, &Default::default())
     }
 
-    /// One picture or map of features: channels of rows.
+    /// A picture or feature map: channels of rows.
     type Map = Vec<Vec<Vec<f64>>>;
 
-    /// The definition, in loops.
+    /// The definition of the loss, in plain loops.
     struct Loops(Vec<Entry>);
 
     impl Loops {
@@ -250,7 +253,7 @@ mod tests {
     fn agrees_with_plain_loops() {
         let loss = load(&entries()).unwrap();
         let loops = Loops(entries());
-        // Odd sides: the poolings drop the last row and column.
+        // With odd sides, the pooling drops the last row and column.
         let (student, target) = (random([2, 3, 9, 11], 1), random([2, 3, 9, 11], 2));
         let expected = (0..2)
             .map(|n| loops.distance(&map(&student, n), &map(&target, n)) / 2.0)
@@ -274,7 +277,7 @@ mod tests {
         });
     }
 
-    /// Black is a feature vector of zeros where the biases are negative.
+    /// With negative biases, a feature vector can be zero.
     #[test]
     fn features_of_zero_have_a_finite_gradient() {
         let mut dead = entries();
@@ -292,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_models_classifier_is_set_aside() {
+    fn the_classifier_of_a_whole_model_is_ignored() {
         let mut whole = entries();
         for n in [0, 3, 6] {
             whole.push((format!("classifier.{n}.weight"), vec![2, 2], vec![0.0; 4]));
@@ -326,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_files_and_configs_are_refused() {
+    fn invalid_files_and_configs_are_refused() {
         let device = Default::default();
         let absent = PerceptualLoss::<Plain>::load("no/such/file", &device).unwrap_err();
         assert!(matches!(absent, Error::Io { .. }), "{absent}");
@@ -355,7 +358,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "3x9 is below 4x4")]
-    fn pictures_below_a_pixel_of_the_last_stage_are_refused() {
+    fn pictures_too_small_for_the_last_stage_are_refused() {
         let loss = load(&entries()).unwrap();
         loss.forward(random([1, 3, 9, 3], 1), random([1, 3, 9, 3], 2));
     }

@@ -1,4 +1,4 @@
-//! The distance of pixels.
+//! The L1 distance.
 
 use crate::backend::Backend;
 use burn::tensor::Tensor;
@@ -7,7 +7,7 @@ use burn::tensor::Tensor;
 ///
 /// # Shapes
 ///
-/// - student, target: any, the same: latents in stage 1, pictures in stage 2
+/// - student, target: any shape, the same for both; latents in stage 1, pictures in stage 2
 /// - output: `[1]`
 pub fn l1<B: Backend, const D: usize>(student: Tensor<B, D>, target: Tensor<B, D>) -> Tensor<B, 1> {
     (student - target).abs().mean()

@@ -1,4 +1,4 @@
-//! A perceptual distance without weights: detail, band by band, masked by contrast.
+//! A perceptual distance without network weights: L1 on the bands of a Laplacian pyramid, with contrast masking.
 
 use crate::backend::Backend;
 use crate::error::{Error, Result};
@@ -7,19 +7,19 @@ use burn::tensor::ops::{ConvOptions, PadMode};
 use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
-/// Burt and Adelson's generating kernel with a = 0.375, the binomial one.
+/// Burt and Adelson's generating kernel with a = 0.375, which is binomial.
 const KERNEL: [f64; 5] = [1.0 / 16.0, 4.0 / 16.0, 6.0 / 16.0, 4.0 / 16.0, 1.0 / 16.0];
-/// Half of the kernel.
-const REACH: usize = KERNEL.len() / 2;
+/// Radius of the kernel.
+const RADIUS: usize = KERNEL.len() / 2;
 
-/// Sizes of a [`PyramidLoss`].
+/// Settings of a [`PyramidLoss`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PyramidConfig {
-    /// Bands, from pixels up, an octave each. Default: 4, up to detail of about 16 pixels.
+    /// Number of bands, of an octave each, from the finest. Default: 4, which covers detail of up to about 16 pixels.
     pub levels: usize,
-    /// Contrast from which on detail hides errors, for values in -1..1. Default: 0.04, about the constants that Laparra
-    /// et al. fitted (0.02 for values in 0..1).
+    /// Contrast above which detail masks errors, for values in -1..1. Default: 0.04, close to the constants that Laparra et
+    /// al. fitted (0.02 for values in 0..1).
     pub sigma: f64,
 }
 
@@ -33,11 +33,11 @@ impl Default for PyramidConfig {
 }
 
 impl PyramidConfig {
-    /// The loss.
+    /// Creates the loss.
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] when there is no level or more than 16, or `sigma` is not a positive number.
+    /// [`Error::Config`] if the number of levels is not from 1 to 16, or `sigma` is not a positive number.
     pub fn init(&self) -> Result<PyramidLoss> {
         let fail = |field, reason| Err(Error::Config { field, reason });
         if !(1..=16).contains(&self.levels) {
@@ -52,39 +52,41 @@ impl PyramidConfig {
     }
 }
 
-/// A stand-in for the perceptual loss where no weights are at hand. Should be created with [`PyramidConfig::init`].
+/// A substitute for the perceptual loss that needs no network weights. Created with [`PyramidConfig::init`].
 ///
 /// `mean over bands k of  mean | z_k(student) - z_k(target) | / (1 + G |z_k(target)| / sigma)`
 ///
-/// with `z_k = g_k - G g_k`, `g_0` the picture, `g_{k+1}` every second pixel of `G g_k`, and `G` the blur by
-/// `[1 4 6 4 1] / 16` on both axes with the border replicated: the Laplacian pyramid of Burt and Adelson (1983) in the
-/// form without expansion (filter, subtract, decimate; van der Wal and Burt 1992).
+/// where `g_0` is the picture, `z_k = g_k - G g_k`, `g_{k+1}` is every second pixel of `G g_k`, and `G` is the blur by
+/// `[1 4 6 4 1] / 16` on both axes with the border replicated. This is the Laplacian pyramid of Burt and Adelson (1983) in
+/// the form without expansion (filter, subtract, decimate; van der Wal and Burt 1992).
 ///
-/// What it takes from perception, and what L1 on pixels lacks:
+/// It models two properties of perception that L1 on pixels lacks:
 ///
-/// - **All scales count alike.** The spectrum of pictures falls as 1/f, so that L1 is mostly about what is large; fine
-///   detail is cheap to leave out, and blur is what comes of it. A Laplacian pyramid under L1 is the common remedy (Ling
-///   and Okada 2006; Bojanowski et al. 2018, section 3).
-/// - **Contrast masks.** An error is seen in a flat sky and not in grass. Dividing a band by the local amplitude of the
-///   same band is the gain control of Laparra, Ballé, Berardino and Simoncelli (2016), "Perceptual image quality
-///   assessment using a normalized Laplacian pyramid", whose distance follows human judgement better than SSIM does.
+/// - **All scales have equal weight.** The spectrum of pictures falls as 1/f, so L1 mostly measures large structures. Fine
+///   detail costs little to leave out, and the result is blurred. L1 on a Laplacian pyramid is the common remedy (Ling and
+///   Okada 2006; Bojanowski et al. 2018, section 3).
+/// - **Contrast masks errors.** An error is visible in a flat sky, but not in grass. Dividing a band by its local amplitude
+///   is the gain control of Laparra, Ballé, Berardino and Simoncelli (2016), "Perceptual image quality assessment using a
+///   normalized Laplacian pyramid", whose distance follows human judgement better than SSIM.
 ///
-/// Here the divisor is the target's alone, unlike there: were each picture divided by its own contrast, a texture of half
-/// the contrast would be almost right. It is scaled to 1 where the target is flat, and the loss is in L1's units.
+/// Unlike there, the divisor depends on the target alone. If each picture were divided by its own contrast, a texture with
+/// half the contrast would be almost right. The divisor is 1 where the target is flat, so the loss is in the units of L1.
 ///
-/// What it cannot do is tell a plausible texture from a wrong one: it still compares position by position, which features
+/// The loss cannot distinguish a plausible texture from a wrong one. It compares position by position, which the features
 /// of a network do less.
 #[derive(Clone, Debug)]
 pub struct PyramidLoss(PyramidConfig);
 
 impl PyramidLoss {
+    /// Computes the loss.
+    ///
     /// # Shapes
     ///
-    /// - student, target: `[N, C, H, W]`, values in -1..1; any side, but bands of less than a pixel are all zero
+    /// - student, target: `[N, C, H, W]`, values in -1..1, any sides; bands beyond the last pixel are zero
     /// - output: `[1]`
     pub fn forward<B: Backend>(&self, student: Tensor<B, 4>, target: Tensor<B, 4>) -> Tensor<B, 1> {
         let PyramidConfig { levels, sigma } = self.0;
-        // A band is linear in the picture: the difference of bands is the band of the difference.
+        // A band is linear in the picture, so the difference of bands is the band of the difference.
         let difference = Self::bands(student - target.clone(), levels);
         let terms = difference.into_iter().zip(Self::bands(target, levels));
         let sum = terms
@@ -97,20 +99,20 @@ impl PyramidLoss {
         sum / levels as f64
     }
 
-    /// `z_0, z_1, ...`, finest first.
+    /// Computes the bands `z_0, z_1, ...`, finest first.
     fn bands<B: Backend>(mut picture: Tensor<B, 4>, levels: usize) -> Vec<Tensor<B, 4>> {
         let mut bands = Vec::with_capacity(levels);
         for _ in 0..levels {
             let blurred = blur(picture.clone());
             bands.push(picture - blurred.clone());
-            // A mean over one pixel: every second one.
+            // Pooling over one pixel with stride 2 takes every second pixel.
             picture = avg_pool2d(blurred, [1, 1], [2, 2], [0, 0], true, false);
         }
         bands
     }
 }
 
-/// `G`: [`KERNEL`] along both axes, the border replicated.
+/// The blur `G`: [`KERNEL`] along both axes, with the border replicated.
 fn blur<B: Backend>(picture: Tensor<B, 4>) -> Tensor<B, 4> {
     let [n, c, h, w] = picture.dims();
     let device = picture.device();
@@ -121,7 +123,7 @@ fn blur<B: Backend>(picture: Tensor<B, 4>) -> Tensor<B, 4> {
     let options = || ConvOptions::new([1, 1], [0, 0], [1, 1], 1);
     let padded = picture
         .reshape([n * c, 1, h, w])
-        .pad((REACH, REACH, REACH, REACH), PadMode::Edge); // [N C, 1, H + 4, W + 4]
+        .pad((RADIUS, RADIUS, RADIUS, RADIUS), PadMode::Edge); // [N C, 1, H + 4, W + 4]
     let across = conv2d(padded, width, None, options()); // [N C, 1, H + 4, W]
     conv2d(across, height, None, options()).reshape([n, c, h, w])
 }
@@ -132,7 +134,7 @@ mod tests {
     use crate::testing::finite_difference as fd;
     use crate::testing::finite_difference::{Plain, random, values};
 
-    /// A plane: rows of values.
+    /// Rows of a plane.
     type Plane = Vec<Vec<f64>>;
 
     fn plain_blur(x: &Plane) -> Plane {
@@ -153,7 +155,7 @@ mod tests {
         (0..h).map(row).collect()
     }
 
-    /// The definition, band by band, without using that bands are linear.
+    /// The definition of the loss, band by band, without relying on the linearity of bands.
     fn plain(mut s: Plane, mut t: Plane, levels: usize, sigma: f64) -> f64 {
         let mut sum = 0.0;
         for _ in 0..levels {
@@ -216,31 +218,34 @@ mod tests {
         });
     }
 
-    /// The distance of a picture from itself with `error` added.
-    fn cost(picture: &Tensor<Plain, 4>, error: Tensor<Plain, 4>) -> f64 {
+    /// The loss of `picture` with `error` added.
+    fn loss_of_error(picture: &Tensor<Plain, 4>, error: Tensor<Plain, 4>) -> f64 {
         let loss = PyramidConfig::default().init().unwrap();
         values(loss.forward(picture.clone() + error, picture.clone()))[0]
     }
 
     #[test]
-    fn sees_detail_and_is_masked_by_contrast() {
+    fn errors_in_detail_count_and_contrast_masks_them() {
         let flat = Tensor::<Plain, 4>::zeros([1, 3, 32, 32], &Default::default());
         let texture = random([1, 3, 32, 32], 5);
         let noise = random([1, 3, 32, 32], 6) * 0.1;
-        assert_eq!(cost(&texture, flat.clone()), 0.0);
-        // Brightness is L1's affair.
-        assert!(cost(&flat, flat.clone() + 0.3) < 1e-12);
-        // The same error is seen on a flat ground and hidden in texture.
-        let (seen, hidden) = (cost(&flat, noise.clone()), cost(&texture, noise));
-        assert!(seen > 4.0 * hidden, "{seen} {hidden}");
-        // Half the contrast is not nearly right.
-        let lost = cost(&texture, texture.clone() * -0.5);
-        let all_lost = cost(&texture, -texture.clone());
+        assert_eq!(loss_of_error(&texture, flat.clone()), 0.0);
+        // An offset in brightness does not count; L1 measures it.
+        assert!(loss_of_error(&flat, flat.clone() + 0.3) < 1e-12);
+        // The same error counts on a flat picture and is masked by texture.
+        let (visible, masked) = (
+            loss_of_error(&flat, noise.clone()),
+            loss_of_error(&texture, noise),
+        );
+        assert!(visible > 4.0 * masked, "{visible} {masked}");
+        // A loss of half the contrast costs half as much as a loss of all of it.
+        let lost = loss_of_error(&texture, texture.clone() * -0.5);
+        let all_lost = loss_of_error(&texture, -texture.clone());
         assert!((lost / all_lost - 0.5).abs() < 1e-9);
     }
 
     #[test]
-    fn bad_settings_are_refused() {
+    fn invalid_settings_are_refused() {
         for (levels, sigma, field) in [
             (0, 0.1, "pyramid.levels"),
             (17, 0.1, "pyramid.levels"),

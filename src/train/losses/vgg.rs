@@ -1,4 +1,4 @@
-//! The convolutional layers of VGG (Simonyan and Zisserman 2015), frozen: the eye of the perceptual loss.
+//! The frozen convolutional layers of VGG (Simonyan and Zisserman 2015), the feature extractor of the perceptual loss.
 
 use crate::backend::Backend;
 use crate::backend::precision::float_type;
@@ -13,10 +13,10 @@ use std::path::Path;
 
 /// Side of every kernel.
 const KERNEL: usize = 3;
-/// Means of ImageNet's R, G and B in 0..1, and their deviations: what the weights were trained to expect.
+/// Means and standard deviations of ImageNet's R, G and B in 0..1. The weights were trained on inputs normalised with them.
 const MEAN: [f64; 3] = [0.485, 0.456, 0.406];
 const DEVIATION: [f64; 3] = [0.229, 0.224, 0.225];
-/// The classifier at the end of torchvision's file, which features do not need.
+/// Keys of the classifier in torchvision's file, which the features do not need.
 const CLASSIFIER: [&str; 6] = [
     "classifier.0.weight",
     "classifier.0.bias",
@@ -26,19 +26,19 @@ const CLASSIFIER: [&str; 6] = [
     "classifier.6.bias",
 ];
 
-/// Sizes of the stages of a VGG, each some convolutions of 3x3 with ReLU; a pooling that halves the sides lies between
-/// one stage and the next.
+/// Sizes of a VGG. A stage is a sequence of 3x3 convolutions with ReLU. Between stages, max pooling halves the sides.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VggConfig {
-    /// Channels of each stage.
+    /// Number of channels of each stage.
     pub widths: Vec<usize>,
-    /// Convolutions of each stage.
+    /// Number of convolutions of each stage.
     pub convolutions: Vec<usize>,
 }
 
 impl VggConfig {
     /// VGG16: 14,714,688 parameters without its classifier. Source: configuration "D" of torchvision's `vgg.py`.
+    #[must_use]
     pub fn vgg16() -> Self {
         Self {
             widths: vec![64, 128, 256, 512, 512],
@@ -46,18 +46,23 @@ impl VggConfig {
         }
     }
 
+    /// Checks the sizes.
+    ///
     /// # Errors
     ///
-    /// [`Error::Config`] when there is no stage, the lists differ in length, or a stage is empty.
+    /// [`Error::Config`] if there is no stage, the lists differ in length, or a stage is empty.
     fn validate(&self) -> Result<()> {
         let fail = |field, reason: String| Err(Error::Config { field, reason });
         if self.widths.is_empty() || self.widths.contains(&0) {
-            let reason = format!("{:?}: each stage needs channels", self.widths);
+            let reason = format!(
+                "{:?}: there must be a stage, and each needs channels",
+                self.widths
+            );
             return fail("perceptual.widths", reason);
         }
         if self.convolutions.len() != self.widths.len() || self.convolutions.contains(&0) {
             let reason = format!(
-                "{:?}: each of {} stages needs one or more",
+                "{:?}: each of the {} stages needs at least one",
                 self.convolutions,
                 self.widths.len()
             );
@@ -66,8 +71,8 @@ impl VggConfig {
         Ok(())
     }
 
-    /// For each stage, number in `features` and channels (out, in) of its convolutions. ReLU and pooling are numbered
-    /// along.
+    /// For each stage, the index in `features` and the channels (out, in) of its convolutions. ReLU and pooling layers have
+    /// indices too.
     fn layers(&self) -> Vec<Vec<(usize, [usize; 2])>> {
         let (mut number, mut channels) = (0, MEAN.len());
         let mut stage = |(&width, &count): (&usize, &usize)| {
@@ -91,7 +96,7 @@ impl VggConfig {
 
 /// A frozen convolution.
 #[derive(Clone, Debug)]
-struct Convolution<B: Backend> {
+struct VggConvolution<B: Backend> {
     weight: Tensor<B, 4>,
     bias: Tensor<B, 1>,
 }
@@ -99,12 +104,12 @@ struct Convolution<B: Backend> {
 /// A frozen VGG without its classifier.
 #[derive(Clone, Debug)]
 pub(super) struct Vgg<B: Backend> {
-    stages: Vec<Vec<Convolution<B>>>,
+    stages: Vec<Vec<VggConvolution<B>>>,
 }
 
 impl<B: Backend> Vgg<B> {
-    /// Loads a safetensors file of torchvision's keys, `features.N.weight` and `.bias`: strictly, but that the
-    /// classifier's six tensors may be there.
+    /// Loads a safetensors file with torchvision's keys, `features.N.weight` and `features.N.bias`. The file may contain no
+    /// other tensors than these and the six of the classifier.
     ///
     /// # Errors
     ///
@@ -133,7 +138,7 @@ impl<B: Backend> Vgg<B> {
         let dtype = float_type::<B>();
         let read = |number| -> Result<_> {
             let parameter = |name| file.read(&key(number, name), dtype);
-            Ok(Convolution {
+            Ok(VggConvolution {
                 weight: Tensor::from_data(parameter("weight")?, (device, dtype)),
                 bias: Tensor::from_data(parameter("bias")?, (device, dtype)),
             })
@@ -147,7 +152,7 @@ impl<B: Backend> Vgg<B> {
         })
     }
 
-    /// What each stage's last ReLU gives.
+    /// Computes the output of each stage's last ReLU.
     ///
     /// # Shapes
     ///
@@ -160,7 +165,7 @@ impl<B: Backend> Vgg<B> {
             if k > 0 {
                 x = max_pool2d(x, [2, 2], [2, 2], [0, 0], [1, 1], false);
             }
-            for Convolution { weight, bias } in stage {
+            for VggConvolution { weight, bias } in stage {
                 x = relu(B::convolution(x, weight.clone(), bias.clone(), 1));
             }
             features.push(x.clone());
@@ -168,16 +173,16 @@ impl<B: Backend> Vgg<B> {
         features
     }
 
-    /// Smallest side of a picture that leaves the last stage a pixel.
+    /// Smallest side of a picture for which the last stage has at least one pixel.
     pub(super) fn smallest_side(&self) -> usize {
         1 << (self.stages.len() - 1)
     }
 }
 
-/// From RGB in -1..1 to mean zero and deviation one over ImageNet.
+/// Normalises RGB in -1..1 to mean zero and standard deviation one over ImageNet.
 fn normalised<B: Backend>(picture: Tensor<B, 4>) -> Tensor<B, 4> {
     let device = picture.device();
-    // (x + 1) / 2 is the value in 0..1.
+    // The value in 0..1 is (x + 1) / 2.
     let constant = |f: fn(usize) -> f64| {
         let values: Vec<f64> = (0..MEAN.len()).map(f).collect();
         Tensor::from_data(TensorData::new(values, [1, MEAN.len(), 1, 1]), &device)

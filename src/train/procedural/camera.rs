@@ -1,8 +1,8 @@
-//! What the camera makes of painted layers: depth of field, shadows, exposure, the lens's softness and the sRGB curve.
+//! The camera, which turns painted layers into a picture: depth of field, shadows, exposure, blur and the sRGB curve.
 
 use crate::pixels::planes::Planes;
 
-/// One layer at the size of the picture: red, green, blue times coverage in linear light, and coverage.
+/// One layer at the size of the picture: premultiplied red, green and blue in linear light, and coverage (alpha).
 #[derive(Clone)]
 pub(super) struct Layer {
     pub width: usize,
@@ -11,7 +11,7 @@ pub(super) struct Layer {
 }
 
 impl Layer {
-    /// Fully transparent.
+    /// A fully transparent layer.
     pub(super) fn empty(width: usize, height: usize) -> Self {
         Self {
             width,
@@ -20,14 +20,14 @@ impl Layer {
         }
     }
 
-    /// Blurs all planes by a Gaussian (nearly) of standard deviation `sigma`.
+    /// Blurs all planes with an approximate Gaussian of standard deviation `sigma`, in pixels.
     pub(super) fn defocus(&mut self, sigma: f32) {
         for plane in &mut self.planes {
             blur(plane, self.width, self.height, sigma);
         }
     }
 
-    /// Lays `front` over this layer.
+    /// Composites `front` over this layer.
     pub(super) fn cover_with(&mut self, front: &Layer) {
         let (colours, alpha) = front.planes.split_at(3);
         for (plane, colour) in self.planes.iter_mut().zip(colours) {
@@ -37,7 +37,8 @@ impl Layer {
         }
     }
 
-    /// Darkens this layer where `front`, moved by (`dx`, `dy`) and blurred by `sigma`, lies before the light.
+    /// Darkens this layer by the shadow of `front`: its coverage, moved by (`dx`, `dy`) and blurred by `sigma`. `depth` is the
+    /// strength of the shadow, 0 to 1.
     pub(super) fn shade(&mut self, front: &Layer, dx: isize, dy: isize, sigma: f32, depth: f32) {
         let (width, height) = (self.width, self.height);
         let mut shadow = vec![0.0; width * height];
@@ -56,10 +57,10 @@ impl Layer {
         }
     }
 
-    /// Scales the light so that nearly all of the range is used and `share` of all values lie above it, or more of them
-    /// where the mean would be less than `key`.
+    /// Scales the light so that it uses most of the range. A `share` of the values are clipped, or more if the mean would
+    /// otherwise be below `key`.
     ///
-    /// `gamma` is the slope of the tone curve in the shadows, `veil` the stray light they get.
+    /// `gamma` is the slope of the tone curve in the shadows, and `veil` is the stray light added to them.
     pub(super) fn expose(&mut self, share: f32, key: f32, veil: f32, gamma: f32) {
         let mut sample: Vec<f32> = self.planes[..3]
             .iter()
@@ -69,7 +70,7 @@ impl Layer {
         let quantile = |q: f32| sample[((sample.len() - 1) as f32 * q) as usize];
         let black = 0.8 * quantile(0.005);
         let mean = sample.iter().sum::<f32>() / sample.len() as f32;
-        // At most a tenth is burnt out for the sake of the mean.
+        // At most a tenth of the values are clipped to raise the mean.
         let white = (mean / key).max(quantile(0.9)).min(quantile(1.0 - share));
         let white = (white - black).max(1e-3);
         for plane in &mut self.planes[..3] {
@@ -80,7 +81,7 @@ impl Layer {
         }
     }
 
-    /// The picture: sRGB-encoded, clipped at white.
+    /// Encodes the layer as an sRGB picture, clipped at white.
     pub(super) fn develop(self) -> Planes {
         let data = self.planes[..3]
             .iter()
@@ -90,7 +91,7 @@ impl Layer {
     }
 }
 
-/// The sRGB curve (IEC 61966-2-1).
+/// The sRGB transfer curve (IEC 61966-2-1).
 fn encode(light: f32) -> f32 {
     let light = light.clamp(0.0, 1.0);
     if light <= 0.003_130_8 {
@@ -100,7 +101,7 @@ fn encode(light: f32) -> f32 {
     }
 }
 
-/// Gaussian blur in place, the border replicated: a true kernel where it is short, three box blurs where it is long.
+/// Gaussian blur in place, with the border replicated. Below `sigma` 2 it uses the exact kernel, above it three box blurs.
 pub(super) fn blur(plane: &mut [f32], width: usize, height: usize, sigma: f32) {
     if sigma < 0.15 {
         return;
@@ -135,7 +136,7 @@ pub(super) fn blur(plane: &mut [f32], width: usize, height: usize, sigma: f32) {
     } else {
         let mut variance = sigma * sigma;
         for left in [3.0, 2.0, 1.0] {
-            // A box of 2 r + 1 pixels has the variance r (r + 1) / 3; the next one makes up for the rounding.
+            // A box of 2 r + 1 pixels has the variance r (r + 1) / 3. The next box compensates for the rounding.
             let radius = ((12.0 * variance / left + 1.0).sqrt() - 1.0) / 2.0;
             let radius = radius.round() as usize;
             variance = (variance - (radius * (radius + 1)) as f32 / 3.0).max(0.0);
@@ -186,7 +187,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn blur_keeps_the_sum_and_has_its_sigma() {
+    fn a_blur_keeps_the_sum_and_has_the_given_sigma() {
         for sigma in [0.5, 1.4, 3.0, 6.0] {
             let mut plane = vec![0.0; 81 * 81];
             plane[40 * 81 + 40] = 1.0;
@@ -217,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn encode_has_its_ends() {
+    fn the_srgb_curve_is_clipped_at_both_ends() {
         assert_eq!(encode(-1.0), 0.0);
         assert!((encode(2.0) - 1.0).abs() < 1e-6);
         assert!((encode(0.214) - 0.5).abs() < 1e-3);

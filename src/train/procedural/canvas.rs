@@ -1,16 +1,16 @@
-//! Where things are painted: linear light, twice the size of the picture, from front to back.
+//! The canvas of a layer: linear light, at twice the size of the picture, painted from front to back.
 //!
-//! A pixel once covered is done: what lies behind it is never evaluated. This is the exact form of the dead leaves model, and
-//! the cost of a picture is that of its visible surface plus one test per hidden pixel.
+//! A covered pixel is final, and surfaces behind it are never evaluated. This is the exact form of the dead leaves model.
+//! The cost of a picture is that of its visible surface, plus one test for each hidden pixel.
 
 use super::camera::Layer;
 
 /// Linear RGB light.
 pub(super) type Light = [f32; 3];
 
-/// Something with a colour at each position, in canvas pixels.
+/// A surface with a colour at each position.
 pub(super) trait Surface {
-    /// The light it sends from (`x`, `y`).
+    /// Returns the light at (`x`, `y`), in canvas pixels.
     fn light(&self, x: f32, y: f32) -> Light;
 }
 
@@ -21,16 +21,16 @@ impl Surface for Light {
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum State {
-    /// Waits for something to cover it.
+enum PixelState {
+    /// Not covered yet.
     Open,
-    /// Holds its light.
+    /// Covered, with its final light.
     Covered,
-    /// Outside the layer: stays transparent.
+    /// Outside the layer; stays transparent.
     Masked,
 }
 
-/// A rectangle in canvas pixels; may reach outside the canvas.
+/// A rectangle in canvas pixels. It may extend beyond the canvas.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
     pub left: f32,
@@ -40,7 +40,7 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
-    /// The square of half side `radius` around (`x`, `y`).
+    /// The square with centre (`x`, `y`) and side `2 * radius`.
     pub(super) fn around(x: f32, y: f32, radius: f32) -> Self {
         Self {
             left: x - radius,
@@ -51,26 +51,27 @@ impl Bounds {
     }
 }
 
-/// A canvas, and which of its pixels are still open.
-pub(super) struct Canvas {
+/// The light and the state of each pixel of a layer.
+pub(super) struct LayerCanvas {
     width: usize,
     height: usize,
     light: Vec<Light>,
-    state: Vec<State>,
+    state: Vec<PixelState>,
     open: usize,
-    /// Around all pixels that are not masked.
+    /// Bounding box of the pixels that are not masked.
     extent: Bounds,
 }
 
-impl Canvas {
-    /// All open; `width` and `height` are those of the picture, the canvas has twice as many pixels each way.
+impl LayerCanvas {
+    /// A canvas with all pixels open. `width` and `height` are those of the picture; the canvas has twice as many pixels along
+    /// each side.
     pub(super) fn new(width: usize, height: usize) -> Self {
         let (width, height) = (2 * width, 2 * height);
         Self {
             width,
             height,
             light: vec![[0.0; 3]; width * height],
-            state: vec![State::Open; width * height],
+            state: vec![PixelState::Open; width * height],
             open: width * height,
             extent: Bounds {
                 left: 0.0,
@@ -81,7 +82,7 @@ impl Canvas {
         }
     }
 
-    /// Masks all pixels for which `inside` is false.
+    /// Masks all pixels for which `inside` returns false.
     pub(super) fn restrict(&mut self, inside: impl Fn(f32, f32) -> bool) {
         let mut extent = Bounds {
             left: self.width as f32,
@@ -98,8 +99,8 @@ impl Canvas {
                     extent.top = extent.top.min(y);
                     extent.right = extent.right.max(x);
                     extent.bottom = extent.bottom.max(y);
-                } else if *state == State::Open {
-                    *state = State::Masked;
+                } else if *state == PixelState::Open {
+                    *state = PixelState::Masked;
                     self.open -= 1;
                 }
             }
@@ -109,22 +110,22 @@ impl Canvas {
         }
     }
 
-    /// The part of the canvas worth painting on.
+    /// Bounding box of the pixels that are not masked.
     pub(super) fn extent(&self) -> Bounds {
         self.extent
     }
 
-    /// The longer side, in canvas pixels.
+    /// Length of the longer side, in canvas pixels.
     pub(super) fn side(&self) -> f32 {
         self.width.max(self.height) as f32
     }
 
-    /// The number of open pixels.
+    /// Number of open pixels.
     pub(super) fn open(&self) -> usize {
         self.open
     }
 
-    /// Covers the open pixels of `bounds` that are `inside` with `surface`.
+    /// Covers the open pixels within `bounds` for which `inside` returns true with `surface`.
     pub(super) fn paint(
         &mut self,
         bounds: Bounds,
@@ -137,25 +138,25 @@ impl Canvas {
         for y in rows {
             for x in columns.clone() {
                 let i = y * self.width + x;
-                if self.state[i] != State::Open {
+                if self.state[i] != PixelState::Open {
                     continue;
                 }
                 let (x, y) = (x as f32 + 0.5, y as f32 + 0.5);
                 if inside(x, y) {
                     self.light[i] = surface.light(x, y);
-                    self.state[i] = State::Covered;
+                    self.state[i] = PixelState::Covered;
                     self.open -= 1;
                 }
             }
         }
     }
 
-    /// Covers all that is still open.
+    /// Covers all open pixels.
     pub(super) fn paint_rest(&mut self, surface: &impl Surface) {
         self.paint(self.extent, |_, _| true, surface);
     }
 
-    /// The canvas at the size of the picture: averages of 2 x 2 pixels, transparent where nothing was painted.
+    /// Reduces the canvas to the size of the picture by averaging 2 x 2 pixels. Pixels that were not painted are transparent.
     pub(super) fn into_layer(self) -> Layer {
         let (width, height) = (self.width / 2, self.height / 2);
         let mut layer = Layer::empty(width, height);
@@ -169,7 +170,7 @@ impl Canvas {
                     corner + self.width,
                     corner + self.width + 1,
                 ] {
-                    if self.state[i] == State::Covered {
+                    if self.state[i] == PixelState::Covered {
                         for (sum, light) in sum.iter_mut().zip(self.light[i]) {
                             *sum += light;
                         }
@@ -190,8 +191,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn front_stays_in_front() {
-        let mut canvas = Canvas::new(4, 4);
+    fn a_covered_pixel_is_final() {
+        let mut canvas = LayerCanvas::new(4, 4);
         canvas.paint(Bounds::around(2.0, 2.0, 2.0), |_, _| true, &[1.0; 3]);
         assert_eq!(canvas.open(), 48);
         canvas.paint_rest(&[0.5; 3]);
@@ -204,7 +205,7 @@ mod tests {
 
     #[test]
     fn masked_pixels_stay_transparent() {
-        let mut canvas = Canvas::new(4, 2);
+        let mut canvas = LayerCanvas::new(4, 2);
         canvas.restrict(|x, _| x < 3.0);
         canvas.paint_rest(&[1.0; 3]);
         let layer = canvas.into_layer();

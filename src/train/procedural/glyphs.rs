@@ -1,15 +1,16 @@
-//! Text: letters and digits as skeletons of pen strokes, set in lines.
+//! Text: lines of letters and digits, drawn as pen strokes.
 
 use rand::Rng;
 
-use super::canvas::Canvas;
-use super::leaves::{Shape, ground, place};
+use super::canvas::LayerCanvas;
+use super::leaves::{Shape, ground, random_position};
 use super::material::{Finish, Material};
 use super::palette::Palette;
-use super::strokes::pen;
-use crate::train::degrade::normal;
+use super::strokes::draw_polyline;
+use crate::train::random::normal;
 
-/// Each glyph as strokes of points on a grid 5 wide and 7 high, a digit each for x and y; capital, then small letters, digits.
+/// Strokes of each glyph: capital letters, small letters, digits. Commas separate strokes and spaces separate points. A point is
+/// two digits, x and y, on a grid 5 wide and 7 high.
 const GLYPHS: [&str; 52] = [
     "07 20 47,15 35",
     "00 07 37 46 44 33 03,33 42 41 30 00",
@@ -65,7 +66,7 @@ const GLYPHS: [&str; 52] = [
     "40 00 03 32 44 46 37 17 06",
 ];
 
-/// Paints the glyph, its upper left corner at (`x`, `y`), with a grid step of `unit`.
+/// Calls `stroke` with the points of each stroke of a glyph. Its upper left corner is `at`, and `unit` is the grid step.
 fn glyph(
     index: usize,
     unit: [f32; 2],
@@ -89,9 +90,9 @@ fn glyph(
     }
 }
 
-/// Paints a block of text with its upper left corner at (`x`, `y`); the rest stays open.
-fn block(
-    canvas: &mut Canvas,
+/// Paints a block of text with its upper left corner at (`x`, `y`). Other pixels stay open.
+fn text_block(
+    canvas: &mut LayerCanvas,
     [x, y]: [f32; 2],
     lines: usize,
     columns: usize,
@@ -103,12 +104,12 @@ fn block(
     let weight = unit * rng.random_range(0.5..1.9);
     let slant = if rng.random_bool(0.25) { 0.2 } else { 0.0 };
     let square = rng.random_bool(0.4);
-    let turn = if rng.random_bool(0.5) {
+    let rotation = if rng.random_bool(0.5) {
         0.0
     } else {
         0.3 * normal(rng)
     };
-    let (sin, cos) = turn.sin_cos();
+    let (sin, cos) = rotation.sin_cos();
     let capitals = rng.random_bool(0.3);
     let step = shape[0] * rng.random_range(5.4..7.0);
     let leading = unit * rng.random_range(9.5..15.0);
@@ -126,23 +127,28 @@ fn block(
             };
             let at = [column as f32 * step, line as f32 * leading];
             glyph(index, shape, slant, at, |points| {
-                let turned: Vec<[f32; 2]> = points
+                let rotated: Vec<[f32; 2]> = points
                     .iter()
                     .map(|[u, v]| [x + cos * u - sin * v, y + sin * u + cos * v])
                     .collect();
-                pen(canvas, &turned, weight, square, ink);
+                draw_polyline(canvas, &rotated, weight, square, ink);
             });
         }
     }
 }
 
-/// Fills the canvas with a page: blocks of text, plates under some, plain ground.
-pub(super) fn page(canvas: &mut Canvas, palette: &Palette, finish: &Finish, rng: &mut impl Rng) {
+/// Fills the canvas with a page: blocks of text, some on a plate, and a plain background.
+pub(super) fn page(
+    canvas: &mut LayerCanvas,
+    palette: &Palette,
+    finish: &Finish,
+    rng: &mut impl Rng,
+) {
     let side = canvas.side();
     for _ in 0..rng.random_range(1..7) {
-        let start = place(canvas, 0.0, rng);
+        let start = random_position(canvas, 0.0, rng);
         let (lines, columns) = (rng.random_range(1..7), rng.random_range(2..24));
-        block(canvas, start, lines, columns, palette, rng);
+        text_block(canvas, start, lines, columns, palette, rng);
         if rng.random_bool(0.4) {
             let radius = side * rng.random_range(0.1..0.5);
             let colour = palette.colour(rng);

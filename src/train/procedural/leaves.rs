@@ -1,45 +1,45 @@
-//! Dead leaves: shapes of all sizes that cover each other, the radii distributed like r^-3.
+//! Dead leaves: overlapping shapes of all sizes, with radii distributed like r^-3.
 //!
-//! The model of Matheron, with which the spectrum falls like 1/f^2 and nothing has a preferred size, as in photographs
-//! (Lee, Mumford, Huang 2001).
+//! In this model by Matheron, the power spectrum falls like 1/f^2 and there is no preferred size, as in photographs (Lee,
+//! Mumford, Huang 2001).
 
 use std::f32::consts::{PI, TAU};
 
 use rand::Rng;
 
-use super::canvas::{Bounds, Canvas};
+use super::canvas::{Bounds, LayerCanvas};
 use super::material::{Finish, Material, exp};
 use super::palette::Palette;
-use super::texture::{Drift, Texture};
-use crate::train::degrade::normal;
+use super::texture::{SmoothField, Texture};
+use crate::train::random::normal;
 
-/// Number of directions in which a free outline has its own radius.
+/// Number of directions for which a free outline stores a radius.
 const DIRECTIONS: usize = 64;
 
-/// An outline, in units of its radius.
+/// An outline, in units of the shape's radius.
 #[derive(Clone)]
 enum Outline {
     Ellipse,
     Rectangle,
     /// Pointed at both ends.
     Lens,
-    /// The radius in each direction, by [`direction`].
+    /// The radius in each direction, indexed by [`direction`].
     Free(Box<[f32; DIRECTIONS + 1]>),
 }
 
-/// A shape at its place on the canvas.
+/// A shape at a position on the canvas.
 #[derive(Clone)]
 pub(super) struct Shape {
     pub centre: [f32; 2],
     pub radius: f32,
     sin: f32,
     cos: f32,
-    /// Width across its length.
+    /// Ratio of width to length.
     aspect: f32,
     outline: Outline,
 }
 
-/// The direction of (`u`, `v`) as a number in 0 to 1 without trigonometry: the angle on a diamond.
+/// The direction of (`u`, `v`) as a number in 0..1. It is the position on a diamond, which needs no trigonometry.
 fn direction(u: f32, v: f32) -> f32 {
     let sum = (u.abs() + v.abs()).max(1e-9);
     let t = 0.25 * v / sum;
@@ -51,7 +51,7 @@ fn direction(u: f32, v: f32) -> f32 {
 }
 
 impl Shape {
-    /// Draws an ellipse.
+    /// A random ellipse.
     pub(super) fn ellipse(centre: [f32; 2], radius: f32, rng: &mut impl Rng) -> Self {
         let aspect = rng.random_range(0.4..1.0);
         Self::new(
@@ -63,19 +63,19 @@ impl Shape {
         )
     }
 
-    /// Draws a rectangle along `angle`.
+    /// A random rectangle along `angle`.
     pub(super) fn rectangle(centre: [f32; 2], radius: f32, angle: f32, rng: &mut impl Rng) -> Self {
         let aspect = rng.random_range(0.15..1.0);
         Self::new(centre, radius, angle, aspect, Outline::Rectangle)
     }
 
-    /// Draws the leaf of a plant along `angle`.
+    /// A random plant leaf along `angle`, pointed at both ends.
     pub(super) fn lens(centre: [f32; 2], radius: f32, angle: f32, rng: &mut impl Rng) -> Self {
         let aspect = rng.random_range(0.2..0.6);
         Self::new(centre, radius, angle, aspect, Outline::Lens)
     }
 
-    /// Draws a blob: a wavy outline, smooth or rugged.
+    /// A random blob with a wavy outline, smooth or rough.
     pub(super) fn blob(centre: [f32; 2], radius: f32, rng: &mut impl Rng) -> Self {
         let decay = rng.random_range(0.8..2.0f32);
         let size = rng.random_range(0.1..0.4);
@@ -90,7 +90,7 @@ impl Shape {
         })
     }
 
-    /// Draws a rugged star-like polygon.
+    /// A random star-like polygon.
     pub(super) fn shard(centre: [f32; 2], radius: f32, rng: &mut impl Rng) -> Self {
         let corners = rng.random_range(3..10);
         let low = rng.random_range(0.25..0.9f32);
@@ -99,7 +99,7 @@ impl Shape {
             let at = angle / TAU * corners as f32;
             let side = (at as usize).min(corners - 1);
             let (a, b) = (radii[side], radii[(side + 1) % corners]);
-            // The straight line between two corners in polar form.
+            // The straight line between two corners, in polar form.
             let (t, step) = (
                 (at - side as f32) * TAU / corners as f32,
                 TAU / corners as f32,
@@ -108,11 +108,12 @@ impl Shape {
         })
     }
 
+    /// A shape whose outline has the radius `at(angle)`, relative to `radius`.
     fn free(centre: [f32; 2], radius: f32, rng: &mut impl Rng, at: impl Fn(f32) -> f32) -> Self {
         let mut radii = [0.0; DIRECTIONS + 1];
         for (i, value) in radii.iter_mut().enumerate() {
             let t = (i % DIRECTIONS) as f32 / DIRECTIONS as f32;
-            // A point of the diamond, and its angle.
+            // A point on the diamond and its angle.
             let u = 4.0 * (t - 0.5).abs() - 1.0;
             let v = if t < 0.5 {
                 1.0 - u.abs()
@@ -143,7 +144,7 @@ impl Shape {
         }
     }
 
-    /// Whether (`x`, `y`) lies within.
+    /// Whether (`x`, `y`) is inside the shape.
     pub(super) fn contains(&self, x: f32, y: f32) -> bool {
         let (dx, dy) = (x - self.centre[0], y - self.centre[1]);
         let u = (self.cos * dx + self.sin * dy) / self.radius;
@@ -162,29 +163,29 @@ impl Shape {
         }
     }
 
-    /// Paints it.
-    pub(super) fn paint(&self, canvas: &mut Canvas, material: &Material) {
+    /// Paints the shape.
+    pub(super) fn paint(&self, canvas: &mut LayerCanvas, material: &Material) {
         let bounds = Bounds::around(self.centre[0], self.centre[1], self.radius);
         canvas.paint(bounds, |x, y| self.contains(x, y), material);
     }
 }
 
-/// Draws r between `low` and `high` with a density like r^-`exponent`.
+/// Draws r from `low` to `high` with a density proportional to r^-`exponent`.
 pub(super) fn power_law(low: f32, high: f32, exponent: f32, rng: &mut impl Rng) -> f32 {
     let e = 1.0 - exponent;
     let u = rng.random_range(0.0..1.0f32);
     (low.powf(e) + u * (high.powf(e) - low.powf(e))).powf(1.0 / e)
 }
 
-/// A place on the canvas or less than `margin` outside.
-pub(super) fn place(canvas: &Canvas, margin: f32, rng: &mut impl Rng) -> [f32; 2] {
+/// Draws a position in the canvas's extent or at most `margin` outside.
+pub(super) fn random_position(canvas: &LayerCanvas, margin: f32, rng: &mut impl Rng) -> [f32; 2] {
     let Bounds {
         left,
         top,
         right,
         bottom,
     } = canvas.extent();
-    // A canvas of a pixel or two may have nothing open, and then no extent.
+    // A canvas of a pixel or two can have no open pixel, and then its extent is empty.
     let between = |low: f32, high: f32, rng: &mut _| {
         let low = low - margin;
         Rng::random_range(rng, low..=(high + margin).max(low))
@@ -192,13 +193,18 @@ pub(super) fn place(canvas: &Canvas, margin: f32, rng: &mut impl Rng) -> [f32; 2
     [between(left, right, rng), between(top, bottom, rng)]
 }
 
-/// Covers what is still open with one large surface.
-pub(super) fn ground(canvas: &mut Canvas, palette: &Palette, finish: &Finish, rng: &mut impl Rng) {
+/// Covers the open pixels with one large surface.
+pub(super) fn ground(
+    canvas: &mut LayerCanvas,
+    palette: &Palette,
+    finish: &Finish,
+    rng: &mut impl Rng,
+) {
     let side = canvas.side();
-    let centre = place(canvas, 0.0, rng);
+    let centre = random_position(canvas, 0.0, rng);
     let mut material = Material::draw(palette.colour(rng), centre, side, finish, rng);
     if rng.random_bool(0.7) {
-        material = material.with(
+        material = material.with_texture(
             Texture::noise(centre[0], centre[1], rng),
             finish.contrast,
             rng,
@@ -209,7 +215,7 @@ pub(super) fn ground(canvas: &mut Canvas, palette: &Palette, finish: &Finish, rn
 
 /// Fills the canvas with dead leaves of mixed shapes.
 pub(super) fn dead_leaves(
-    canvas: &mut Canvas,
+    canvas: &mut LayerCanvas,
     palette: &Palette,
     finish: &Finish,
     rng: &mut impl Rng,
@@ -221,21 +227,21 @@ pub(super) fn dead_leaves(
     let shapes: [f32; 4] = std::array::from_fn(|_| rng.random::<f32>().powi(2));
     let total: f32 = shapes.iter().sum();
     let upright = rng.random_bool(0.4);
-    // Neighbours have like colours in most pictures: things have parts.
-    let drift = Drift::draw(side * rng.random_range(0.1..0.8), rng);
+    // In most pictures, neighbouring shapes have similar colours, since objects consist of parts.
+    let drift = SmoothField::draw(side * rng.random_range(0.1..0.8), rng);
     let coherence = rng.random_range(0.7..1.0f64);
-    let light = Drift::draw(side * rng.random_range(0.05..0.5), rng);
+    let light = SmoothField::draw(side * rng.random_range(0.05..0.5), rng);
     let relief = rng.random_range(0.1..0.9f32);
     let rest = (canvas.open() as f32 * 0.02) as usize;
-    // Late small leaves hardly find open pixels; the ground closes what they leave.
+    // Late small leaves rarely hit open pixels. The ground covers the rest.
     for _ in 0..30_000 {
         if canvas.open() <= rest {
             break;
         }
         let radius = power_law(low.min(0.5 * high), high, exponent, rng);
-        let centre = place(canvas, radius, rng);
+        let centre = random_position(canvas, radius, rng);
         let pick = rng.random_range(0.0..total);
-        // A free outline takes its time, and on a few pixels it looks like an ellipse.
+        // A free outline is slow, and at a few pixels it looks like an ellipse.
         let free = pick >= shapes[0] + shapes[1];
         let shape = if pick < shapes[0] || free && radius < 6.0 {
             Shape::ellipse(centre, radius, rng)
@@ -264,22 +270,27 @@ pub(super) fn dead_leaves(
     ground(canvas, palette, finish, rng);
 }
 
-/// Fills the canvas with the leaves of plants, in clumps, light before dark.
-pub(super) fn foliage(canvas: &mut Canvas, palette: &Palette, finish: &Finish, rng: &mut impl Rng) {
+/// Fills the canvas with clumps of plant leaves, bright ones in front of dark ones.
+pub(super) fn foliage(
+    canvas: &mut LayerCanvas,
+    palette: &Palette,
+    finish: &Finish,
+    rng: &mut impl Rng,
+) {
     let side = canvas.side();
     let size = 2f32.powf(rng.random_range(3.5..6.0));
     let spread = size * rng.random_range(2.0..8.0);
     let shades = palette.shades(rng);
-    let drift = Drift::draw(side * 0.3, rng);
+    let drift = SmoothField::draw(side * 0.3, rng);
     let rest = (canvas.open() as f32 * rng.random_range(0.02..0.25)) as usize;
     let start = canvas.open().max(1) as f32;
     for _ in 0..3000 {
         if canvas.open() <= rest {
             break;
         }
-        let clump = place(canvas, spread, rng);
+        let clump = random_position(canvas, spread, rng);
         let angle = rng.random_range(0.0..TAU);
-        // What is painted later lies deeper and gets less light.
+        // Later leaves are deeper in the foliage and get less light.
         let depth = 0.25 + 0.75 * canvas.open() as f32 / start;
         for _ in 0..rng.random_range(4..24) {
             let centre = clump.map(|v| v + 0.5 * spread * normal(rng));
@@ -293,10 +304,10 @@ pub(super) fn foliage(canvas: &mut Canvas, palette: &Palette, finish: &Finish, r
         }
     }
     let dark = shades.colour(rng).map(|v| 0.15 * v);
-    let centre = place(canvas, 0.0, rng);
+    let centre = random_position(canvas, 0.0, rng);
     let shade = Material::draw(dark, centre, side, finish, rng);
     let texture = Texture::noise(centre[0], centre[1], rng);
-    canvas.paint_rest(&shade.with(texture, 0.5, rng));
+    canvas.paint_rest(&shade.with_texture(texture, 0.5, rng));
 }
 
 #[cfg(test)]
@@ -307,7 +318,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn direction_turns_once() {
+    fn direction_increases_over_one_turn() {
         let mut last = -1.0;
         for i in 0..360 {
             let (sin, cos) = (i as f32 * TAU / 360.0).sin_cos();
@@ -324,7 +335,7 @@ mod tests {
             .map(|_| power_law(2.0, 200.0, 3.0, &mut rng))
             .collect();
         assert!(radii.iter().all(|r| (1.99..200.1).contains(r)));
-        // The density r^-3 leaves a quarter above twice the smallest radius.
+        // With the density r^-3, a quarter of the radii exceed twice the smallest one.
         let above = radii.iter().filter(|&&r| r > 4.0).count();
         assert!((4500..5500).contains(&above), "{above}");
     }

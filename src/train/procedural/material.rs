@@ -1,65 +1,65 @@
-//! The look of one surface: a colour, a gradient across it, roundness under a light, a texture.
+//! The appearance of a surface: colour, gradient, spherical shading and textures.
 
 use std::f32::consts::TAU;
 
 use rand::Rng;
 
 use super::canvas::{Light, Surface};
-use super::texture::{Drift, Texture};
-use crate::train::degrade::normal;
+use super::texture::{SmoothField, Texture};
+use crate::train::random::normal;
 
-/// Colour, shading and texture of one leaf.
+/// Colour, shading and textures of a surface.
 pub(super) struct Material {
     colour: Light,
     centre: [f32; 2],
-    /// Change of the logarithm of the light per canvas pixel.
+    /// Gradient of the logarithm of the light, per canvas pixel.
     gradient: [f32; 2],
-    round: Option<Round>,
-    /// Textures and how strong each is in each channel.
+    sphere: Option<SphereShading>,
+    /// Textures, with the strength of each in each channel.
     textures: Vec<(Texture, Light)>,
-    /// Soft light and dark over the surface, and how strong.
-    relief: Option<(Drift, f32)>,
+    /// Smooth variation of the light over the surface, and its strength.
+    relief: Option<(SmoothField, f32)>,
 }
 
-/// Shading of a ball of the given radius.
-struct Round {
+/// Shading of a sphere.
+struct SphereShading {
     inverse_radius: f32,
     towards_light: [f32; 3],
     gloss: f32,
 }
 
-/// What the materials of one picture have in common.
+/// Properties that the materials of one layer share.
 pub(super) struct Finish {
-    /// Share of leaves with a texture.
-    pub textured: f64,
-    /// Usual contrast of a texture, as a deviation of the logarithm of the light.
+    /// Share of surfaces with a texture.
+    pub textured_share: f64,
+    /// Typical contrast of a texture, as a standard deviation of the logarithm of the light.
     pub contrast: f32,
-    /// Usual strength of gradients.
+    /// Typical strength of gradients.
     pub shading: f32,
-    /// Share of round leaves.
-    pub rounded: f64,
-    /// Where the light comes from.
+    /// Share of surfaces with spherical shading.
+    pub sphere_share: f64,
+    /// Direction towards the light, a unit vector.
     pub towards_light: [f32; 3],
 }
 
 impl Finish {
-    /// Draws the finish of a picture.
+    /// A random finish.
     pub(super) fn draw(rng: &mut impl Rng) -> Self {
         let angle = rng.random_range(0.0..TAU);
         let tilt = rng.random_range(0.3..0.9f32);
         let flat = (1.0 - tilt * tilt).sqrt();
         Self {
-            textured: rng.random_range(0.2..0.9),
+            textured_share: rng.random_range(0.2..0.9),
             contrast: 0.02 * 2f32.powf(rng.random_range(0.0..3.4)),
             shading: rng.random_range(0.15..0.8),
-            rounded: rng.random_range(0.0..0.5),
+            sphere_share: rng.random_range(0.0..0.5),
             towards_light: [flat * angle.cos(), flat * angle.sin(), tilt],
         }
     }
 }
 
 impl Material {
-    /// Draws the material of a leaf of the given `radius` around (`x`, `y`).
+    /// A random material for a surface of the given `radius` around (`x`, `y`).
     pub(super) fn draw(
         colour: Light,
         [x, y]: [f32; 2],
@@ -72,12 +72,12 @@ impl Material {
             colour,
             centre: [x, y],
             gradient: [strength * normal(rng), strength * normal(rng)],
-            round: None,
+            sphere: None,
             textures: Vec::new(),
             relief: None,
         };
-        if radius > 4.0 && rng.random_bool(finish.rounded) {
-            material.round = Some(Round {
+        if radius > 4.0 && rng.random_bool(finish.sphere_share) {
+            material.sphere = Some(SphereShading {
                 inverse_radius: 0.9 / radius,
                 towards_light: finish.towards_light,
                 gloss: if rng.random_bool(0.3) {
@@ -89,20 +89,29 @@ impl Material {
         }
         if radius > 16.0 {
             let size = radius * 2f32.powf(rng.random_range(-2.0..1.0));
-            material.relief = Some((Drift::draw(size, rng), 0.5 * finish.shading * normal(rng)));
+            material.relief = Some((
+                SmoothField::draw(size, rng),
+                0.5 * finish.shading * normal(rng),
+            ));
         }
-        // On a leaf of a few pixels a texture is no more than another colour.
-        if radius > 8.0 && rng.random_bool(finish.textured) {
-            material = material.with(Texture::draw(x, y, rng), finish.contrast, rng);
+        // On a few pixels, a texture only changes the colour.
+        if radius > 8.0 && rng.random_bool(finish.textured_share) {
+            material = material.with_texture(Texture::draw(x, y, rng), finish.contrast, rng);
             if radius > 32.0 && rng.random_bool(0.4) {
-                material = material.with(Texture::noise(x, y, rng), 0.7 * finish.contrast, rng);
+                material =
+                    material.with_texture(Texture::noise(x, y, rng), 0.7 * finish.contrast, rng);
             }
         }
         material
     }
 
-    /// The same material with one more texture.
-    pub(super) fn with(mut self, texture: Texture, contrast: f32, rng: &mut impl Rng) -> Self {
+    /// Adds a texture.
+    pub(super) fn with_texture(
+        mut self,
+        texture: Texture,
+        contrast: f32,
+        rng: &mut impl Rng,
+    ) -> Self {
         let contrast = contrast * (0.5 * normal(rng)).exp();
         let depth = [0; 3].map(|_| contrast * (1.0 + 0.15 * normal(rng)));
         self.textures.push((texture, depth));
@@ -110,7 +119,7 @@ impl Material {
     }
 }
 
-/// e^x for the small x of shading: (1 + x/8)^8.
+/// Approximates e^x by (1 + x/8)^8, which is close for the small x of shading.
 pub(super) fn exp(x: f32) -> f32 {
     let x = (1.0 + x * 0.125).max(0.0);
     let x = x * x;
@@ -127,16 +136,16 @@ impl Surface for Material {
         }
         let mut light = self.colour;
         let (mut factor, mut highlight) = (1.0, 0.0);
-        if let Some(round) = &self.round {
-            let (nx, ny) = (u * round.inverse_radius, v * round.inverse_radius);
+        if let Some(sphere) = &self.sphere {
+            let (nx, ny) = (u * sphere.inverse_radius, v * sphere.inverse_radius);
             let nz = (1.0 - nx * nx - ny * ny).max(0.05).sqrt();
-            let [lx, ly, lz] = round.towards_light;
+            let [lx, ly, lz] = sphere.towards_light;
             let facing = (nx * lx + ny * ly + nz * lz).max(0.0);
             factor = 0.35 + 0.75 * facing;
             let power = facing * facing;
             let power = power * power;
             let power = power * power;
-            highlight = round.gloss * power * power * power;
+            highlight = sphere.gloss * power * power * power;
         }
         let mut exponents = [slope; 3];
         for (texture, depth) in &self.textures {
@@ -157,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn exp_is_close() {
+    fn the_approximate_exponential_is_close() {
         for x in [-1.0f32, -0.2, 0.0, 0.3, 1.0] {
             assert!((exp(x) / x.exp() - 1.0).abs() < 0.07);
         }

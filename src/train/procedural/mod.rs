@@ -1,11 +1,12 @@
-//! Endless training pictures from a seed: stand-ins for photographs that show nothing but share their local statistics.
+//! Procedural training pictures: abstract images with the local statistics of photographs, computed from a seed.
 //!
-//! A picture is a stack of layers, each filled by one generator (dead leaves, hair, foliage, masonry, text, plain shading),
-//! seen by a camera with a focus, a softness and an exposure. What matters is what a network of local receptive field
-//! learns from: edges between occluding things at all scales, textures with power-law spectra, shading, defocus that
-//! stays in the target. Dead leaves for restoration: Achddou, Gousseau, Ladjal (SSVM 2021) and their VibrantLeaves (2025).
+//! A picture is a stack of layers. Each is filled by one generator: dead leaves, objects, hair, foliage, masonry, text or plain
+//! shading. A camera with a focus, a blur and an exposure captures the stack. The pictures contain what a network with a
+//! local receptive field learns from: edges between occluding objects at all scales, textures with power-law spectra,
+//! shading, and defocus, which is part of the target. For dead leaves in restoration, see Achddou, Gousseau and Ladjal
+//! (SSVM 2021) and their VibrantLeaves (2025).
 //!
-//! Painted in linear light at twice the size and averaged down, as a sensor does.
+//! Layers are painted in linear light at twice the size and averaged, as in a sensor.
 
 mod camera;
 mod canvas;
@@ -20,41 +21,41 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use self::camera::{Layer, blur};
-use self::canvas::Canvas;
-use self::leaves::{Shape, dead_leaves, foliage, ground, place, power_law};
+use self::canvas::LayerCanvas;
+use self::leaves::{Shape, dead_leaves, foliage, ground, power_law, random_position};
 use self::material::{Finish, Material, exp};
 use self::palette::Palette;
 use self::strokes::{hair, twigs, wires};
-use self::texture::{Drift, Texture};
-use super::degrade::normal;
+use self::texture::{SmoothField, Texture};
+use super::random::normal;
 use crate::pixels::planes::Planes;
 
 /// The generator of one layer.
 #[derive(Clone, Copy)]
-enum Kind {
+enum LayerKind {
     Leaves,
-    /// A few large smooth things with shading and little texture.
-    Things,
+    /// A few large smooth objects with shading and little texture.
+    Objects,
     Hair,
     Foliage,
     Masonry,
     Page,
-    /// One surface: a wall, skin, the sky.
+    /// One surface, such as a wall, skin or the sky.
     Plain,
 }
 
-/// How often each kind fills a layer.
-const KINDS: [(Kind, f32); 7] = [
-    (Kind::Leaves, 0.24),
-    (Kind::Things, 0.4),
-    (Kind::Hair, 0.08),
-    (Kind::Foliage, 0.07),
-    (Kind::Masonry, 0.08),
-    (Kind::Page, 0.1),
-    (Kind::Plain, 0.05),
+/// Relative frequency of each kind.
+const KINDS: [(LayerKind, f32); 7] = [
+    (LayerKind::Leaves, 0.24),
+    (LayerKind::Objects, 0.4),
+    (LayerKind::Hair, 0.08),
+    (LayerKind::Foliage, 0.07),
+    (LayerKind::Masonry, 0.08),
+    (LayerKind::Page, 0.1),
+    (LayerKind::Plain, 0.05),
 ];
 
-impl Kind {
+impl LayerKind {
     fn draw(rng: &mut impl Rng) -> Self {
         let mut pick = rng.random_range(0.0..KINDS.iter().map(|k| k.1).sum::<f32>());
         for (kind, weight) in KINDS {
@@ -66,8 +67,14 @@ impl Kind {
         KINDS[0].0
     }
 
-    /// Covers all of `canvas`.
-    fn fill(self, canvas: &mut Canvas, palette: &Palette, finish: &Finish, rng: &mut impl Rng) {
+    /// Covers the whole canvas.
+    fn fill(
+        self,
+        canvas: &mut LayerCanvas,
+        palette: &Palette,
+        finish: &Finish,
+        rng: &mut impl Rng,
+    ) {
         if rng.random_bool(0.12) {
             twigs(canvas, palette, rng);
         }
@@ -75,23 +82,23 @@ impl Kind {
             wires(canvas, palette, rng);
         }
         match self {
-            Kind::Leaves => dead_leaves(canvas, palette, finish, rng),
-            Kind::Things => things(canvas, palette, finish, rng),
-            Kind::Hair => hair(canvas, palette, finish, rng),
-            Kind::Foliage => foliage(canvas, palette, finish, rng),
-            Kind::Masonry => masonry(canvas, palette, finish, rng),
-            Kind::Page => glyphs::page(canvas, palette, finish, rng),
-            Kind::Plain => ground(canvas, palette, finish, rng),
+            LayerKind::Leaves => dead_leaves(canvas, palette, finish, rng),
+            LayerKind::Objects => objects(canvas, palette, finish, rng),
+            LayerKind::Hair => hair(canvas, palette, finish, rng),
+            LayerKind::Foliage => foliage(canvas, palette, finish, rng),
+            LayerKind::Masonry => masonry(canvas, palette, finish, rng),
+            LayerKind::Page => glyphs::page(canvas, palette, finish, rng),
+            LayerKind::Plain => ground(canvas, palette, finish, rng),
         }
     }
 }
 
-/// Fills the canvas with some larger shapes, each with parts on it.
-fn things(canvas: &mut Canvas, palette: &Palette, finish: &Finish, rng: &mut impl Rng) {
+/// Fills the canvas with larger shapes that have smaller parts on them.
+fn objects(canvas: &mut LayerCanvas, palette: &Palette, finish: &Finish, rng: &mut impl Rng) {
     let side = canvas.side();
     for _ in 0..rng.random_range(8..60) {
         let radius = power_law(0.04 * side, 0.6 * side, 1.8, rng);
-        let centre = place(canvas, 0.3 * radius, rng);
+        let centre = random_position(canvas, 0.3 * radius, rng);
         let shades = palette.shades(rng);
         for _ in 0..rng.random_range(0..30) {
             let size = radius * power_law(0.02, 0.4, 2.0, rng);
@@ -116,33 +123,33 @@ fn things(canvas: &mut Canvas, palette: &Palette, finish: &Finish, rng: &mut imp
     ground(canvas, palette, finish, rng);
 }
 
-/// Fills the canvas with walls of cells and straight things before them.
-fn masonry(canvas: &mut Canvas, palette: &Palette, finish: &Finish, rng: &mut impl Rng) {
+/// Fills the canvas with walls of bricks or tiles, and rectangles in front of them.
+fn masonry(canvas: &mut LayerCanvas, palette: &Palette, finish: &Finish, rng: &mut impl Rng) {
     let side = canvas.side();
     let angle = 0.15 * normal(rng);
     for i in 0..rng.random_range(1..10) {
         let radius = power_law(0.03 * side, 0.7 * side, 2.0, rng);
-        let centre = place(canvas, 0.0, rng);
+        let centre = random_position(canvas, 0.0, rng);
         let material = Material::draw(palette.colour(rng), centre, radius, finish, rng);
         let shape = Shape::rectangle(centre, radius, angle + 0.02 * normal(rng), rng);
         let material = if i % 2 == 0 {
             let texture = Texture::masonry(centre[0], centre[1], angle, rng);
-            material.with(texture, 0.1 + finish.contrast, rng)
+            material.with_texture(texture, 0.1 + finish.contrast, rng)
         } else {
             material
         };
         shape.paint(canvas, &material);
     }
-    let centre = place(canvas, 0.0, rng);
+    let centre = random_position(canvas, 0.0, rng);
     let wall = Material::draw(palette.colour(rng), centre, side, finish, rng);
     let texture = Texture::masonry(centre[0], centre[1], angle, rng);
-    canvas.paint_rest(&wall.with(texture, 0.1 + finish.contrast, rng));
+    canvas.paint_rest(&wall.with_texture(texture, 0.1 + finish.contrast, rng));
 }
 
-/// Where the camera is focused and how soft the picture is.
+/// The camera's focus and blur.
 struct Focus {
     layer: usize,
-    /// Blur of a layer next to the focused one, in pixels; it grows with the root of the distance.
+    /// Blur of a layer next to the focused one, in pixels. It grows with the square root of the distance.
     aperture: f32,
     softness: f32,
 }
@@ -166,13 +173,17 @@ impl Focus {
     }
 }
 
-/// The picture of `seed`: RGB, the same for the same arguments on whichever thread of one platform.
+/// Computes the picture of `seed`, RGB in 0..1. On one platform, the result depends on the arguments alone, not on the
+/// thread.
 ///
 /// # Panics
 ///
-/// When `width` or `height` is 0.
+/// Panics if `width` or `height` is 0.
 pub fn picture(seed: u64, width: usize, height: usize) -> Planes {
-    assert!(width > 0 && height > 0, "no picture is {width}x{height}");
+    assert!(
+        width > 0 && height > 0,
+        "the size is {width}x{height}, expected at least 1x1"
+    );
     let rng = &mut SmallRng::seed_from_u64(seed);
     let palette = Palette::draw(rng);
     let mut finish = Finish::draw(rng);
@@ -181,14 +192,14 @@ pub fn picture(seed: u64, width: usize, height: usize) -> Planes {
 
     let mut scene = Layer::empty(width, height);
     for index in 0..layers {
-        let mut canvas = Canvas::new(width, height);
+        let mut canvas = LayerCanvas::new(width, height);
         if index > 0 {
             let side = canvas.side();
             let radius = power_law(0.1 * side, 0.6 * side, 1.5, rng);
-            let shape = Shape::blob(place(&canvas, 0.0, rng), radius, rng);
+            let shape = Shape::blob(random_position(&canvas, 0.0, rng), radius, rng);
             canvas.restrict(|x, y| shape.contains(x, y));
         }
-        // Things of one place share some colours, and the light.
+        // The layers of a scene can share colours, and they share the direction of the light.
         let colours = if rng.random_bool(0.4) {
             palette.clone()
         } else {
@@ -198,7 +209,7 @@ pub fn picture(seed: u64, width: usize, height: usize) -> Planes {
             towards_light: finish.towards_light,
             ..Finish::draw(rng)
         };
-        Kind::draw(rng).fill(&mut canvas, &colours, &finish, rng);
+        LayerKind::draw(rng).fill(&mut canvas, &colours, &finish, rng);
         let mut layer = canvas.into_layer();
         layer.defocus(focus.aperture * (index.abs_diff(focus.layer) as f32).sqrt());
         if index > 0 && rng.random_bool(0.5) {
@@ -226,7 +237,7 @@ pub fn picture(seed: u64, width: usize, height: usize) -> Planes {
 /// Multiplies the scene by uneven light.
 fn illuminate(scene: &mut Layer, rng: &mut impl Rng) {
     let side = 2.0 * scene.width.max(scene.height) as f32;
-    let field = Drift::draw(side * rng.random_range(0.3..1.5), rng);
+    let field = SmoothField::draw(side * rng.random_range(0.3..1.5), rng);
     let depth = rng.random_range(0.05..0.6f32);
     for y in 0..scene.height {
         for x in 0..scene.width {
@@ -254,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn same_seed_same_picture_on_any_thread() {
+    fn a_seed_gives_the_same_picture_on_any_thread() {
         let here = picture(7, 60, 44);
         let there = std::thread::spawn(|| picture(7, 60, 44)).join().unwrap();
         assert_eq!(here, there);
@@ -262,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn any_size_and_values_in_range() {
+    fn pictures_of_any_size_have_values_in_range() {
         for (seed, (width, height)) in [(1, 1), (1, 9), (17, 3), (33, 64)].into_iter().enumerate() {
             for offset in 0..20 {
                 let p = picture(100 * seed as u64 + offset, width, height);
@@ -277,7 +288,7 @@ mod tests {
         let mut rng = SmallRng::seed_from_u64(0);
         for (kind, _) in KINDS {
             for _ in 0..5 {
-                let mut canvas = Canvas::new(48, 40);
+                let mut canvas = LayerCanvas::new(48, 40);
                 let (palette, finish) = (Palette::draw(&mut rng), Finish::draw(&mut rng));
                 kind.fill(&mut canvas, &palette, &finish, &mut rng);
                 assert_eq!(canvas.open(), 0);
@@ -285,10 +296,10 @@ mod tests {
         }
     }
 
-    /// Photographs: the power spectrum of a row falls like 1/f^1 to 1/f^2.5 (that of the plane by one power more),
-    /// differences of neighbours are far from Gaussian, and the channels go together.
+    /// In photographs, the power spectrum of a row falls like 1/f^1 to 1/f^2.5 (that of the plane by one power more), and
+    /// differences of neighbours are far from Gaussian.
     #[test]
-    fn statistics_are_those_of_photographs() {
+    fn statistics_resemble_those_of_photographs() {
         let transform = FftPlanner::new().plan_fft_forward(SIDE);
         let mut power = [0f64; SIDE / 2];
         let (mut second, mut fourth, mut mean, mut spread) = (0f64, 0f64, 0f64, 0f64);

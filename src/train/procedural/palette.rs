@@ -1,14 +1,14 @@
-//! Colours: a few centres in Oklab (Ottosson 2020) for each picture, and a scatter around them.
+//! Colours: a few centres in Oklab (Ottosson 2020) for each picture, with random deviations around them.
 //!
-//! Photographs vary far more in lightness than in chroma, and most of their surfaces are near grey; the prior here says
-//! the same.
+//! Photographs vary far more in lightness than in chroma, and most of their surfaces are almost grey. The distribution here
+//! is similar.
 
 use std::f32::consts::TAU;
 
 use rand::Rng;
 
 use super::canvas::Light;
-use crate::train::degrade::normal;
+use crate::train::random::normal;
 
 /// Lightness, and green-red and blue-yellow chroma.
 #[derive(Clone, Copy)]
@@ -33,7 +33,7 @@ impl Oklab {
     }
 }
 
-/// A hue as they occur: earth, wood and skin most, then sky and plants, then anything.
+/// Draws a hue: mostly that of earth, wood and skin, then of sky and plants, sometimes any.
 fn hue(rng: &mut impl Rng) -> f32 {
     let (centre, spread) = match rng.random_range(0..16) {
         0..8 => (1.1, 0.35),
@@ -52,7 +52,7 @@ pub(super) struct Palette {
 }
 
 impl Palette {
-    /// Draws a palette; all its hues lie near one or two.
+    /// A random palette. All its hues are close to one or two.
     pub(super) fn draw(rng: &mut impl Rng) -> Self {
         let hues = [hue(rng), hue(rng)];
         let vivid = 0.02 * 2f32.powf(rng.random_range(0.0..2.6));
@@ -77,7 +77,7 @@ impl Palette {
         }
     }
 
-    /// A narrower palette around one colour of this one: the parts of one thing.
+    /// A narrower palette around one colour of this one, for the parts of one object.
     pub(super) fn shades(&self, rng: &mut impl Rng) -> Self {
         let centre = self.centres[rng.random_range(0..self.centres.len())];
         let spread = rng.random_range(0.02..0.15f32);
@@ -94,7 +94,7 @@ impl Palette {
         }
     }
 
-    /// A colour; equal `place` in 0 to 1 gives nearly equal colours.
+    /// Draws a colour near position `place` in the palette, 0 to 1. Equal positions give similar colours.
     pub(super) fn colour_at(&self, place: f32, rng: &mut impl Rng) -> Light {
         let n = self.centres.len();
         let centre = self.centres[((place * n as f32).max(0.0) as usize).min(n - 1)];
@@ -106,7 +106,7 @@ impl Palette {
         .to_light()
     }
 
-    /// A colour from anywhere in the palette.
+    /// Draws a colour from anywhere in the palette.
     pub(super) fn colour(&self, rng: &mut impl Rng) -> Light {
         let place = rng.random();
         self.colour_at(place, rng)
@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn grey_is_grey() {
+    fn zero_chroma_is_grey() {
         let [r, g, b] = Oklab {
             l: 0.6,
             a: 0.0,
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn lightness_dominates() {
+    fn lightness_varies_more_than_chroma() {
         let mut rng = SmallRng::seed_from_u64(0);
         let colours: Vec<Light> = (0..2000)
             .map(|_| Palette::draw(&mut rng).colour(&mut rng).map(f32::sqrt))

@@ -4,21 +4,21 @@ use std::f32::consts::TAU;
 
 use rand::Rng;
 
-use super::canvas::{Bounds, Canvas, Light};
-use super::leaves::place;
+use super::canvas::{Bounds, LayerCanvas, Light};
+use super::leaves::random_position;
 use super::material::{Finish, Material};
 use super::palette::Palette;
-use super::texture::{Drift, Texture};
-use crate::train::degrade::normal;
+use super::texture::{SmoothField, Texture};
+use crate::train::random::normal;
 
-/// A stroke that starts somewhere and bends steadily.
+/// A stroke with constant curvature.
 struct Stroke {
     start: [f32; 2],
     angle: f32,
     /// Change of the angle over the whole length.
     bend: f32,
     length: f32,
-    /// Width at the root; the tip has `taper` of it.
+    /// Width at the root. The width at the tip is `taper` times this.
     width: f32,
     taper: f32,
     root: Light,
@@ -26,8 +26,8 @@ struct Stroke {
 }
 
 impl Stroke {
-    /// Paints it and returns where it ends.
-    fn paint(&self, canvas: &mut Canvas) -> [f32; 2] {
+    /// Paints the stroke and returns its end.
+    fn paint(&self, canvas: &mut LayerCanvas) -> [f32; 2] {
         let [mut x, mut y] = self.start;
         let mut t = 0.0;
         while t < 1.0 {
@@ -35,7 +35,7 @@ impl Stroke {
             let step = (0.8 * radius).max(0.7);
             let light: Light =
                 std::array::from_fn(|c| self.root[c] + (self.tip[c] - self.root[c]) * t);
-            // Under half a pixel a disc could miss all centres and the stroke would break up.
+            // A disc of less than half a pixel could miss all pixel centres, and the stroke would have gaps.
             let reach = radius.max(0.6);
             let inside = |px: f32, py: f32| (px - x).powi(2) + (py - y).powi(2) < reach * reach;
             canvas.paint(Bounds::around(x, y, reach + 1.0), inside, &light);
@@ -49,16 +49,21 @@ impl Stroke {
 }
 
 /// Fills the canvas with hair, fur or grass that follows a common flow.
-pub(super) fn hair(canvas: &mut Canvas, palette: &Palette, finish: &Finish, rng: &mut impl Rng) {
+pub(super) fn hair(
+    canvas: &mut LayerCanvas,
+    palette: &Palette,
+    finish: &Finish,
+    rng: &mut impl Rng,
+) {
     let side = canvas.side();
     let width = rng.random_range(1.2..4.5f32);
     let length = width * rng.random_range(8.0..45.0);
-    let flow = Drift::draw(side * rng.random_range(0.1..1.0), rng);
+    let flow = SmoothField::draw(side * rng.random_range(0.1..1.0), rng);
     let swirl = rng.random_range(0.1..1.2f32);
     let lean = rng.random_range(0.0..TAU);
     let mess = rng.random_range(0.05..0.5f32);
     let contrast = rng.random_range(0.08..0.5f32);
-    let patches = Drift::draw(side * rng.random_range(0.05..0.4), rng);
+    let patches = SmoothField::draw(side * rng.random_range(0.05..0.4), rng);
     let shades = if rng.random_bool(0.7) {
         palette.shades(rng)
     } else {
@@ -70,8 +75,8 @@ pub(super) fn hair(canvas: &mut Canvas, palette: &Palette, finish: &Finish, rng:
         if canvas.open() <= rest {
             break;
         }
-        // A lock of hairs that stick together.
-        let root = place(canvas, length * 0.5, rng);
+        // A lock of hairs with similar direction and brightness.
+        let root = random_position(canvas, length * 0.5, rng);
         let angle = lean + swirl * flow.value(root[0], root[1]) + 0.5 * mess * normal(rng);
         let lock = (0.6 * contrast * normal(rng)).exp();
         let bend = mess * normal(rng);
@@ -93,19 +98,19 @@ pub(super) fn hair(canvas: &mut Canvas, palette: &Palette, finish: &Finish, rng:
             stroke.paint(canvas);
         }
     }
-    let centre = place(canvas, 0.0, rng);
+    let centre = random_position(canvas, 0.0, rng);
     let skin = shades.colour(rng).map(|v| 0.4 * v);
     let mut texture = Material::draw(skin, centre, side, finish, rng);
-    texture = texture.with(Texture::noise(centre[0], centre[1], rng), 0.3, rng);
+    texture = texture.with_texture(Texture::noise(centre[0], centre[1], rng), 0.3, rng);
     canvas.paint_rest(&texture);
 }
 
-/// Paints a few branching twigs; the rest stays open.
-pub(super) fn twigs(canvas: &mut Canvas, palette: &Palette, rng: &mut impl Rng) {
+/// Paints a few branching twigs. Other pixels stay open.
+pub(super) fn twigs(canvas: &mut LayerCanvas, palette: &Palette, rng: &mut impl Rng) {
     let shades = palette.shades(rng);
     let side = canvas.side();
     for _ in 0..rng.random_range(1..6) {
-        let start = place(canvas, 0.1 * side, rng);
+        let start = random_position(canvas, 0.1 * side, rng);
         let width = 2f32.powf(rng.random_range(1.0..5.0));
         let mut ends = vec![(start, rng.random_range(0.0..TAU), width)];
         for _ in 0..120 {
@@ -138,15 +143,15 @@ pub(super) fn twigs(canvas: &mut Canvas, palette: &Palette, rng: &mut impl Rng) 
     }
 }
 
-/// Paints long thin lines, some in parallel; the rest stays open.
-pub(super) fn wires(canvas: &mut Canvas, palette: &Palette, rng: &mut impl Rng) {
+/// Paints long thin lines, some of them parallel. Other pixels stay open.
+pub(super) fn wires(canvas: &mut LayerCanvas, palette: &Palette, rng: &mut impl Rng) {
     let side = canvas.side();
     for _ in 0..rng.random_range(1..7) {
         let angle = rng.random_range(0.0..TAU);
         let bend = 0.3 * normal(rng);
         let width = 2f32.powf(rng.random_range(0.3..3.5));
         let colour = palette.colour(rng);
-        let start = place(canvas, 0.0, rng);
+        let start = random_position(canvas, 0.0, rng);
         let gap = width * rng.random_range(2.0..8.0);
         let (sin, cos) = angle.sin_cos();
         let length = side * rng.random_range(0.1..1.5);
@@ -167,9 +172,9 @@ pub(super) fn wires(canvas: &mut Canvas, palette: &Palette, rng: &mut impl Rng) 
     }
 }
 
-/// Paints the polyline `points` with a round or (`square`) a broad pen.
-pub(super) fn pen(
-    canvas: &mut Canvas,
+/// Paints the polyline `points` with a round pen, or a square one if `square` is set.
+pub(super) fn draw_polyline(
+    canvas: &mut LayerCanvas,
     points: &[[f32; 2]],
     width: f32,
     square: bool,
@@ -201,7 +206,7 @@ mod tests {
 
     #[test]
     fn a_stroke_covers_its_length() {
-        let mut canvas = Canvas::new(40, 40);
+        let mut canvas = LayerCanvas::new(40, 40);
         let stroke = Stroke {
             start: [10.0, 40.0],
             angle: 0.0,

@@ -1,4 +1,4 @@
-//! Textures: one number per position, about zero mean and unit deviation, read through a random affine map.
+//! Textures: a value for each position, with mean near zero and deviation near one, read through a random affine map.
 
 use std::f32::consts::{PI, TAU};
 use std::sync::OnceLock;
@@ -8,17 +8,17 @@ use rand::{Rng, SeedableRng};
 use rustfft::FftPlanner;
 use rustfft::num_complex::Complex;
 
-use crate::train::degrade::normal;
+use crate::train::random::normal;
 
 /// Side of a noise tile.
 const SIDE: usize = 512;
-/// Number of noise tiles; their spectra go from rough to smooth.
+/// Number of noise tiles. Their spectra range from rough to smooth.
 const TILES: usize = 16;
 
-/// Periodic fields of noise with amplitude spectra 1/f^s, s from 0.5 to 2.5.
+/// Periodic noise fields with amplitude spectra 1/f^s, s from 0.5 to 2.5.
 ///
-/// They are the same for all pictures: a leaf reads a random place of one through a random map, which costs a hundredth
-/// of a transform per picture.
+/// All pictures use the same tiles. A surface reads one at a random position through a random map, which costs a hundredth
+/// of a Fourier transform for each picture.
 fn tiles() -> &'static [Vec<f32>] {
     static NOISE: OnceLock<Vec<Vec<f32>>> = OnceLock::new();
     NOISE.get_or_init(|| {
@@ -44,13 +44,13 @@ fn noise(exponent: f32, rng: &mut impl Rng) -> Vec<f32> {
             }
         }
     }
-    // Bin 0 was left at zero, so the mean is zero already.
+    // Bin 0 is zero, so the mean is zero.
     let n = field.len() as f32;
     let deviation = (field.iter().map(|v| v.re * v.re).sum::<f32>() / n).sqrt();
     field.iter().map(|v| v.re / deviation).collect()
 }
 
-/// Reads tile `tile` at (`x`, `y`) in its pixels, between them linearly.
+/// Reads a tile at (`x`, `y`), in pixels, with bilinear interpolation.
 fn read(tile: &[f32], x: f32, y: f32) -> f32 {
     let (fx, fy) = (x.floor(), y.floor());
     let (wx, wy) = (x - fx, y - fy);
@@ -60,7 +60,7 @@ fn read(tile: &[f32], x: f32, y: f32) -> f32 {
     row(y0) * (1.0 - wy) + row(y1) * wy
 }
 
-/// A number in -1 to 1 that looks random, the same for the same whole `x` and `y`.
+/// A pseudorandom number in -1..1 for the integers `x` and `y`.
 fn hash(x: f32, y: f32) -> f32 {
     let mut h =
         (x as i32 as u32).wrapping_mul(0x9e37_79b1) ^ (y as i32 as u32).wrapping_mul(0x85eb_ca77);
@@ -69,33 +69,33 @@ fn hash(x: f32, y: f32) -> f32 {
     (h & 0xffff) as f32 / 32768.0 - 1.0
 }
 
-/// What is done to noise before it is used.
+/// A function that noise passes through.
 #[derive(Clone, Copy)]
-enum Curve {
-    /// Nothing.
+enum NoiseCurve {
+    /// The identity.
     Plain,
     /// Thin dark lines at the zeros: creases, veins, bark.
     Ridges,
-    /// Two levels with edges of a random softness: spots, lichen, worn paint.
+    /// Two levels with soft edges: spots, lichen, worn paint.
     Spots { gain: f32, threshold: f32 },
 }
 
 #[derive(Clone, Copy)]
 enum Pattern {
-    Noise(Curve),
-    /// Sine waves along one axis or a product of two, from soft to hard: stripes, ripples, knit.
+    Noise(NoiseCurve),
+    /// Sine waves along one axis, or the product of two, with soft or hard edges: stripes, ripples, knit.
     Waves {
         period: [f32; 2],
         gain: f32,
     },
-    /// Cells with a border and each its own tone; every other row shifted: bricks, tiles, shingles, windows.
+    /// Cells with a border and individual tones; every other row can be shifted: bricks, tiles, shingles, windows.
     Cells {
         size: [f32; 2],
         border: f32,
         shift: f32,
         tone: f32,
     },
-    /// Threads over and under: cloth.
+    /// Threads that cross over and under: cloth.
     Weave {
         period: f32,
     },
@@ -106,40 +106,40 @@ enum Pattern {
     },
 }
 
-/// A texture as it lies on one surface.
+/// A texture on a surface.
 #[derive(Clone)]
 pub(super) struct Texture {
-    /// Rows of the linear part of the map from the canvas.
+    /// Rows of the linear part of the map from the canvas to the texture.
     map: [[f32; 2]; 2],
     offset: [f32; 2],
     /// Foreshortening along the second axis.
     recede: f32,
     pattern: Pattern,
     tile: usize,
-    /// Share of noise in a regular pattern.
+    /// Share of noise that is mixed into a regular pattern.
     grime: f32,
 }
 
 impl Texture {
-    /// Draws a texture of any kind for a surface around (`x`, `y`).
+    /// A random texture of any kind for a surface around (`x`, `y`).
     pub(super) fn draw(x: f32, y: f32, rng: &mut impl Rng) -> Self {
         let mut texture = Self::noise(x, y, rng);
         if rng.random_bool(0.22) {
             texture.pattern = Self::regular(rng);
-            texture.stretch(rng.random_range(0.0..PI), 1.0, 1.0, x, y, rng);
+            texture.set_map(rng.random_range(0.0..PI), 1.0, 1.0, x, y, rng);
         }
         texture
     }
 
-    /// Draws a noise texture for a surface around (`x`, `y`).
+    /// A random noise texture for a surface around (`x`, `y`).
     pub(super) fn noise(x: f32, y: f32, rng: &mut impl Rng) -> Self {
         let curve = match rng.random_range(0..10) {
-            0 => Curve::Ridges,
-            1 | 2 => Curve::Spots {
+            0 => NoiseCurve::Ridges,
+            1 | 2 => NoiseCurve::Spots {
                 gain: rng.random_range(1.0..8.0),
                 threshold: rng.random_range(-0.8..0.8),
             },
-            _ => Curve::Plain,
+            _ => NoiseCurve::Plain,
         };
         let mut texture = Self {
             map: [[1.0, 0.0], [0.0, 1.0]],
@@ -155,15 +155,15 @@ impl Texture {
         } else {
             1.0
         };
-        texture.stretch(rng.random_range(0.0..TAU), zoom * along, zoom, x, y, rng);
+        texture.set_map(rng.random_range(0.0..TAU), zoom * along, zoom, x, y, rng);
         texture
     }
 
-    /// Draws cells (bricks, tiles, windows) with rows along `angle`.
+    /// Random cells (bricks, tiles, windows) with rows along `angle`.
     pub(super) fn masonry(x: f32, y: f32, angle: f32, rng: &mut impl Rng) -> Self {
         let mut texture = Self::noise(x, y, rng);
         texture.pattern = Self::cells(rng);
-        texture.stretch(angle, 1.0, 1.0, x, y, rng);
+        texture.set_map(angle, 1.0, 1.0, x, y, rng);
         if rng.random_bool(0.5) {
             texture.recede = rng.random_range(-0.001..0.001);
         }
@@ -206,25 +206,25 @@ impl Texture {
         }
     }
 
-    /// Sets the map: rotated by `angle`, scaled by `along` and `across` it, at a random place for (`x`, `y`).
-    fn stretch(&mut self, angle: f32, along: f32, across: f32, x: f32, y: f32, rng: &mut impl Rng) {
+    /// Sets the map to a rotation by `angle`, scaled by `along` and `across` it, that takes (`x`, `y`) to a random position.
+    fn set_map(&mut self, angle: f32, along: f32, across: f32, x: f32, y: f32, rng: &mut impl Rng) {
         let (sin, cos) = angle.sin_cos();
         self.map = [[cos * along, sin * along], [-sin * across, cos * across]];
         for (offset, row) in self.offset.iter_mut().zip(self.map) {
-            // Far from zero, so that all cells and tiles have positive positions.
+            // The offset keeps all positions positive.
             *offset = 4096.0 + rng.random_range(0.0..SIDE as f32) - row[0] * x - row[1] * y;
         }
     }
 
-    /// The value at (`x`, `y`) in canvas pixels.
+    /// Returns the value at (`x`, `y`), in canvas pixels.
     pub(super) fn value(&self, x: f32, y: f32) -> f32 {
         let [u, v] = [0, 1].map(|i| self.map[i][0] * x + self.map[i][1] * y + self.offset[i]);
         let u = 4096.0 + (u - 4096.0) * (1.0 + self.recede * (v - 4096.0)).clamp(0.3, 3.0);
         let noise = read(&tiles()[self.tile], u, v);
         let regular = match self.pattern {
-            Pattern::Noise(Curve::Plain) => return noise,
-            Pattern::Noise(Curve::Ridges) => return 1.5 * noise.abs().min(1.3) - 1.0,
-            Pattern::Noise(Curve::Spots { gain, threshold }) => {
+            Pattern::Noise(NoiseCurve::Plain) => return noise,
+            Pattern::Noise(NoiseCurve::Ridges) => return 1.5 * noise.abs().min(1.3) - 1.0,
+            Pattern::Noise(NoiseCurve::Spots { gain, threshold }) => {
                 let t = gain * (noise - threshold);
                 return t / (1.0 + t.abs());
             }
@@ -274,15 +274,15 @@ impl Texture {
     }
 }
 
-/// A slowly varying field over the whole picture, about zero mean and unit deviation.
-pub(super) struct Drift {
+/// A slowly varying field over the whole picture, with mean near zero and deviation near one.
+pub(super) struct SmoothField {
     offset: [f32; 2],
     zoom: f32,
     tile: usize,
 }
 
-impl Drift {
-    /// Draws a field whose features are about `size` canvas pixels.
+impl SmoothField {
+    /// A random field with features of about `size` canvas pixels.
     pub(super) fn draw(size: f32, rng: &mut impl Rng) -> Self {
         Self {
             offset: [0; 2].map(|_| rng.random_range(0.0..SIDE as f32)),
@@ -291,13 +291,13 @@ impl Drift {
         }
     }
 
-    /// The value at (`x`, `y`) in canvas pixels.
+    /// Returns the value at (`x`, `y`), in canvas pixels.
     pub(super) fn value(&self, x: f32, y: f32) -> f32 {
         let [u, v] = [
             self.zoom * x + self.offset[0],
             self.zoom * y + self.offset[1],
         ];
-        // Leaves may have centres outside the canvas, and positions must stay positive.
+        // Positions must be positive, but shapes can have centres outside the canvas.
         let wrap = |v: f32| v.rem_euclid(SIDE as f32);
         read(&tiles()[self.tile], wrap(u), wrap(v))
     }
@@ -308,12 +308,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tiles_are_normalised_and_smoother_in_order() {
+    fn tiles_are_normalised_and_in_order_of_smoothness() {
         let roughness = |tile: &[f32]| -> f32 {
             tile.windows(2).map(|w| (w[1] - w[0]).powi(2)).sum::<f32>() / tile.len() as f32
         };
         let mut last = f32::INFINITY;
-        // The smoothest differ less from step to step than from draw to draw.
+        // Neighbouring smooth tiles differ less by their exponents than by chance, so every fifth is compared.
         for (i, tile) in tiles().iter().enumerate() {
             let n = tile.len() as f32;
             let mean = tile.iter().sum::<f32>() / n;

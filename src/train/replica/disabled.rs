@@ -1,27 +1,27 @@
-//! Without the feature `collective`: one device.
+//! Training without the feature `collective`: on one device.
 
-use super::Replica;
+use super::rank::Replica;
 use crate::error::{Error, Result};
 use burn::module::AutodiffModule;
 use burn::optim::GradientsParams;
 use burn::tensor::backend::AutodiffBackend;
 
-/// Runs `lead` on the only device.
+/// Runs `leader` on the only device.
 ///
 /// # Errors
 ///
-/// Those of `lead`, and [`Error::Config`] when there is another number of devices.
-pub fn on_each<B: AutodiffBackend, T>(
+/// Those of `leader`, and [`Error::Config`] if the number of devices is not one.
+pub(crate) fn run_replicas<B: AutodiffBackend, T>(
     devices: &[B::Device],
-    lead: impl FnOnce(Replica, &B::Device) -> Result<T>,
-    _follow: impl Fn(Replica, &B::Device) -> Result<()> + Sync,
+    leader: impl FnOnce(Replica, &B::Device) -> Result<T>,
+    _follower: impl Fn(Replica, &B::Device) -> Result<()> + Sync,
 ) -> Result<T> {
     match devices {
-        [device] => lead(Replica::ALONE, device),
+        [device] => leader(Replica::SINGLE, device),
         _ => Err(Error::Config {
             field: "devices",
             reason: format!(
-                "{} of them: without the feature `collective`, a training has one",
+                "{} devices, but a build without the feature `collective` trains on one",
                 devices.len()
             ),
         }),
@@ -29,8 +29,12 @@ pub fn on_each<B: AutodiffBackend, T>(
 }
 
 impl Replica {
-    /// `gradients`, which there are no others to add to.
-    pub fn sum<B, M>(self, _model: &M, gradients: GradientsParams) -> Result<GradientsParams>
+    /// Returns `gradients`, since there are no others to add.
+    pub(crate) fn all_reduce_gradients<B, M>(
+        self,
+        _model: &M,
+        gradients: GradientsParams,
+    ) -> Result<GradientsParams>
     where
         B: AutodiffBackend,
         M: AutodiffModule<B>,
@@ -38,8 +42,8 @@ impl Replica {
         Ok(gradients)
     }
 
-    /// `model`, which is the leader's.
-    pub fn leaders<B, M>(self, model: M) -> Result<M>
+    /// Returns `model`, which is the leader's.
+    pub(crate) fn broadcast_from_leader<B, M>(self, model: M) -> Result<M>
     where
         B: AutodiffBackend,
         M: AutodiffModule<B>,

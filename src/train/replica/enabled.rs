@@ -1,6 +1,6 @@
-//! With the feature `collective`: a thread for each device, each a peer of burn's collective.
+//! Training with the feature `collective`: one thread for each device, each a peer of burn's collective.
 
-use super::Replica;
+use super::rank::Replica;
 use crate::error::{Error, Result};
 use burn::collective::{
     CollectiveConfig, CollectiveError, PeerId, ReduceOperation, all_reduce, broadcast,
@@ -16,50 +16,54 @@ use std::panic::resume_unwind;
 use std::sync::{Mutex, PoisonError};
 use std::{mem, thread};
 
-/// Held by a training on several devices: burn has one collective for each backend of a process.
-static TRAINING: Mutex<()> = Mutex::new(());
+/// Held during a training on several devices, since burn has one collective for each backend of a process.
+static COLLECTIVE_LOCK: Mutex<()> = Mutex::new(());
 
-/// Runs `lead` for the first device, on this thread, and `follow` for each of the others, on threads of their own. When one
-/// fails, all stop.
+/// Runs `leader` on this thread for the first device, and `follower` on a thread of its own for each other device. If one
+/// of them fails, all stop.
 ///
 /// # Errors
 ///
-/// The first error of a replica that did not only stop because of another's, and [`Error::Config`] when there are no devices.
-pub fn on_each<B: AutodiffBackend, T>(
+/// The error of the replica that failed first; the errors of replicas that stopped because of it are dropped.
+/// [`Error::Config`] if there are no devices.
+pub(crate) fn run_replicas<B: AutodiffBackend, T>(
     devices: &[B::Device],
-    lead: impl FnOnce(Replica, &B::Device) -> Result<T>,
-    follow: impl Fn(Replica, &B::Device) -> Result<()> + Sync,
+    leader: impl FnOnce(Replica, &B::Device) -> Result<T>,
+    follower: impl Fn(Replica, &B::Device) -> Result<()> + Sync,
 ) -> Result<T> {
     let replica = |rank| Replica {
         rank,
-        world: devices.len(),
+        world_size: devices.len(),
     };
-    let (leading, following) = match devices {
+    let (leader_device, follower_devices) = match devices {
         [] => {
-            let (field, reason) = ("devices", "names none".to_owned());
+            let (field, reason) = ("devices", "there must be at least one".to_owned());
             return Err(Error::Config { field, reason });
         }
-        [device] => return lead(Replica::ALONE, device),
+        [device] => return leader(Replica::SINGLE, device),
         [first, others @ ..] => (first, others),
     };
-    let _training = TRAINING.lock().unwrap_or_else(PoisonError::into_inner);
+    let _lock = COLLECTIVE_LOCK
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
     thread::scope(|scope| {
-        let follow = &follow;
-        let threads = (1..).zip(following).map(|(rank, device)| {
-            let work = move || follow(replica(rank), device);
-            scope.spawn(move || replica(rank).join::<B::InnerBackend, _>(device, work))
+        let follower = &follower;
+        let threads = (1..).zip(follower_devices).map(|(rank, device)| {
+            let work = move || follower(replica(rank), device);
+            scope.spawn(move || replica(rank).run_as_peer::<B::InnerBackend, _>(device, work))
         });
         let threads: Vec<_> = threads.collect();
-        let led = replica(0).join::<B::InnerBackend, _>(leading, || lead(replica(0), leading));
+        let work = || leader(replica(0), leader_device);
+        let led = replica(0).run_as_peer::<B::InnerBackend, _>(leader_device, work);
         let followed = threads.into_iter().map(|thread| {
             let result = thread.join();
             result.unwrap_or_else(|panic| resume_unwind(panic))
         });
         let errors: Vec<_> = followed.filter_map(Result::err).collect();
-        // That another one is gone is never why the first to fail did.
-        let why = |error: &Error| !matches!(error, Error::Collective { .. });
-        match (led, errors.into_iter().find(why)) {
-            (Err(error), _) if why(&error) => Err(error),
+        // The loss of a peer is a consequence of another replica's failure, never the cause.
+        let is_cause = |error: &Error| !matches!(error, Error::Collective { .. });
+        match (led, errors.into_iter().find(is_cause)) {
+            (Err(error), _) if is_cause(&error) => Err(error),
             (_, Some(error)) => Err(error),
             (led, None) => led,
         }
@@ -71,36 +75,40 @@ impl Replica {
         self.rank.into()
     }
 
-    /// Does `work` as a member of the collective.
-    fn join<B: Backend, T>(
+    /// Runs `work` as a peer of the collective.
+    fn run_as_peer<B: Backend, T>(
         self,
         device: &B::Device,
         work: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
-        let config = CollectiveConfig::default().with_num_devices(self.world);
+        let config = CollectiveConfig::default().with_num_devices(self.world_size);
         register::<B>(self.peer(), device.clone(), config).map_err(failed)?;
-        let unfinished = Unfinished::<B>(PhantomData);
+        let reset = ResetCollective::<B>(PhantomData);
         let done = work()?;
-        mem::forget(unfinished);
+        mem::forget(reset);
         finish_collective::<B>(self.peer()).map_err(failed)?;
         Ok(done)
     }
 
-    /// The sum of all replicas' `gradients` of their `model`.
+    /// Sums the replicas' `gradients` of their `model`.
     ///
-    /// A parameter that some have no gradient of, as of a prompt that their batches do not use, counts as zero there; one
-    /// that none has a gradient of has none in the sum either, and so is left as it is by the optimiser. They are summed up
-    /// in the module's order, not in that of parameter ids as burn's [`GradientsParams::all_reduce`] does: these are drawn
-    /// anew in each replica.
-    pub fn sum<B, M>(self, model: &M, gradients: GradientsParams) -> Result<GradientsParams>
+    /// A replica can lack the gradient of a parameter, for example of a prompt that its batches do not use. Such a
+    /// gradient counts as zero. If no replica has a gradient of a parameter, the sum has none either, and the optimiser
+    /// leaves the parameter unchanged. The exchange follows the module's order of parameters. burn's
+    /// [`GradientsParams::all_reduce`] follows the order of parameter ids, which differ from replica to replica.
+    pub(crate) fn all_reduce_gradients<B, M>(
+        self,
+        model: &M,
+        gradients: GradientsParams,
+    ) -> Result<GradientsParams>
     where
         B: AutodiffBackend,
         M: AutodiffModule<B>,
     {
-        if self.world == 1 {
+        if self.world_size == 1 {
             return Ok(gradients);
         }
-        let mut present = Present {
+        let mut present = GradientFlags {
             gradients: &gradients,
             flags: Vec::new(),
         };
@@ -110,7 +118,7 @@ impl Replica {
         let counts = Tensor::<B::InnerBackend, 1>::from_floats(flags.as_slice(), device);
         let counts = self.all_reduce(counts)?.into_data().convert::<f32>();
         let counts = counts.into_vec().expect("converted to f32");
-        let mut sum = Sum {
+        let mut sum = AllReduceGradients {
             replica: self,
             counts: VecDeque::from(counts),
             gradients,
@@ -123,16 +131,16 @@ impl Replica {
         }
     }
 
-    /// `model` with the leader's weights.
-    pub fn leaders<B, M>(self, model: M) -> Result<M>
+    /// Returns `model` with the leader's weights.
+    pub(crate) fn broadcast_from_leader<B, M>(self, model: M) -> Result<M>
     where
         B: AutodiffBackend,
         M: AutodiffModule<B>,
     {
-        if self.world == 1 {
+        if self.world_size == 1 {
             return Ok(model);
         }
-        let mut copy = Copy {
+        let mut copy = BroadcastWeights {
             replica: self,
             error: None,
         };
@@ -143,25 +151,25 @@ impl Replica {
         }
     }
 
-    /// The sum of all replicas' `tensor`.
+    /// Sums the replicas' `tensor`.
     fn all_reduce<B: Backend, const D: usize>(self, tensor: Tensor<B, D>) -> Result<Tensor<B, D>> {
         let tensor = tensor.into_primitive().tensor();
         let sum = all_reduce::<B>(self.peer(), tensor, ReduceOperation::Sum).map_err(failed)?;
         Ok(Tensor::from_primitive(TensorPrimitive::Float(sum)))
     }
 
-    /// The leader's `tensor`.
+    /// Returns the leader's `tensor`.
     fn broadcast<B: Backend, const D: usize>(self, tensor: Tensor<B, D>) -> Result<Tensor<B, D>> {
-        let sent = self.leads().then(|| tensor.into_primitive().tensor());
+        let sent = self.is_leader().then(|| tensor.into_primitive().tensor());
         let received = broadcast::<B>(self.peer(), sent).map_err(failed)?;
         Ok(Tensor::from_primitive(TensorPrimitive::Float(received)))
     }
 }
 
-/// Dropped by a replica that fails: it takes the collective apart, so that the others do not wait for it.
-struct Unfinished<B: Backend>(PhantomData<B>);
+/// Resets the collective when it is dropped. A replica that fails drops it, so that the others do not wait.
+struct ResetCollective<B: Backend>(PhantomData<B>);
 
-impl<B: Backend> Drop for Unfinished<B> {
+impl<B: Backend> Drop for ResetCollective<B> {
     fn drop(&mut self) {
         reset_collective::<B>();
     }
@@ -173,29 +181,29 @@ fn failed(error: CollectiveError) -> Error {
     }
 }
 
-/// Finds which parameters have a gradient: 1.0 for each that has, 0.0 for each that has not.
-struct Present<'a> {
+/// Collects a flag for each parameter: 1.0 if it has a gradient, 0.0 if not.
+struct GradientFlags<'a> {
     gradients: &'a GradientsParams,
     flags: Vec<f32>,
 }
 
-impl<B: AutodiffBackend> ModuleVisitor<B> for Present<'_> {
+impl<B: AutodiffBackend> ModuleVisitor<B> for GradientFlags<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
         let gradient = self.gradients.get::<B::InnerBackend, D>(param.id);
         self.flags.push(f32::from(gradient.is_some()));
     }
 }
 
-/// Sums up gradients.
-struct Sum {
+/// Sums the gradients of each parameter over the replicas.
+struct AllReduceGradients {
     replica: Replica,
-    /// Of each parameter to come, how many replicas have a gradient.
+    /// Number of replicas with a gradient, for each parameter that has not been visited yet.
     counts: VecDeque<f32>,
     gradients: GradientsParams,
     error: Option<Error>,
 }
 
-impl<B: AutodiffBackend> ModuleVisitor<B> for Sum {
+impl<B: AutodiffBackend> ModuleVisitor<B> for AllReduceGradients {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
         let count = self.counts.pop_front();
         if self.error.is_some() || count == Some(0.0) {
@@ -210,13 +218,13 @@ impl<B: AutodiffBackend> ModuleVisitor<B> for Sum {
     }
 }
 
-/// Copies the leader's weights.
-struct Copy {
+/// Replaces each parameter with the leader's.
+struct BroadcastWeights {
     replica: Replica,
     error: Option<Error>,
 }
 
-impl<B: AutodiffBackend> ModuleMapper<B> for Copy {
+impl<B: AutodiffBackend> ModuleMapper<B> for BroadcastWeights {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
         if self.error.is_some() {
             return param;

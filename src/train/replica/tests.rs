@@ -1,6 +1,6 @@
-//! What replicas exchange.
+//! Tests of the exchange between replicas.
 
-use super::{Replica, on_each};
+use super::{Replica, run_replicas};
 use crate::backend::Flex;
 use crate::error::Result;
 use burn::backend::Autodiff;
@@ -12,8 +12,8 @@ use std::sync::Mutex;
 
 type B = Autodiff<Flex>;
 
-/// What `work` gives in each of three replicas.
-fn in_three<T: Send>(work: impl Fn(Replica) -> Result<T> + Sync) -> [T; 3] {
+/// Returns the results of `work` in each of three replicas.
+fn in_three_replicas<T: Send>(work: impl Fn(Replica) -> Result<T> + Sync) -> [T; 3] {
     let results = Mutex::new([None, None, None]);
     let devices = [Default::default(); 3];
     let run = |replica: Replica, _: &_| {
@@ -21,13 +21,13 @@ fn in_three<T: Send>(work: impl Fn(Replica) -> Result<T> + Sync) -> [T; 3] {
         results.lock().unwrap()[replica.rank] = Some(result);
         Ok(())
     };
-    on_each::<B, _>(&devices, run, run).unwrap();
+    run_replicas::<B, _>(&devices, run, run).unwrap();
     results.into_inner().unwrap().map(|result| result.unwrap())
 }
 
 fn linear() -> Linear<B> {
     let linear: Linear<B> = LinearConfig::new(2, 1).init(&Default::default());
-    // Its weights are drawn when first used: now, so that its clones are the same.
+    // The weights are drawn at the first use. This call draws them, so that clones have the same weights.
     linear.valid();
     linear
 }
@@ -36,11 +36,11 @@ fn values<const D: usize>(tensor: Tensor<Flex, D>) -> Vec<f32> {
     tensor.into_data().into_vec().unwrap()
 }
 
-/// Summed up, not averaged; where some have none, it is zero there, and where all have none, there stays none.
+/// Gradients are summed, not averaged. A missing gradient counts as zero, unless it is missing in all replicas.
 #[test]
-fn gradients_are_summed_up() {
-    let sums = in_three(|replica| {
-        // Its own, with parameter ids of its own.
+fn gradients_are_summed() {
+    let sums = in_three_replicas(|replica| {
+        // Each replica's model has other parameter ids.
         let model = vec![linear(), linear()];
         let mut gradients = GradientsParams::new();
         let mut register = |param: &Param<Tensor<B, 2>>, by: f32| {
@@ -51,7 +51,7 @@ fn gradients_are_summed_up() {
         if replica.rank == 1 {
             register(&model[1].weight, 5.0);
         }
-        let mut sum = replica.sum::<B, _>(&model, gradients)?;
+        let mut sum = replica.all_reduce_gradients::<B, _>(&model, gradients)?;
         assert_eq!(sum.len(), 2);
         let mut take = |i: usize| sum.remove::<Flex, 2>(model[i].weight.id).unwrap();
         Ok([take(0), take(1)].map(values))
@@ -61,12 +61,12 @@ fn gradients_are_summed_up() {
     }
 }
 
-/// And what is frozen stays frozen.
+/// Frozen parameters stay frozen.
 #[test]
-fn all_get_the_leaders_weights() {
-    let weights = in_three(|replica| {
+fn all_replicas_receive_the_leaders_weights() {
+    let weights = in_three_replicas(|replica| {
         let own = vec![linear(), linear().no_grad()];
-        let leaders = replica.leaders::<B, _>(own.clone())?;
+        let leaders = replica.broadcast_from_leader::<B, _>(own.clone())?;
         let trained = |linear: &Linear<B>| linear.weight.val().is_require_grad();
         assert!(trained(&leaders[0]) && !trained(&leaders[1]));
         let values = |linear: &Linear<B>| values(linear.weight.val().inner());
@@ -79,11 +79,14 @@ fn all_get_the_leaders_weights() {
     }
 }
 
-/// A step's batches, each once.
+/// Each batch of a step belongs to one replica.
 #[test]
-fn a_share_is_every_so_many_batches() {
+fn the_shares_of_a_step_interleave() {
     let share = |rank| {
-        let replica = Replica { rank, world: 3 };
+        let replica = Replica {
+            rank,
+            world_size: 3,
+        };
         replica.share(6..12).collect::<Vec<_>>()
     };
     assert_eq!([0, 1, 2].map(share), [[6, 9], [7, 10], [8, 11]]);

@@ -1,20 +1,20 @@
-//! Sample pictures.
+//! Tests of the sample sheets.
 
 use super::*;
 
 #[test]
-fn sample_pictures_are_written_every_so_many_steps() {
+fn sample_sheets_are_written_at_the_configured_interval() {
     let folder = tempfile::tempdir().unwrap();
     let samples = folder.path().join("samples");
-    let weights = Weights::new();
+    let models = TestModels::new();
     let mut config = trainer_config(false);
     run(
-        &mut weights.stage2(config.clone(), folder.path()).unwrap(),
+        &mut models.stage2(config.clone(), folder.path()).unwrap(),
         2,
     );
     assert!(!samples.exists());
     config.samples_every = 2;
-    let mut trainer = weights.stage2(config.clone(), folder.path()).unwrap();
+    let mut trainer = models.stage2(config.clone(), folder.path()).unwrap();
     run(&mut trainer, 5);
     let mut names: Vec<_> = std::fs::read_dir(&samples)
         .unwrap()
@@ -29,18 +29,18 @@ fn sample_pictures_are_written_every_so_many_steps() {
     let [two, four] = [read(2), read(4)];
     let side = CROP as u32;
     assert_eq!(two.dimensions(), (3 * side, 4 * side));
-    // Input and original stay what they are, what the student makes of it does not.
+    // Input and original are the same in both sheets. The student's output differs.
     for (part, same) in [(0, true), (1, false), (2, true)] {
-        let column = |of: &image::RgbImage| {
-            image::imageops::crop_imm(of, part * side, 0, side, 4 * side).to_image()
+        let column = |sheet: &image::RgbImage| {
+            image::imageops::crop_imm(sheet, part * side, 0, side, 4 * side).to_image()
         };
         assert_eq!(column(&two) == column(&four), same, "{part}");
     }
 
-    // How often to look is no part of what has been.
+    // `samples_every` may change between runs.
     trainer.checkpoint().unwrap();
     config.samples_every = 0;
-    let resumed = weights.stage2(config, folder.path()).unwrap();
+    let resumed = models.stage2(config, folder.path()).unwrap();
     assert_eq!(resumed.steps_done(), 5);
 
     std::fs::remove_dir_all(&samples).unwrap();

@@ -1,17 +1,17 @@
-//! One stage after the other, and their config.
+//! Tests of a whole distillation and of its config.
 
 use super::*;
 use crate::restore::shuffle::pixel_unshuffle;
 use burn::optim::GradientsParams;
 
-/// A distillation of two steps a stage.
+/// A distillation with two steps for each stage.
 pub(super) fn small() -> DistillConfig {
     let trainer = |adversary| {
         let mut config = trainer_config(adversary);
         config.learner.schedule.steps = 2;
         config
     };
-    let start = Start::Fitted(Fit {
+    let start = StudentInit::Fitted(LeastSquaresFit {
         batches: 2,
         ridge: 1e-2,
     });
@@ -21,16 +21,16 @@ pub(super) fn small() -> DistillConfig {
         gendr: gendr(),
         adc: adc(),
         pix: pix(),
-        vae: VaeRun {
+        vae: VaeTrainingConfig {
             trainer: trainer(false),
             ..nano.vae
         },
         teacher: trainer(false),
-        stage1: Stage1Run {
+        stage1: Stage1Config {
             trainer: trainer(true),
             start,
         },
-        stage2: Stage2Run {
+        stage2: Stage2Config {
             trainer: trainer(true),
             start,
             ..nano.stage2
@@ -40,88 +40,114 @@ pub(super) fn small() -> DistillConfig {
 }
 
 #[test]
-fn from_nothing_to_a_model() {
+fn all_stages_in_order_yield_a_model() {
     let folder = tempfile::tempdir().unwrap();
     let device = Default::default();
-    let run = |pass, steps: &mut u64| {
-        distill::<B>(&small(), pass, folder.path(), &[device], |report| {
+    let run = |stage, steps: &mut u64| {
+        distill::<B>(&small(), stage, folder.path(), &[device], |report| {
             *steps = report.step;
             false
         })
     };
     let mut steps = 0;
-    let early = run(Pass::Stage1, &mut steps).err().unwrap().to_string();
+    let early = run(TrainingStage::Stage1, &mut steps)
+        .err()
+        .unwrap()
+        .to_string();
     assert!(
         early.contains("teacher") && early.contains("train this stage first"),
         "{early}"
     );
-    for pass in [Pass::Vae, Pass::Teacher, Pass::Stage1] {
-        assert!(run(pass, &mut steps).unwrap().is_none());
+    for stage in [
+        TrainingStage::Vae,
+        TrainingStage::Teacher,
+        TrainingStage::Stage1,
+    ] {
+        assert!(run(stage, &mut steps).unwrap().is_none());
         assert_eq!(std::mem::take(&mut steps), 2);
     }
-    let model = run(Pass::Stage2, &mut steps).unwrap().unwrap();
+    let model = run(TrainingStage::Stage2, &mut steps).unwrap().unwrap();
     let picture = Tensor::random([1, 3, 16, 16], Distribution::Default, &device);
     let restored = model.restore(picture.clone(), &Default::default()).unwrap();
     let mut other = small();
     other.gendr.vae.block_out_channels[3] = 16;
-    let error = distill::<B>(&other, Pass::Teacher, folder.path(), &[device], |_| false);
+    let error = distill::<B>(
+        &other,
+        TrainingStage::Teacher,
+        folder.path(),
+        &[device],
+        |_| false,
+    );
     let error = error.err().unwrap().to_string();
     assert!(
         error.contains("another config") && error.contains("block_out_channels"),
         "{error}"
     );
-    // Done is done: asked again, it gives the same model without a step.
+    // A finished stage returns the same model without another step.
     steps = 0;
-    let again = run(Pass::Stage2, &mut steps).unwrap().unwrap();
+    let again = run(TrainingStage::Stage2, &mut steps).unwrap().unwrap();
     assert_eq!(steps, 0);
     let again = again.restore(picture, &Default::default()).unwrap();
     restored.into_data().assert_eq(&again.into_data(), true);
 }
 
 #[test]
-fn gendr_can_judge_stage_2() {
+fn gendr_can_be_the_feature_extractor_of_stage_2() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = small();
-    config.stage2.judge = Judge::Gendr;
+    config.stage2.discriminator_unet = DiscriminatorUNet::Gendr;
     let device = Default::default();
     let mut last = None;
-    for pass in [Pass::Vae, Pass::Teacher, Pass::Stage1, Pass::Stage2] {
-        let made = distill::<B>(&config, pass, folder.path(), &[device], |report| {
+    for stage in [
+        TrainingStage::Vae,
+        TrainingStage::Teacher,
+        TrainingStage::Stage1,
+        TrainingStage::Stage2,
+    ] {
+        let result = distill::<B>(&config, stage, folder.path(), &[device], |report| {
             last = Some(report.clone());
             false
         });
-        made.unwrap();
+        result.unwrap();
     }
     assert_eq!(last.unwrap().step, 2);
-    let error = distill::<B>(&small(), Pass::Stage2, folder.path(), &[device], |_| false);
+    let error = distill::<B>(
+        &small(),
+        TrainingStage::Stage2,
+        folder.path(),
+        &[device],
+        |_| false,
+    );
     let error = error.err().unwrap().to_string();
     assert!(error.contains("another config"), "{error}");
 }
 
 #[test]
-fn a_view_by_the_encoder_leads_the_gradient_back_to_the_picture() {
+fn the_gradient_passes_through_the_encoder_to_the_picture() {
     let device = Default::default();
     let encoder = vae().encoder.no_grad();
     let picture = Tensor::<B, 4>::random([1, 3, 16, 24], Distribution::Default, &device);
     let picture = picture.require_grad();
     let latent = encoder.to_latent(picture.clone(), None);
-    let view = View::Latent(Box::new(encoder));
-    let seen = view.of(picture.clone(), 8);
-    assert_eq!(seen.dims(), [1, gendr().vae.latent_channels, 2, 3]);
-    seen.to_data().assert_eq(&latent.to_data(), true);
-    let gradients = seen.powi_scalar(2).sum().backward();
-    let of_picture = picture.grad(&gradients).unwrap();
-    assert!(of_picture.abs().max().into_scalar() > 0.0);
-    let View::Latent(encoder) = view else {
+    let input = DiscriminatorInput::Latent(Box::new(encoder));
+    let converted = input.convert(picture.clone(), 8);
+    assert_eq!(converted.dims(), [1, gendr().vae.latent_channels, 2, 3]);
+    converted.to_data().assert_eq(&latent.to_data(), true);
+    let gradients = converted.powi_scalar(2).sum().backward();
+    let gradient = picture.grad(&gradients).unwrap();
+    assert!(gradient.abs().max().into_scalar() > 0.0);
+    let DiscriminatorInput::Latent(encoder) = input else {
         unreachable!()
     };
     assert!(GradientsParams::from_grads(gradients, &*encoder).is_empty());
-    let cells = View::Cells.of(picture.clone(), 8).to_data();
+    let cells = DiscriminatorInput::UnshuffledPixels
+        .convert(picture.clone(), 8)
+        .to_data();
     cells.assert_eq(&pixel_unshuffle(picture, 8).to_data(), true);
 }
 
 #[test]
-fn presets_are_valid_and_of_their_sizes() {
+fn presets_are_valid_and_have_the_expected_sizes() {
     for (config, parameters) in [
         (DistillConfig::sd21(), [57_266_643, 866_993_792]),
         (DistillConfig::nano(), [926_947, 3_858_592]),
@@ -138,7 +164,7 @@ fn presets_are_valid_and_of_their_sizes() {
 }
 
 #[test]
-fn a_config_that_is_not_one_is_refused() {
+fn invalid_config_files_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("distill.json");
     let absent = DistillConfig::read(&path);

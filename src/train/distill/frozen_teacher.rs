@@ -1,4 +1,4 @@
-//! A latent model that has been trained, and teaches.
+//! A trained latent model as the teacher of the next stage.
 
 use crate::backend::Backend;
 use crate::error::Result;
@@ -10,18 +10,19 @@ use crate::restore::guidance::Prompt;
 use crate::train::student::Student;
 use burn::tensor::Tensor;
 
-/// What one stage made, as the next one's teacher.
-pub(super) struct Frozen<B: Backend> {
+/// A latent model with frozen weights.
+#[derive(Debug)]
+pub(super) struct FrozenTeacher<B: Backend> {
     pub(super) config: LatentConfig,
     pub(super) unet: PromptedUNet<B>,
 }
 
-impl<B: Backend> Frozen<B> {
-    /// `config` is valid.
+impl<B: Backend> FrozenTeacher<B> {
+    /// Freezes `student`. `config` must be valid.
     ///
     /// # Errors
     ///
-    /// [`Error::Shape`](crate::Error::Shape) when a prompt does not fit the config.
+    /// [`Error::Shape`](crate::Error::Shape) if a prompt does not fit the config.
     pub(super) fn new(config: LatentConfig, student: &Student<B>) -> Result<Self> {
         Ok(Self {
             unet: PromptedUNet::new(&config.unet, config.timestep, student.weights())?,
@@ -29,7 +30,7 @@ impl<B: Backend> Frozen<B> {
         })
     }
 
-    /// The latent that it gives for its input `z`.
+    /// Computes the latent for the UNet's input `z`, `[N, in_channels, H, W]`.
     pub(super) fn latent(&self, z: Tensor<B, 4>, prompt: Prompt) -> Tensor<B, 4> {
         let run = |watch| {
             self.unet

@@ -1,13 +1,14 @@
-//! Two rounds of degradation, each with blur, resize, noise and compression.
+//! Second-order degradation: two rounds, each with blur, resize, noise and compression.
 //!
-//! The order of Real-ESRGAN (Wang, Xie, Dong and Shan 2021, "Training Real-World Blind Super-Resolution with Pure
-//! Synthetic Data", section 3), and, by other settings, of APISR (Wang et al. 2024, section 3.2): resizing at any place in
-//! a round, and compression by prediction.
+//! The order is that of Real-ESRGAN (Wang, Xie, Dong and Shan 2021, "Training Real-World Blind Super-Resolution with Pure
+//! Synthetic Data", section 3). Other settings give that of APISR (Wang et al. 2024, section 3.2), with the resize at any
+//! position in a round, and with intra coding.
 
-use super::intra::intra;
+use super::intra::intra_coded;
 use super::jpeg::{jpeg_420, jpeg_444, quantised};
-use super::kernels::{Blur, Form, convolve, sinc};
+use super::kernels::{BlurKernel, KernelShape, Tap, convolve, sinc};
 use super::noise::{add_normal, add_poisson};
+use super::size::reduced_size;
 use crate::pixels::planes::Planes;
 use crate::pixels::resize;
 use fast_image_resize::FilterType;
@@ -15,28 +16,29 @@ use rand::Rng;
 use serde::{Deserialize, Serialize};
 use std::f64::consts::PI;
 
-/// From lowest to highest; both are drawn.
-pub type Bounds<T> = [T; 2];
+/// The lowest and the highest value, both inclusive.
+pub type Interval<T> = [T; 2];
 
-/// Settings of two rounds and an end. Presets are [`real_esrgan`](Self::real_esrgan), [`apisr`](Self::apisr) and
+/// Settings of two rounds and a final filter. Presets are [`real_esrgan`](Self::real_esrgan), [`apisr`](Self::apisr) and
 /// [`mild`](Self::mild).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct TwoOrder {
-    /// The first round; sizes are relative to the original.
-    pub first: Round,
-    /// The second round; sizes are relative to the result.
-    pub second: Round,
-    /// The low-pass filter at the end.
-    pub last_sinc: Sinc,
-    /// Share of pictures of which compression is the last step, and not the final resize with its filter.
+pub struct SecondOrderDegradation {
+    /// The first round. Sizes are relative to the original.
+    pub first: DegradationRound,
+    /// The second round. Sizes are relative to the result.
+    pub second: DegradationRound,
+    /// The low-pass filter after the final resize.
+    pub last_sinc: SincConfig,
+    /// Share of pictures for which compression is the last step. For the others, it comes before the final resize and its
+    /// filter.
     pub compression_last: f64,
 }
 
-/// One round, in this order.
+/// One round of degradations, in this order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Round {
+pub struct DegradationRound {
     /// Blur.
     pub blur: BlurConfig,
     /// Resize.
@@ -47,60 +49,60 @@ pub struct Round {
     pub compression: CompressionConfig,
 }
 
-/// How a round blurs.
+/// Blur of a round.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BlurConfig {
     /// Probability of a blur.
     pub probability: f64,
-    /// Reach of the kernel in pixels; its side is one more than twice that.
-    pub radius: Bounds<usize>,
-    /// Share of kernels that are low-pass filters, and these.
-    pub sinc: Sinc,
-    /// How often each other form is drawn.
-    pub forms: Forms,
-    /// Standard deviation in pixels; each axis of its own where the form is not round.
-    pub sigma: Bounds<f64>,
-    /// Exponents of generalised Gaussians; half of the draws lie below 1, half above.
-    pub generalised: Bounds<f64>,
-    /// Exponents of plateaus, drawn likewise.
-    pub plateau: Bounds<f64>,
+    /// Radius of the kernel in pixels. Its side is `2 * radius + 1`.
+    pub radius: Interval<usize>,
+    /// The low-pass filters, and their share of the kernels.
+    pub sinc: SincConfig,
+    /// How often each other kernel shape is drawn.
+    pub forms: KernelWeights,
+    /// Standard deviation in pixels. Anisotropic kernels draw one for each axis.
+    pub sigma: Interval<f64>,
+    /// Exponent of generalised Gaussians. Half of the draws are below 1, half above.
+    pub generalised: Interval<f64>,
+    /// Exponent of plateau kernels, drawn in the same way.
+    pub plateau: Interval<f64>,
 }
 
-/// A low-pass filter that rings.
+/// A sinc filter, the low-pass filter that causes ringing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Sinc {
-    /// Share of pictures that it is used on.
+pub struct SincConfig {
+    /// Share of pictures that it is applied to.
     pub share: f64,
-    /// Reach of the kernel in pixels.
-    pub radius: Bounds<usize>,
-    /// Highest frequency that passes, over the highest there is.
-    pub cutoff: Bounds<f64>,
-    /// Least cutoff of kernels with a radius below 6, which are too small to hold a longer wave.
+    /// Radius of the kernel in pixels.
+    pub radius: Interval<usize>,
+    /// Cutoff frequency, relative to the Nyquist frequency.
+    pub cutoff: Interval<f64>,
+    /// Lowest cutoff for kernels with a radius below 6, which are too small for a longer wave.
     pub small_cutoff: f64,
 }
 
-/// Weights of the forms of a blur: how often each is drawn, over the sum of all.
+/// Weights of the blur kernel shapes. Each is drawn in proportion to its weight.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Forms {
-    /// Round Gaussians.
+pub struct KernelWeights {
+    /// Weight of isotropic Gaussians.
     pub gaussian: f64,
-    /// Gaussians stretched in a random direction.
+    /// Weight of anisotropic Gaussians with a random direction.
     pub stretched_gaussian: f64,
-    /// Round generalised Gaussians.
+    /// Weight of isotropic generalised Gaussians.
     pub generalised: f64,
-    /// Stretched generalised Gaussians.
+    /// Weight of anisotropic generalised Gaussians.
     pub stretched_generalised: f64,
-    /// Round plateaus.
+    /// Weight of isotropic plateau kernels.
     pub plateau: f64,
-    /// Stretched plateaus.
+    /// Weight of anisotropic plateau kernels.
     pub stretched_plateau: f64,
 }
 
-/// How a round resizes: by area, bilinear or bicubic, a third each; the latter two without antialias, as files are often
-/// resized.
+/// Resize of a round: by area averaging, bilinear or bicubic interpolation, a third each. The latter two have no antialiasing,
+/// as is common.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ResizeConfig {
@@ -110,71 +112,71 @@ pub struct ResizeConfig {
     pub down: f64,
     /// Weight of keeping the size.
     pub keep: f64,
-    /// Smallest and largest size, over that which the round starts from; 1 lies between them.
-    pub range: Bounds<f64>,
-    /// Whether the resize stands before the blur, after it or after the noise, a third each (APISR's "shuffled resize"),
-    /// and not always after the blur.
+    /// Smallest and largest size, relative to the size before the round. The interval must contain 1.
+    pub range: Interval<f64>,
+    /// Whether the resize comes before the blur, after it or after the noise, a third each (APISR's "shuffled resize").
+    /// Otherwise it comes after the blur.
     pub anywhere: bool,
 }
 
-/// How a round adds noise.
+/// Noise of a round.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NoiseConfig {
     /// Probability of noise.
     pub probability: f64,
-    /// Share of noise that is normal; the rest is that of counted photons (Poisson).
+    /// Share of Gaussian noise. The rest is Poisson noise.
     pub gaussian: f64,
-    /// Standard deviation of normal noise, in steps of 1/255.
-    pub sigma: Bounds<f64>,
-    /// Strength of Poisson noise; 1 is that of as many photons at white as the picture has values.
-    pub poisson: Bounds<f64>,
+    /// Standard deviation of Gaussian noise, in steps of 1/255.
+    pub sigma: Interval<f64>,
+    /// Strength of Poisson noise. At 1, white stands for as many photons as the picture has distinct values.
+    pub poisson: Interval<f64>,
     /// Share of noise that is the same in all channels.
     pub grey: f64,
 }
 
-/// How a round compresses.
+/// Compression of a round.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CompressionConfig {
     /// Probability of compression.
     pub probability: f64,
-    /// Share of compression by prediction, as in a video's still pictures; the rest is JPEG.
+    /// Share of intra coding, as in the still pictures of a video. The rest is JPEG.
     pub predicted: f64,
-    /// H.264's quantiser parameter of the former, 51 at most.
-    pub quantiser: Bounds<u8>,
-    /// Quality of the latter, from 1 to 100.
-    pub jpeg_quality: Bounds<u8>,
-    /// Share of JPEG files with chroma at half the size (4:2:0).
+    /// H.264's quantiser parameter of intra coding, at most 51.
+    pub quantiser: Interval<u8>,
+    /// JPEG quality, from 1 to 100.
+    pub jpeg_quality: Interval<u8>,
+    /// Share of JPEG files with chroma at half size (4:2:0).
     pub chroma_subsampling: f64,
 }
 
-impl TwoOrder {
-    /// The low-quality version of `high`, `scale` times smaller (rounded, at least one pixel), in 8-bit steps like a
+impl SecondOrderDegradation {
+    /// Returns the low-quality version of `high`, `scale` times smaller (rounded, at least one pixel), in 8-bit steps like a
     /// saved file.
     ///
     /// # Panics
     ///
-    /// When `high` is not RGB, `scale` is below 1, or the settings are not [valid](Self::validate).
+    /// Panics if `high` is not RGB, `scale` is below 1, or the settings are not [valid](Self::validate).
     pub fn apply(&self, high: &Planes, scale: f64, rng: &mut impl Rng) -> Planes {
-        let (width, height) = super::reduced_size(high, scale);
-        let mut low = self
-            .first
-            .before_compression(high.clone(), [high.width, high.height], rng);
+        let (width, height) = reduced_size(high, scale);
+        let mut low =
+            self.first
+                .blur_resize_and_noise(high.clone(), [high.width, high.height], rng);
         low = self.first.compression.apply(low, rng);
-        low = self.second.before_compression(low, [width, height], rng);
+        low = self.second.blur_resize_and_noise(low, [width, height], rng);
         if rng.random_bool(self.compression_last) {
-            low = self.ended(low, width, height, rng);
+            low = self.final_resize(low, width, height, rng);
             low = self.second.compression.apply(low, rng);
         } else {
             low = self.second.compression.apply(low, rng);
-            low = self.ended(low, width, height, rng);
+            low = self.final_resize(low, width, height, rng);
         }
         quantised(low)
     }
 
-    /// Brought to its final size and filtered.
-    fn ended(&self, low: Planes, width: usize, height: usize, rng: &mut impl Rng) -> Planes {
+    /// Resizes to the final size and applies the final filter.
+    fn final_resize(&self, low: Planes, width: usize, height: usize, rng: &mut impl Rng) -> Planes {
         let resized = resized(&low, width, height, rng);
         if rng.random_bool(self.last_sinc.share) {
             clamped(convolve(&resized, &self.last_sinc.taps(rng)))
@@ -184,16 +186,21 @@ impl TwoOrder {
     }
 }
 
-impl Round {
-    /// Blur, resize and noise; the resize is relative to `base`, width and height.
-    fn before_compression(&self, mut low: Planes, base: [usize; 2], rng: &mut impl Rng) -> Planes {
-        let place = if self.resize.anywhere {
+impl DegradationRound {
+    /// Applies blur, resize and noise. `base` is the width and height that the resize is relative to.
+    fn blur_resize_and_noise(
+        &self,
+        mut low: Planes,
+        base: [usize; 2],
+        rng: &mut impl Rng,
+    ) -> Planes {
+        let resize_step = if self.resize.anywhere {
             rng.random_range(0..3)
         } else {
             1
         };
         for step in 0..3 {
-            if step == place {
+            if step == resize_step {
                 low = self.resize.apply(low, base, rng);
             }
             low = match step {
@@ -214,30 +221,34 @@ impl BlurConfig {
         let taps = if rng.random_bool(self.sinc.share) {
             self.sinc.taps(rng)
         } else {
-            self.blur(rng).taps(draw(self.radius, rng))
+            self.draw_kernel(rng).taps(draw(self.radius, rng))
         };
         clamped(convolve(&low, &taps))
     }
 
-    fn blur(&self, rng: &mut impl Rng) -> Blur {
-        // The forms in pairs, round and stretched.
-        let form = pick(&self.forms.weights(), rng);
+    fn draw_kernel(&self, rng: &mut impl Rng) -> BlurKernel {
+        // The shapes come in pairs, isotropic and anisotropic.
+        let index = draw_index(&self.forms.weights(), rng);
         let first = draw(self.sigma, rng);
-        let (sigma, angle) = if form.is_multiple_of(2) {
+        let (sigma, angle) = if index.is_multiple_of(2) {
             ([first, first], 0.0)
         } else {
             ([first, draw(self.sigma, rng)], rng.random_range(-PI..PI))
         };
-        let form = match form / 2 {
-            0 => Form::Gaussian,
-            1 => Form::Generalised(exponent(self.generalised, rng)),
-            _ => Form::Plateau(exponent(self.plateau, rng)),
+        let shape = match index / 2 {
+            0 => KernelShape::Gaussian,
+            1 => KernelShape::Generalised(draw_exponent(self.generalised, rng)),
+            _ => KernelShape::Plateau(draw_exponent(self.plateau, rng)),
         };
-        Blur { form, sigma, angle }
+        BlurKernel {
+            shape,
+            sigma,
+            angle,
+        }
     }
 }
 
-impl Forms {
+impl KernelWeights {
     pub(super) fn weights(&self) -> [f64; 6] {
         [
             self.gaussian,
@@ -250,8 +261,8 @@ impl Forms {
     }
 }
 
-impl Sinc {
-    fn taps(&self, rng: &mut impl Rng) -> Vec<super::kernels::Tap> {
+impl SincConfig {
+    fn taps(&self, rng: &mut impl Rng) -> Vec<Tap> {
         let radius = draw(self.radius, rng);
         let [low, high] = self.cutoff;
         let low = if radius < 6 {
@@ -266,7 +277,7 @@ impl Sinc {
 impl ResizeConfig {
     fn apply(&self, low: Planes, base: [usize; 2], rng: &mut impl Rng) -> Planes {
         let [smallest, largest] = self.range;
-        let factor = match pick(&[self.up, self.down, self.keep], rng) {
+        let factor = match draw_index(&[self.up, self.down, self.keep], rng) {
             0 => draw([1.0, largest], rng),
             1 => draw([smallest, 1.0], rng),
             _ => 1.0,
@@ -300,7 +311,7 @@ impl CompressionConfig {
         }
         let low = quantised(low);
         if rng.random_bool(self.predicted) {
-            return intra(&low, draw(self.quantiser, rng));
+            return intra_coded(&low, draw(self.quantiser, rng));
         }
         let quality = draw(self.jpeg_quality, rng);
         if rng.random_bool(self.chroma_subsampling) {
@@ -311,16 +322,16 @@ impl CompressionConfig {
     }
 }
 
-/// Uniform between bounds.
-fn draw<T>([low, high]: Bounds<T>, rng: &mut impl Rng) -> T
+/// Draws a uniform value from an interval.
+fn draw<T>([low, high]: Interval<T>, rng: &mut impl Rng) -> T
 where
     T: rand::distr::uniform::SampleUniform + PartialOrd,
 {
     rng.random_range(low..=high)
 }
 
-/// Below 1 or above, half of the draws each, as far as the bounds allow.
-fn exponent([low, high]: Bounds<f64>, rng: &mut impl Rng) -> f64 {
+/// Draws an exponent. Half of the draws are below 1 and half above, as far as the interval allows.
+fn draw_exponent([low, high]: Interval<f64>, rng: &mut impl Rng) -> f64 {
     if rng.random_bool(0.5) {
         draw([low.min(1.0), high.min(1.0)], rng)
     } else {
@@ -328,8 +339,8 @@ fn exponent([low, high]: Bounds<f64>, rng: &mut impl Rng) -> f64 {
     }
 }
 
-/// The index of one of `weights`, drawn in proportion.
-fn pick(weights: &[f64], rng: &mut impl Rng) -> usize {
+/// Draws an index in proportion to `weights`.
+fn draw_index(weights: &[f64], rng: &mut impl Rng) -> usize {
     let mut rest = rng.random_range(0.0..weights.iter().sum());
     weights
         .iter()
@@ -340,7 +351,7 @@ fn pick(weights: &[f64], rng: &mut impl Rng) -> usize {
         .unwrap_or(weights.len() - 1)
 }
 
-/// By area, bilinear or bicubic.
+/// Resizes by area averaging, bilinear or bicubic interpolation, drawn at random.
 fn resized(picture: &Planes, width: usize, height: usize, rng: &mut impl Rng) -> Planes {
     match rng.random_range(0..3) {
         0 => resize::reduce_with(picture, width, height, FilterType::Box),
@@ -349,6 +360,7 @@ fn resized(picture: &Planes, width: usize, height: usize, rng: &mut impl Rng) ->
     }
 }
 
+/// Clamps values to 0..1.
 fn clamped(mut picture: Planes) -> Planes {
     for value in &mut picture.data {
         *value = value.clamp(0.0, 1.0);

@@ -1,19 +1,18 @@
-//! Sample pictures: how far a student has come, to be looked at.
+//! Writes sample sheets, which show a student's progress.
 
-use super::stage::Pair;
+use super::objective::Pair;
 use crate::backend::Backend;
 use crate::error::{Error, Result};
-use crate::train::checkpoint::at;
 use burn::tensor::Tensor;
 use image::{ImageError, ImageFormat, RgbImage};
 use std::fs;
 use std::path::Path;
 
-/// Writes `step-N.png` into `folder`, whole or not at all: a row of input, output and original for each of the pair.
+/// Writes `step-N.png` into `folder`, either whole or not at all. Each row shows input, output and original of one picture.
 ///
 /// # Errors
 ///
-/// [`Error::Io`] when it cannot be written.
+/// [`Error::Io`] if the file cannot be written.
 pub(super) fn write<B: Backend>(
     folder: &Path,
     step: u64,
@@ -30,16 +29,13 @@ pub(super) fn write<B: Backend>(
     let pixels = pixels.convert::<u8>().into_vec().expect("converted to u8");
     let picture = RgbImage::from_raw(w as u32, (n * h) as u32, pixels);
     let picture = picture.expect("three bytes a pixel");
-    fs::create_dir_all(folder).map_err(at(folder))?;
+    fs::create_dir_all(folder).map_err(Error::io(folder))?;
     let path = folder.join(format!("step-{step}.png"));
     let unfinished = folder.join("unfinished.png");
     let saved = picture.save_with_format(&unfinished, ImageFormat::Png);
     saved.map_err(|error| match error {
-        ImageError::IoError(source) => at(&unfinished)(source),
-        other => Error::Format {
-            path: unfinished.clone(),
-            reason: other.to_string(),
-        },
+        ImageError::IoError(source) => Error::io(&unfinished)(source),
+        other => Error::format(&unfinished, other.to_string()),
     })?;
-    fs::rename(&unfinished, &path).map_err(at(&path))
+    fs::rename(&unfinished, &path).map_err(Error::io(&path))
 }

@@ -1,4 +1,4 @@
-//! Training in bf16.
+//! Tests of training in bf16.
 
 use super::*;
 use crate::restore::guidance::Prompt;
@@ -12,24 +12,24 @@ fn mixed(adversary: bool) -> TrainerConfig {
     }
 }
 
-/// All gradients of a module, zeros where there is none.
-struct Gradients {
-    of: GradientsParams,
+/// Collects all gradients of a module. A missing gradient counts as zeros.
+struct AllGradients {
+    gradients: GradientsParams,
     values: Vec<f32>,
 }
 
-impl ModuleVisitor<B> for Gradients {
+impl ModuleVisitor<B> for AllGradients {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
-        let gradient = self.of.remove::<Flex, D>(param.id);
+        let gradient = self.gradients.remove::<Flex, D>(param.id);
         let gradient = gradient.unwrap_or_else(|| param.val().inner().zeros_like());
         self.values
             .extend(gradient.into_data().to_vec::<f32>().unwrap());
     }
 }
 
-/// Gradients in f32, in about the direction of those that f32 finds.
+/// With bf16, gradients are in f32, and their direction is close to that of full precision.
 #[test]
-fn gradients_come_back_in_full_precision() {
+fn gradients_are_in_full_precision() {
     let student = student(&pix().unet);
     let picture = Tensor::random(
         [2, 3, CROP, CROP],
@@ -41,8 +41,8 @@ fn gradients_come_back_in_full_precision() {
         let output = computing.restore(&pix(), picture.clone(), Prompt::Positive);
         assert_eq!(output.dtype(), picture.dtype());
         let loss = (output.clone() * output).mean();
-        let mut gradients = Gradients {
-            of: GradientsParams::from_grads(loss.backward(), &student),
+        let mut gradients = AllGradients {
+            gradients: GradientsParams::from_grads(loss.backward(), &student),
             values: Vec::new(),
         };
         student.visit(&mut gradients);
@@ -57,19 +57,19 @@ fn gradients_come_back_in_full_precision() {
     assert!((0.99..0.999_999).contains(&cosine), "{cosine}");
 }
 
-/// What the first step finds is near to what it finds in full precision, and not the same.
+/// The losses of the first step are close to those of full precision, but not equal.
 #[test]
 fn both_stages_train_in_bf16() {
     let folders = [(); 2].map(|()| tempfile::tempdir().unwrap());
-    let weights = Weights::new();
+    let models = TestModels::new();
     let run = |config: TrainerConfig, folder: &Path| {
         let own = |name| folder.join(name);
-        let mut stage1 = weights.stage1(config.clone(), &own("stage1")).unwrap();
-        let mut stage2 = weights.stage2(config, &own("stage2")).unwrap();
+        let mut stage1 = models.stage1(config.clone(), &own("stage1")).unwrap();
+        let mut stage2 = models.stage2(config, &own("stage2")).unwrap();
         let reports = [run(&mut stage1, 2), run(&mut stage2, 2)];
         reports.map(|mut reports| {
             let mut terms = reports.remove(0).terms;
-            // Of heads drawn anew.
+            // These depend on heads with new random weights.
             terms.retain(|&name, _| !["adversarial", "discriminator"].contains(&name));
             terms
         })
@@ -80,18 +80,17 @@ fn both_stages_train_in_bf16() {
         assert_ne!(full, mixed);
         for (name, full) in full {
             let mixed = mixed[name];
-            let near = (mixed - full).abs() < 0.01 * full;
-            assert!(near, "{name}: {full} {mixed}");
+            let close = (mixed - full).abs() < 0.01 * full;
+            assert!(close, "{name}: {full} {mixed}");
         }
     }
 }
 
-/// It learns as well in bf16.
 #[test]
 fn a_vae_learns_in_bf16() {
     let folder = tempfile::tempdir().unwrap();
-    let last = learnt_by_a_vae(mixed(false), folder.path());
-    assert!(last < 0.8, "{last}");
+    let ratio = vae::error_ratio_of_a_vae(mixed(false), folder.path());
+    assert!(ratio < 0.8, "{ratio}");
 }
 
 #[cfg(feature = "ndarray")]
@@ -108,7 +107,7 @@ fn a_device_without_bf16_is_refused() {
 }
 
 #[test]
-fn configs_from_before_are_of_full_precision() {
+fn configs_without_a_precision_have_full_precision() {
     let mut config = serde_json::to_value(mixed(false)).unwrap();
     assert_eq!(config["precision"], "bf16");
     config.as_object_mut().unwrap().remove("precision");

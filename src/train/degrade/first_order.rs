@@ -1,10 +1,13 @@
-//! One pass in the order of a camera and a file: the parts are those of Real-ESRGAN (Wang et al. 2021, section 3), drawn
-//! independently and mostly mild, and a share of the samples is reduced only, so that a clean input is not smoothed.
+//! First-order degradation: blur, reduction, noise and compression, once each, in the order of a camera and a file.
+//!
+//! The parts are those of Real-ESRGAN (Wang et al. 2021, section 3), drawn independently and mostly mild. A share of the
+//! pictures is only reduced, so that the network learns not to smooth a clean input.
 
 use super::jpeg::{jpeg_420, jpeg_444, quantised};
 use super::kernels::{Tap, convolve, gaussian, oriented_gaussian};
 use super::noise::add_normal;
-use super::validate::share;
+use super::size::reduced_size;
+use super::validate::check_share;
 use crate::error::{Error, Result};
 use crate::pixels::planes::Planes;
 use crate::pixels::resize;
@@ -14,40 +17,41 @@ use serde::{Deserialize, Serialize};
 use std::f32::consts::TAU;
 use std::ops::Range;
 
-/// How low-quality pictures are made: a probability and a range for each part.
+/// Settings of a first-order degradation: a probability and a range for each part.
 ///
-/// The default covers antialiased bicubic reduction alone, and blur 1.2, noise 8/255 and JPEG 60 together.
+/// The default range includes antialiased bicubic reduction alone, and the combination of blur 1.2, noise 8/255 and JPEG
+/// quality 60.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Degradation {
-    /// Share of pictures that are only reduced, by antialiased bicubic. Default: 0.3.
+pub struct FirstOrderDegradation {
+    /// Share of pictures that are only reduced, by antialiased bicubic interpolation. Default: 0.3.
     pub clean: f64,
     /// Probability of a Gaussian blur before the reduction. Default: 0.95.
     pub blur: f64,
-    /// Standard deviation of the blur in pixels of a picture that is reduced to a quarter; in proportion for other
-    /// factors. Default: 0.4 to 1.8.
+    /// Standard deviation of the blur in pixels, for a reduction to a quarter. It is proportional to the scale. Default: 0.4
+    /// to 1.8.
     pub blur_sigma: Range<f32>,
-    /// Share of blurs that are stretched in a random direction: each of two axes draws its own sigma. Default: 0.15.
+    /// Share of blurs that are anisotropic, with a random direction and two independent sigmas. Default: 0.15.
     pub anisotropic: f64,
-    /// Share of reductions by area or bilinear averaging in place of bicubic. Default: 0.1.
+    /// Share of reductions with a box or bilinear filter instead of a bicubic one. Default: 0.1.
     pub other_kernel: f64,
     /// Probability of noise. Default: 0.9.
     pub noise: f64,
-    /// Standard deviation of the noise for values in 0 to 1; light noise is drawn more often. Default: 1/255 to 12/255.
+    /// Standard deviation of the noise for values in 0..1. Weak noise is more frequent. Default: 1/255 to 12/255.
     pub noise_sigma: Range<f32>,
     /// Share of noise that is the same in all channels. Default: 0.2.
     pub grey_noise: f64,
-    /// Share of noise that grows with the square root of the value, as photon counts do. Default: 0.2.
+    /// Share of noise whose deviation grows with the square root of the value, as photon noise does. Default: 0.2.
     pub photon_noise: f64,
     /// Probability of JPEG compression. Default: 0.9.
     pub jpeg: f64,
-    /// JPEG quality, the end left out. Default: 45 to 95.
+    /// JPEG quality, without the end of the range. Default: 45 to 95.
     pub jpeg_quality: Range<u8>,
-    /// Share of JPEG files with chroma at half the size (4:2:0). Default: 0.7.
+    /// Share of JPEG files with chroma at half size (4:2:0). Default: 0.7.
     pub chroma_subsampling: f64,
 }
 
-impl Default for Degradation {
+impl Default for FirstOrderDegradation {
     fn default() -> Self {
         Self {
             clean: 0.3,
@@ -66,17 +70,17 @@ impl Default for Degradation {
     }
 }
 
-impl Degradation {
-    /// The low-quality version of `high`, `scale` times smaller (rounded, at least one pixel), in 8-bit steps like a
+impl FirstOrderDegradation {
+    /// Returns the low-quality version of `high`, `scale` times smaller (rounded, at least one pixel), in 8-bit steps like a
     /// saved file.
     ///
-    /// With a `scale` of 1 nothing is resized; the other parts apply all the same.
+    /// A `scale` of 1 does not resize; the other parts still apply.
     ///
     /// # Panics
     ///
-    /// When `high` is not RGB or `scale` is below 1.
+    /// Panics if `high` is not RGB or `scale` is below 1.
     pub fn apply(&self, high: &Planes, scale: f64, rng: &mut impl Rng) -> Planes {
-        let (width, height) = super::reduced_size(high, scale);
+        let (width, height) = reduced_size(high, scale);
 
         if rng.random_bool(self.clean) {
             return quantised(resize::reduce(high, width, height));
@@ -106,8 +110,8 @@ impl Degradation {
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] with the first setting at fault: a probability or share outside of 0 to 1, or a range that is
-    /// empty or outside of what the setting can be.
+    /// [`Error::Config`] with the first invalid setting: a probability or share outside 0 to 1, or a range that is empty or
+    /// out of bounds.
     pub fn validate(&self) -> Result<()> {
         for (field, value) in [
             ("clean", self.clean),
@@ -120,29 +124,32 @@ impl Degradation {
             ("jpeg", self.jpeg),
             ("chroma_subsampling", self.chroma_subsampling),
         ] {
-            share(field, "one pass", value)?;
+            check_share(field, "one_pass", value)?;
         }
         let (blur, noise) = (&self.blur_sigma, &self.noise_sigma);
         let quality = &self.jpeg_quality;
-        for (field, valid, range) in [
+        for (field, valid, range, limits) in [
             (
                 "blur_sigma",
                 blur.start >= 0.0 && blur.start < blur.end && blur.end <= 64.0,
                 format!("{blur:?}"),
+                "0 to 64",
             ),
             (
                 "noise_sigma",
                 noise.start >= 0.0 && noise.start <= noise.end && noise.end <= 1.0,
                 format!("{noise:?}"),
+                "0 to 1",
             ),
             (
                 "jpeg_quality",
                 quality.start >= 1 && quality.start < quality.end && quality.end <= 101,
                 format!("{quality:?}"),
+                "1 to 100",
             ),
         ] {
             if !valid {
-                let reason = format!("{range} is empty or not in range");
+                let reason = format!("{range} is empty or not within {limits}");
                 return Err(Error::Config { field, reason });
             }
         }
@@ -184,12 +191,12 @@ impl Degradation {
 
     fn add_noise(&self, low: &mut Planes, rng: &mut impl Rng) {
         let Range { start, end } = self.noise_sigma;
-        // A power above 1 makes light noise more frequent without giving up the strong end.
+        // A power above 1 makes weak noise more frequent and still reaches the end of the range.
         let sigma = start + (end - start) * rng.random::<f32>().powf(1.4);
         let grey = rng.random_bool(self.grey_noise);
         let photon = rng.random_bool(self.photon_noise);
         add_normal(low, grey, rng, |value| {
-            // Doubled variance at white, so that mid-grey gets `sigma` itself.
+            // The variance is doubled at white, so that mid-grey has the deviation `sigma`.
             let gain = if photon {
                 (2.0 * value.max(0.0)).sqrt()
             } else {
@@ -206,38 +213,28 @@ mod tests {
     use rand::rngs::SmallRng;
 
     use super::*;
-    use crate::train::degrade::test_picture::waves;
+    use crate::train::degrade::test_picture::{distance, waves};
 
     fn rng(seed: u64) -> SmallRng {
         SmallRng::seed_from_u64(seed)
     }
 
-    fn only(part: impl FnOnce(&mut Degradation)) -> Degradation {
-        let mut degradation = Degradation {
+    fn only(part: impl FnOnce(&mut FirstOrderDegradation)) -> FirstOrderDegradation {
+        let mut degradation = FirstOrderDegradation {
             clean: 0.0,
             blur: 0.0,
             other_kernel: 0.0,
             noise: 0.0,
             jpeg: 0.0,
-            ..Degradation::default()
+            ..FirstOrderDegradation::default()
         };
         part(&mut degradation);
         degradation
     }
 
-    fn distance(a: &Planes, b: &Planes) -> f32 {
-        let sum: f32 = a
-            .data
-            .iter()
-            .zip(&b.data)
-            .map(|(a, b)| (a - b).powi(2))
-            .sum();
-        (sum / a.data.len() as f32).sqrt()
-    }
-
     #[test]
-    fn sizes_range_and_determinism() {
-        let mix = Degradation::default();
+    fn results_have_the_right_size_and_range_and_are_deterministic() {
+        let mix = FirstOrderDegradation::default();
         for (scale, size) in [
             (1.0, (61, 46)),
             (1.5, (41, 31)),
@@ -260,11 +257,11 @@ mod tests {
     }
 
     #[test]
-    fn clean_is_bicubic_in_8_bits() {
+    fn a_clean_picture_is_reduced_by_bicubic_interpolation() {
         let high = waves(64, 64);
-        let clean = Degradation {
+        let clean = FirstOrderDegradation {
             clean: 1.0,
-            ..Degradation::default()
+            ..FirstOrderDegradation::default()
         };
         let low = clean.apply(&high, 4.0, &mut rng(0));
         assert_eq!(low, quantised(resize::reduce(&high, 16, 16)));
@@ -272,10 +269,10 @@ mod tests {
     }
 
     #[test]
-    fn one_pixel_passes() {
+    fn a_single_pixel_can_be_degraded() {
         let pixel = Planes::new(3, 1, 1, vec![0.2, 0.4, 0.8]);
         for seed in 0..50 {
-            let low = Degradation::default().apply(&pixel, 4.0, &mut rng(seed));
+            let low = FirstOrderDegradation::default().apply(&pixel, 4.0, &mut rng(seed));
             assert_eq!((low.width, low.height), (1, 1));
         }
     }
@@ -322,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn light_noise_is_more_frequent() {
+    fn weak_noise_is_more_frequent() {
         let high = Planes::filled(3, 16, 16, 0.5);
         let d = only(|d| d.noise = 1.0);
         let half = d.noise_sigma.end / 2.0;
@@ -333,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn jpeg_loses_with_lower_quality() {
+    fn jpeg_loss_grows_as_the_quality_falls() {
         let high = quantised(waves(64, 48));
         let loss = |quality: u8, subsampling| {
             let d = only(|d| {
@@ -348,9 +345,9 @@ mod tests {
         assert!(loss(95, 1.0) > loss(95, 0.0));
     }
 
-    /// What models were trained on stays what it was: sums of the pictures that these seeds give.
+    /// The training data of existing models must not change. These are sums of the pictures for these seeds.
     #[test]
-    fn draws_stay_in_order() {
+    fn degraded_pictures_are_unchanged() {
         let high = crate::train::procedural::picture(3, 96, 72);
         for (seed, scale, expected) in [
             (0, 1.0, 8748.541),
@@ -361,18 +358,18 @@ mod tests {
             (7, 2.0, 2188.882),
             (11, 1.5, 3886.463),
         ] {
-            let low = Degradation::default().apply(&high, scale, &mut rng(seed));
+            let low = FirstOrderDegradation::default().apply(&high, scale, &mut rng(seed));
             let sum: f64 = low.data.iter().map(|&v| f64::from(v)).sum();
-            // Another machine's logarithm may round a few values to the next of 255.
+            // The logarithm of another machine may round a few values to a neighbouring step.
             assert!((sum - expected).abs() < 0.05, "{seed}: {sum}");
         }
     }
 
     #[test]
-    fn settings_out_of_range_are_refused() {
-        Degradation::default().validate().unwrap();
-        let fails = |change: fn(&mut Degradation), field: &str| {
-            let mut config = Degradation::default();
+    fn invalid_settings_are_refused() {
+        FirstOrderDegradation::default().validate().unwrap();
+        let fails = |change: fn(&mut FirstOrderDegradation), field: &str| {
+            let mut config = FirstOrderDegradation::default();
             change(&mut config);
             let error = config.validate().unwrap_err().to_string();
             assert!(error.contains(&format!("config `{field}`")), "{error}");
@@ -383,12 +380,12 @@ mod tests {
         fails(|d| d.noise_sigma = -0.1..0.1, "noise_sigma");
         fails(|d| d.jpeg_quality = 0..50, "jpeg_quality");
         fails(|d| d.jpeg_quality = 50..50, "jpeg_quality");
-        let unknown = serde_json::from_str::<Degradation>(r#"{"jpg": 1.0}"#).unwrap_err();
+        let unknown = serde_json::from_str::<FirstOrderDegradation>(r#"{"jpg": 1.0}"#).unwrap_err();
         assert!(unknown.to_string().contains("unknown field `jpg`"));
     }
 
     #[test]
-    fn other_kernels_differ() {
+    fn other_kernels_differ_from_bicubic() {
         let high = waves(64, 64);
         let d = only(|d| d.other_kernel = 1.0);
         let clean = quantised(resize::reduce(&high, 16, 16));

@@ -1,6 +1,6 @@
-//! The pairs of a training, in order.
+//! Loads the input and target pictures of a training onto the device, batch by batch.
 
-use super::stage::Pair;
+use super::objective::Pair;
 use crate::backend::Backend;
 use crate::restore::shuffle::PICTURE_CHANNELS;
 use crate::train::data::{Batch, DataConfig, batches};
@@ -11,19 +11,19 @@ use std::iter::{self, StepBy};
 use std::ops::Range;
 use std::sync::mpsc::Receiver;
 
-/// Pairs of some batches, prepared by a thread that starts with the first one asked for.
-pub(super) struct Feed<B: Backend> {
+/// Loads a sequence of batches. A thread prepares them; it starts with the first request.
+pub(super) struct PairLoader<B: Backend> {
     config: DataConfig,
     source: PictureSource,
     numbers: StepBy<Range<u64>>,
     batches: Option<Receiver<Batch>>,
-    /// Looked at ahead of [`next`](Self::next).
+    /// Pairs that [`look_ahead`](Self::look_ahead) has loaded before [`next`](Self::next) returns them.
     ahead: VecDeque<Pair<B>>,
     device: B::Device,
 }
 
-impl<B: Backend> Feed<B> {
-    /// Of the batches of `numbers`; `source` is what [`DataConfig::open`] gave.
+impl<B: Backend> PairLoader<B> {
+    /// A loader of the batches with `numbers`. `source` is the result of [`DataConfig::open`].
     pub(super) fn new(
         config: DataConfig,
         source: PictureSource,
@@ -40,27 +40,28 @@ impl<B: Backend> Feed<B> {
         }
     }
 
-    /// The next pair.
+    /// Returns the next pair.
     pub(super) fn next(&mut self) -> Pair<B> {
         let ahead = self.ahead.pop_front();
-        ahead.unwrap_or_else(|| self.receive())
+        ahead.unwrap_or_else(|| self.load())
     }
 
-    /// The next pairs, without end; [`next`](Self::next) gives them too.
+    /// Iterates over the coming pairs, without end. [`next`](Self::next) returns the same pairs later.
     pub(super) fn look_ahead(&mut self) -> impl Iterator<Item = Pair<B>> {
-        let mut seen = 0;
+        let mut count = 0;
         iter::from_fn(move || {
-            if seen == self.ahead.len() {
-                let pair = self.receive();
+            if count == self.ahead.len() {
+                let pair = self.load();
                 self.ahead.push_back(pair);
             }
-            seen += 1;
-            self.ahead.get(seen - 1).cloned()
+            count += 1;
+            self.ahead.get(count - 1).cloned()
         })
     }
 
-    /// `count` pairs that stay apart: of the same pictures, if these are files, but other draws.
-    pub(super) fn others(&self, count: usize) -> Pair<B> {
+    /// Draws `count` pairs that are not in the training sequence. They come from the same files, if there are files, but
+    /// with other crops and degradations.
+    pub(super) fn draw_separate(&self, count: usize) -> Pair<B> {
         let config = DataConfig {
             seed: !self.config.seed,
             batch: count,
@@ -71,7 +72,7 @@ impl<B: Backend> Feed<B> {
         Self::new(config, self.source.clone(), only, &self.device).next()
     }
 
-    fn receive(&mut self) -> Pair<B> {
+    fn load(&mut self) -> Pair<B> {
         let start = || {
             let (config, source) = (self.config.clone(), self.source.clone());
             batches(config, source, self.numbers.clone())

@@ -1,4 +1,4 @@
-//! Where a student starts.
+//! Tests of a student's initialisation.
 
 use super::*;
 use crate::restore::shuffle::pixel_unshuffle;
@@ -7,13 +7,14 @@ use burn::tensor::module::conv2d;
 use burn::tensor::ops::ConvOptions;
 
 const BATCHES: usize = 12;
-const FITTED: Start = Start::Fitted(Fit {
+const FITTED: StudentInit = StudentInit::Fitted(LeastSquaresFit {
     batches: BATCHES,
     ridge: 1e-3,
 });
 
-/// Nothing is learnt, so that every batch tells of the start; and the pictures are many enough to fit on.
-fn still() -> TrainerConfig {
+/// A config with a learning rate of zero, so that every step measures the initial weights, and with enough pictures for a
+/// fit.
+fn zero_rate_config() -> TrainerConfig {
     let mut config = trainer_config(false);
     config.learner.schedule.learning_rate = 0.0;
     config.data.batch = 4;
@@ -23,75 +24,71 @@ fn still() -> TrainerConfig {
     config
 }
 
-/// The mean of `term` over batches that come after those of the fit.
-fn held_out<S: Stage<B>>(mut trainer: Trainer<B, S>, term: &str) -> f64 {
+/// Returns the mean of `term` over batches that follow those of the fit.
+fn held_out<O: Objective<B>>(mut trainer: Trainer<B, O>, term: &str) -> f64 {
     let reports = run(&mut trainer, BATCHES + 4);
     let held_out = reports[BATCHES..].iter().map(|report| report.terms[term]);
     held_out.sum::<f64>() / 4.0
 }
 
 #[test]
-fn a_fitted_start_is_nearer_to_the_teacher() {
+fn a_fitted_student_is_nearer_to_the_teacher() {
     let folder = tempfile::tempdir().unwrap();
-    let mut weights = Weights::new();
-    let mut of = |start| {
-        weights.start = start;
-        let stage1 = weights.stage1(still(), folder.path()).unwrap();
-        let stage2 = weights.stage2(still(), folder.path()).unwrap();
+    let mut models = TestModels::new();
+    let mut losses = |start| {
+        models.start = start;
+        let stage1 = models.stage1(zero_rate_config(), folder.path()).unwrap();
+        let stage2 = models.stage2(zero_rate_config(), folder.path()).unwrap();
         [held_out(stage1, "latent L1"), held_out(stage2, "L1")]
     };
-    let (teacher, fitted) = (of(Start::Teacher), of(FITTED));
+    let (teacher, fitted) = (losses(StudentInit::Teacher), losses(FITTED));
     for (teacher, fitted) in teacher.into_iter().zip(fitted) {
         assert!(fitted < 0.8 * teacher, "{fitted} {teacher}");
     }
 }
 
-/// The student takes over what is between the ends, and all of it can learn, though the teacher cannot.
+/// All parameters of the student are trainable, although those of the teacher are frozen.
 #[test]
-fn a_start_can_be_learnt_from() {
-    struct Frozen(Vec<String>);
-    impl ModuleVisitor<B> for Frozen {
+fn an_initialised_student_is_trainable() {
+    struct FrozenParameters(Vec<String>);
+    impl ModuleVisitor<B> for FrozenParameters {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
             if !param.is_require_grad() {
                 self.0.push(format!("{:?}", param.dims()));
             }
         }
     }
-    let mut weights = Weights::new();
-    for start in [Start::Teacher, FITTED] {
-        weights.start = start;
-        let stage = weights.stage1_alone().unwrap();
-        let mut pupil = student(&adc().unet);
+    let mut models = TestModels::new();
+    for start in [StudentInit::Teacher, FITTED] {
+        models.start = start;
+        let objective = models.stage1_objective().unwrap();
+        let mut student = student(&adc().unet);
         let picture =
             |_| Tensor::random([4, 3, 64, 64], Distribution::Default, &Default::default());
         let mut pairs = (0..).map(picture).map(|input: Tensor<B, 4>| Pair {
             target: input.clone(),
             input,
         });
-        Stage::<B>::start(&stage, &mut pupil, &mut pairs).unwrap();
-        let mut frozen = Frozen(Vec::new());
-        pupil.visit(&mut frozen);
+        Objective::<B>::init_student(&objective, &mut student, &mut pairs).unwrap();
+        let mut frozen = FrozenParameters(Vec::new());
+        student.visit(&mut frozen);
         assert!(frozen.0.is_empty(), "{start:?}: {:?}", frozen.0);
-        let prompts = [pupil.valid().positive.val(), weights.gendr.positive.val()];
+        let prompts = [student.valid().positive.val(), models.gendr.positive.val()];
         let [own, teachers] = prompts.map(Tensor::into_data);
         own.assert_eq(&teachers, true);
     }
 }
 
-/// A training that goes on is not set up anew.
+/// A resumed training does not initialise its student again.
 #[test]
-fn a_resumed_training_keeps_what_it_learnt() {
+fn a_resumed_training_keeps_its_weights() {
     let folder = tempfile::tempdir().unwrap();
-    let mut weights = Weights::new();
-    weights.start = Start::Fitted(Fit {
+    let mut models = TestModels::new();
+    models.start = StudentInit::Fitted(LeastSquaresFit {
         batches: 2,
         ridge: 1e-2,
     });
-    let new = || {
-        weights
-            .stage1(trainer_config(false), folder.path())
-            .unwrap()
-    };
+    let new = || models.stage1(trainer_config(false), folder.path()).unwrap();
     let mut trainer = new();
     run(&mut trainer, 2);
     trainer.checkpoint().unwrap();
@@ -99,12 +96,12 @@ fn a_resumed_training_keeps_what_it_learnt() {
     assert_eq!(run(&mut new(), 2), expected);
 }
 
-/// The cells of a picture, encoded by a linear encoder, through a convolution of 3x3 cells: one convolution does the same.
+/// A linear encoder followed by a 3x3 convolution of its latents equals one convolution of the pixel-unshuffled picture.
 #[test]
 fn a_linear_encoder_is_fitted_exactly() {
     let device = Default::default();
     let random = |shape| Tensor::<Flex, 4>::random(shape, Distribution::Normal(0.0, 1.0), &device);
-    let bias = |of| Tensor::<Flex, 1>::random([of], Distribution::Default, &device);
+    let bias = |length| Tensor::<Flex, 1>::random([length], Distribution::Default, &device);
     let conv = |x, weight, bias| {
         let options = ConvOptions::new([1; 2], [1; 2], [1; 2], 1);
         conv2d(x, weight, Some(bias), options)
@@ -121,7 +118,7 @@ fn a_linear_encoder_is_fitted_exactly() {
             (cells, conv(latent, first.clone(), first_bias.clone()))
         })
         .collect();
-    let fit = Fit {
+    let fit = LeastSquaresFit {
         batches: 3,
         ridge: 1e-9,
     };
@@ -134,15 +131,15 @@ fn a_linear_encoder_is_fitted_exactly() {
 }
 
 #[test]
-fn starts_that_cannot_be_are_named() {
+fn invalid_initialisations_are_refused() {
     let (student, teacher) = (adc().unet, gendr().unet);
     FITTED.validate(&student, &teacher).unwrap();
     let mut wider = student.clone();
     wider.block_out_channels[1] *= 2;
-    Start::Random.validate(&wider, &teacher).unwrap();
-    let fitted = |batches, ridge| Start::Fitted(Fit { batches, ridge });
+    StudentInit::Random.validate(&wider, &teacher).unwrap();
+    let fitted = |batches, ridge| StudentInit::Fitted(LeastSquaresFit { batches, ridge });
     for (start, student, wanted) in [
-        (Start::Teacher, &wider, "start"),
+        (StudentInit::Teacher, &wider, "start"),
         (fitted(0, 1e-3), &student, "start.batches"),
         (fitted(1, 0.0), &student, "start.ridge"),
         (fitted(1, f64::NAN), &student, "start.ridge"),
@@ -154,12 +151,12 @@ fn starts_that_cannot_be_are_named() {
     }
 }
 
-/// The first figures in the docs of [`Start`].
+/// Measures the first figures in the docs of [`StudentInit`].
 #[test]
-#[ignore = "a measurement, of half an hour on two cores"]
-fn starts_are_measured() {
+#[ignore = "a measurement that takes half an hour on two cores"]
+fn initialisations_are_measured() {
     let folder = tempfile::tempdir().unwrap();
-    let mut config = whole::small();
+    let mut config = pipeline::small();
     let vae = VaeConfig {
         latent_channels: 8,
         block_out_channels: vec![8, 16, 16, 32],
@@ -187,17 +184,17 @@ fn starts_are_measured() {
         (&mut config.stage1.trainer, 0),
         (&mut config.stage2.trainer, 0),
     ] {
-        trainer.data = still().data;
+        trainer.data = zero_rate_config().data;
         trainer.data.window = 64;
         trainer.learner.schedule.steps = steps;
-        trainer.learner.average = 0.99;
+        trainer.learner.ema_decay = 0.99;
         trainer.adversary = None;
     }
-    let train = |config: &DistillConfig, pass: Pass, term: &str| -> Vec<f64> {
+    let train = |config: &DistillConfig, stage: TrainingStage, term: &str| -> Vec<f64> {
         let mut values = Vec::new();
         distill::<B>(
             config,
-            pass,
+            stage,
             folder.path(),
             &[Default::default()],
             |report| {
@@ -210,14 +207,20 @@ fn starts_are_measured() {
     };
     let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
     let end = |values: Vec<f64>| mean(&values[values.len() - 20..]);
-    println!("VAE: L1 {:.4}", end(train(&config, Pass::Vae, "L1")));
-    let teacher = end(train(&config, Pass::Teacher, "latent L1"));
+    println!(
+        "VAE: L1 {:.4}",
+        end(train(&config, TrainingStage::Vae, "L1"))
+    );
+    let teacher = end(train(&config, TrainingStage::Teacher, "latent L1"));
     println!("teacher: latent L1 {teacher:.4}");
-    let fitted = |ridge| Start::Fitted(Fit { batches: 32, ridge });
-    for (pass, term) in [(Pass::Stage1, "latent L1"), (Pass::Stage2, "L1")] {
+    let fitted = |ridge| StudentInit::Fitted(LeastSquaresFit { batches: 32, ridge });
+    for (stage, term) in [
+        (TrainingStage::Stage1, "latent L1"),
+        (TrainingStage::Stage2, "L1"),
+    ] {
         for start in [
-            Start::Random,
-            Start::Teacher,
+            StudentInit::Random,
+            StudentInit::Teacher,
             fitted(1e-1),
             fitted(1e-2),
             fitted(1e-3),
@@ -229,14 +232,14 @@ fn starts_are_measured() {
                     trainer.learner.schedule.steps = steps;
                     trainer.learner.schedule.learning_rate = learning_rate;
                 }
-                let own = folder.path().join(pass.folder());
+                let own = folder.path().join(stage.folder());
                 if own.exists() {
                     std::fs::remove_dir_all(own).unwrap();
                 }
-                end(train(&config, pass, term))
+                end(train(&config, stage, term))
             };
             let (before, after) = (run(52, 0.0), run(300, 1e-3));
-            println!("{pass:?} {start:?}: {term} {before:.4}, after 300 steps {after:.4}");
+            println!("{stage:?} {start:?}: {term} {before:.4}, after 300 steps {after:.4}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Where training starts: a first layer that sees detail, a last layer that predicts nothing.
+//! Initialises the ends of the UNet: the first layer responds to detail, and the last layer predicts zero.
 
 use crate::backend::Backend;
 use crate::pixels::planes::Planes;
@@ -7,21 +7,21 @@ use crate::unet::UNet;
 use burn::tensor::{Tensor, TensorData};
 use std::f64::consts::PI;
 
-/// Deviation below which a frequency is not amplified further.
+/// Standard deviation below which a frequency is not amplified further.
 const FLOOR: f64 = 0.01;
-/// Red, green, blue to lightness and two colour differences, before they are scaled to a norm of one.
+/// Maps red, green and blue to lightness and two colour differences, before normalisation.
 const OPPONENT: [[f64; 3]; 3] = [[1.0, 1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 2.0, -1.0]];
 
 /// Sets the first convolution to cosines and the last one to zero.
 ///
-/// The first convolution sees 3x3 cells, 24x24 pixels, in which a picture's light and dark are some thousand times as
-/// strong as its detail: from a random start, thousands of steps pass before the network finds the detail. Here its
-/// channels are the lowest frequencies of the two-dimensional cosine transform of those pixels, two thirds of them of
-/// lightness, each scaled to a deviation of one on `pictures` (the idea of Mishkin and Matas, "All you need is a good
-/// init", arXiv 1511.06422, with a basis in place of random filters).
+/// The first convolution reads 3x3 cells, or 24x24 pixels. In these, the coarse brightness of a picture is about a thousand
+/// times as strong as its detail, so a random initialisation needs thousands of steps to find the detail. Here, the
+/// channels are the lowest frequencies of the two-dimensional cosine transform of those pixels. Two thirds of them are of
+/// lightness. Each channel is scaled to a standard deviation of one on `pictures`. This follows Mishkin and Matas, "All
+/// you need is a good init", arXiv 1511.06422, with a basis in place of random filters.
 ///
 /// `pictures` is `[N, 3, H, W]` in -1..1.
-pub(super) fn start<B: Backend>(unet: &mut UNet<B>, pictures: Tensor<B, 4>, factor: usize) {
+pub(super) fn init_ends<B: Backend>(unet: &mut UNet<B>, pictures: Tensor<B, 4>, factor: usize) {
     let device = pictures.device();
     let z = pixel_unshuffle(pictures, factor);
     let [channels, _, _, _] = unet.first_layer_dims();
@@ -40,7 +40,7 @@ pub(super) fn start<B: Backend>(unet: &mut UNet<B>, pictures: Tensor<B, 4>, fact
     unet.set_first_layer(stack(&filters), Tensor::zeros([channels], &device));
     let response = unet.first_layer(z); // [N, C, h, w]
     let [n, _, h, w] = response.dims();
-    // The border's zero padding is no picture.
+    // The border is left out, since it depends on the zero padding.
     let response = response.slice([0..n, 0..channels, 1..h - 1, 1..w - 1]);
     let response = response
         .swap_dims(0, 1)
@@ -54,9 +54,9 @@ pub(super) fn start<B: Backend>(unet: &mut UNet<B>, pictures: Tensor<B, 4>, fact
     unet.zero_output();
 }
 
-/// `count` triples of opponent axis, vertical and horizontal frequency, lightness first.
+/// Returns `count` triples of opponent axis, vertical and horizontal frequency. Lightness comes first.
 fn frequencies(count: usize) -> impl Iterator<Item = (usize, usize, usize)> {
-    // Squares of frequencies: two thirds of lightness, a sixth of each colour difference.
+    // Two thirds of the frequencies are of lightness, and a sixth of each colour difference. Each set fills a square.
     let side = |share: usize| (share as f64).sqrt().ceil() as usize;
     let colour = count / 6;
     [count - 2 * colour, colour, colour]
@@ -70,7 +70,7 @@ fn frequencies(count: usize) -> impl Iterator<Item = (usize, usize, usize)> {
         })
 }
 
-/// A cosine of `field` x `field` pixels, of Euclidean norm one.
+/// A cosine over `field` x `field` pixels with Euclidean norm one.
 fn cosine(opponent: usize, v: usize, u: usize, field: usize) -> Planes {
     let wave = |frequency: usize, i: usize| {
         let norm = if frequency == 0 { 1.0 } else { 2.0 } / field as f64;
@@ -113,11 +113,11 @@ mod tests {
     }
 
     #[test]
-    fn channels_start_with_a_deviation_of_one_and_the_output_at_zero() {
+    fn channels_start_with_a_deviation_of_one_and_the_output_is_zero() {
         let device = Default::default();
         let mut unet = UNetConfig::nano().init::<Flex>(&device).unwrap();
         let pictures = Tensor::random([2, 3, 64, 64], Distribution::Uniform(-1.0, 1.0), &device);
-        start(&mut unet, pictures.clone(), 8);
+        init_ends(&mut unet, pictures.clone(), 8);
         let z = pixel_unshuffle(pictures, 8);
         let response = unet.first_layer(z.clone()).slice([0..2, 0..96, 1..7, 1..7]);
         let deviation = response.swap_dims(0, 1).reshape([96, 72]).var(1).sqrt();
