@@ -17,7 +17,7 @@ use crate::model::GenDrPix;
 use crate::options::Upscale;
 use crate::options::padding::Padding;
 use crate::restore::guidance::Prompt;
-use crate::weights::{Source, load_bundle};
+use crate::weights::{WeightsSource, load_bundle};
 use burn::tensor::Tensor;
 use burn::tensor::backend::AutodiffBackend;
 use rand::rngs::SmallRng;
@@ -167,7 +167,7 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> NanoTrainer<B> {
     /// Those of [`GenDrPix::load`], and [`Error::Config`] when it is not of this training's model or number of prompt
     /// tokens.
     pub fn start_from(&mut self, bundle: &Path) -> Result<()> {
-        let source = Source::File(bundle.to_owned());
+        let source = WeightsSource::File(bundle.to_owned());
         let (config, weights) = load_bundle::<B>(source, &self.device)?;
         let fail = |field, what| {
             let reason = format!("is another in {}, by {what}", bundle.display());
