@@ -1,4 +1,4 @@
-//! Upscales from an async program: on tokio's threads for blocking work, with progress through a channel, and cancelled by a
+//! Upscales in an async program: on a blocking thread of tokio, with progress through a channel, and with cancellation by a
 //! time limit or Ctrl-C.
 //!
 //! ```sh
@@ -28,7 +28,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(result?)
 }
 
-/// Enlarges a file, or gives [`Error::Cancelled`] at the time limit or Ctrl-C.
+/// Enlarges a file. Returns [`Error::Cancelled`] after the time limit or Ctrl-C.
 async fn upscale(
     model: Arc<Model>,
     input: PathBuf,
@@ -36,26 +36,26 @@ async fn upscale(
     limit: Duration,
 ) -> Result<(), Error> {
     let cancel = Cancel::new();
-    // A channel that holds the latest value only: the work never waits for whoever shows it.
-    let (told, mut progress) = watch::channel(0.0);
+    // A channel that holds only the latest value: the work never waits for the display.
+    let (sender, mut progress) = watch::channel(0.0);
     let options = Upscale::new()
         .cancel(cancel.clone())
         .on_progress(move |progress| {
-            // Whoever shows it may be gone.
-            let _ = told.send(progress.fraction);
+            // The receiver may be gone.
+            let _ = sender.send(progress.fraction);
         });
-    let for_saving = cancel.clone();
+    let cancel_save = cancel.clone();
     let mut work = spawn_blocking(move || {
         let picture = Picture::open(input)?;
         let large = picture.map(|image| model.upscale_with(image, &options))?;
         drop(options);
-        match for_saving.is_cancelled() {
+        match cancel_save.is_cancelled() {
             true => Err(Error::Cancelled),
             false => large.save(output).map(drop),
         }
     });
     let mut timeout = pin!(tokio::time::sleep(limit));
-    // Made once: what comes in between two turns of the loop is not lost.
+    // Created once, so that a signal between two iterations of the loop is not lost.
     let mut interrupt = pin!(tokio::signal::ctrl_c());
     let mut stopped = false;
     let result = loop {
@@ -64,11 +64,11 @@ async fn upscale(
             Ok(()) = progress.changed() => {
                 eprintln!("{:3.0} %", 100.0 * *progress.borrow_and_update());
             }
-            // The work is told to stop, and then awaited: it cannot be dropped halfway.
+            // Request cancellation and keep waiting: a blocking task cannot be dropped halfway.
             () = &mut timeout, if !stopped => { cancel.cancel(); stopped = true; }
             _ = &mut interrupt, if !stopped => { cancel.cancel(); stopped = true; }
         }
     };
-    // A panic of the work goes on here.
+    // Propagate a panic of the task.
     result.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }

@@ -1,21 +1,21 @@
-//! Before and after in one picture: left of a line the plain resize, right of it the result, and below the parts of both
-//! that differ most, enlarged.
+//! Before and after in one picture: the plain resize to the left of a line and the result to the right, and below them the
+//! details that differ most, enlarged.
 
 use image::imageops::{self, FilterType, crop_imm};
 use image::{DynamicImage, Rgb, RgbImage, Rgba, RgbaImage};
 
-/// Sides of the large picture are reduced to this at most.
+/// Maximum side of the split picture. A larger one is reduced.
 const LONGEST: u32 = 1600;
-/// How many places are shown enlarged, where the picture has room for them.
-const PLACES: u32 = 3;
-/// How many times pixels of the result are enlarged there.
+/// Number of details that are shown enlarged, if the picture has room for them.
+const DETAILS: u32 = 3;
+/// Factor by which the details are enlarged.
 const ZOOM: u32 = 3;
-/// Pixels between the parts.
+/// Gap between the details in pixels.
 const GAP: u32 = 8;
 const BACKGROUND: Rgb<u8> = Rgb([24, 24, 24]);
 const LINE: Rgb<u8> = Rgb([255, 255, 255]);
 
-/// Compares `before` with `after`, which is as large or larger.
+/// Compares `before` with `after`, which has the same size or is larger.
 pub fn compare(before: &DynamicImage, after: &DynamicImage) -> RgbImage {
     let after = opaque(after);
     let (width, height) = after.dimensions();
@@ -35,8 +35,8 @@ pub fn compare(before: &DynamicImage, after: &DynamicImage) -> RgbImage {
         }
     }
 
-    // Pairs side by side: each half of a pair takes the same share of the width.
-    let inset = split.width().saturating_sub((2 * PLACES - 1) * GAP) / (2 * PLACES);
+    // The details are pairs side by side. Each half of a pair takes the same share of the width.
+    let inset = split.width().saturating_sub((2 * DETAILS - 1) * GAP) / (2 * DETAILS);
     let side = (inset / ZOOM).min(width).min(height);
     if side == 0 {
         return split;
@@ -44,7 +44,7 @@ pub fn compare(before: &DynamicImage, after: &DynamicImage) -> RgbImage {
     let (zoomed, top) = (side * ZOOM, split.height() + GAP);
     let mut page = RgbImage::from_pixel(split.width(), top + zoomed, BACKGROUND);
     imageops::replace(&mut page, &split, 0, 0);
-    for (i, (x, y)) in (0..).zip(places(&before, &after, side)) {
+    for (i, (x, y)) in (0..).zip(most_different_squares(&before, &after, side)) {
         for (j, picture) in (0..).zip([&before, &after]) {
             let part = crop_imm(picture, x, y, side, side).to_image();
             let part = imageops::resize(&part, zoomed, zoomed, FilterType::Nearest);
@@ -55,7 +55,7 @@ pub fn compare(before: &DynamicImage, after: &DynamicImage) -> RgbImage {
     page
 }
 
-/// What is transparent is put on the background.
+/// Composites transparent pixels on the background.
 fn opaque(picture: &DynamicImage) -> RgbImage {
     if !picture.color().has_alpha() {
         return picture.to_rgb8();
@@ -67,8 +67,9 @@ fn opaque(picture: &DynamicImage) -> RgbImage {
     DynamicImage::from(page).into_rgb8()
 }
 
-/// The top left corners of the squares of `side` pixels in which the two differ most, none of which touch.
-fn places(before: &RgbImage, after: &RgbImage, side: u32) -> Vec<(u32, u32)> {
+/// Returns the top left corners of the squares of `side` pixels in which the pictures differ most. The squares do not
+/// overlap.
+fn most_different_squares(before: &RgbImage, after: &RgbImage, side: u32) -> Vec<(u32, u32)> {
     let difference = |x: u32, y: u32| -> u64 {
         let pixels = (y..y + side).flat_map(|y| (x..x + side).map(move |x| (x, y)));
         let differences = pixels.flat_map(|(x, y)| {
@@ -83,5 +84,5 @@ fn places(before: &RgbImage, after: &RgbImage, side: u32) -> Vec<(u32, u32)> {
         .collect();
     squares.sort();
     let squares = squares.into_iter().map(|(_, place)| place);
-    squares.take(PLACES as usize).collect()
+    squares.take(DETAILS as usize).collect()
 }

@@ -6,11 +6,10 @@
 //! cargo run --release --features wgpu --example upscale -- photo.jpg -o large.png --backend wgpu
 //! ```
 //!
-//! Everything that can be known beforehand (names, formats, folders) is checked before the first picture; after that, a
-//! picture that fails does not stop the others, and Ctrl-C stops within the picture. An output is either complete or not
-//! there.
+//! The program checks names, formats and folders before it processes the first picture. After that, a failed picture does
+//! not stop the others, and Ctrl-C stops within the current picture. An output file is either complete or missing.
 
-// Without a backend, all that is left to do is to say so.
+// Without a backend the program can only report that none is built in.
 #![cfg_attr(
     not(any(
         feature = "flex",
@@ -39,80 +38,80 @@ use image::DynamicImage;
 use indicatif::{ProgressBar, ProgressStyle};
 use os_display::Quotable;
 use plan::{Job, Plan};
-use report::{Done, Outcome, Report};
+use report::{Outcome, Report, UpscaledPicture};
 
-/// What a shell tells of a program that Ctrl-C has stopped.
+/// The exit code that a shell reports for a program stopped by Ctrl-C.
 const INTERRUPTED: u8 = 130;
-/// Backends that are tested before the first picture.
+/// Backends that run a self-test before the first picture.
 const GPUS: [&str; 2] = ["wgpu", "cuda"];
-/// Steps of the bar for one picture.
+/// Steps of the progress bar per picture.
 const STEPS: u64 = 1000;
 
 /// Upscale pictures with GenDR-Pix.
 #[derive(Parser)]
 #[command(version)]
 struct Args {
-    /// Pictures to upscale: PNG, JPEG, WebP, TIFF or BMP; of folders all, and those in the folders within.
+    /// Pictures to upscale (PNG, JPEG, WebP, TIFF or BMP), or folders, which are searched recursively.
     #[arg(required = true)]
     inputs: Vec<PathBuf>,
-    /// The picture to write, or a folder (created if missing; a name that is new ends in `/`).
+    /// Output file, or output folder (created if missing; the name of a new folder must end in `/`).
     #[arg(short, long)]
     output: PathBuf,
-    /// Leave out the pictures whose output is there already.
+    /// Skip pictures whose output already exists.
     #[arg(long)]
     skip_existing: bool,
-    /// Beside each output, write OUTPUT.compare.png: before and after to either side of a line, and enlarged parts.
+    /// For each output, also write OUTPUT.compare.png: before and after, split by a line, with enlarged details.
     #[arg(long)]
     compare: bool,
-    /// Print what became of each picture as JSON when all are done.
+    /// Print a JSON report on all pictures at the end.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     target: TargetArgs,
-    /// How far the picture may move from the input: 0 is the plain resize, 1 the model.
+    /// Blend between the plain resize (0) and the output of the model (1).
     #[arg(long, default_value_t = 1.0)]
     fidelity: f64,
-    /// How the colours are held to those of the input; the library's default when not given.
+    /// Colour correction towards the input. [default: that of the library]
     #[arg(long, visible_alias = "color-fix", value_parser = color_fix, value_name = "none|mean-std|wavelet")]
     colour_fix: Option<ColorFix>,
-    /// What is beyond the picture's edges; `wrap` keeps textures seamless.
+    /// Padding at the edges of the picture; `wrap` keeps textures seamless.
     #[arg(long, value_parser = edge, default_value = "reflect", value_name = "reflect|replicate|wrap")]
     edge: Edge,
-    /// Strength of the detail; the model's own recommendation when not given.
+    /// Guidance scale: higher values give stronger detail. [default: recommended by the model]
     #[arg(long)]
     guidance: Option<f64>,
-    /// Weights file or folder, in place of the bundled weights.
+    /// File or folder of weights to use instead of the bundled weights.
     #[arg(long, value_name = "FILE_OR_FOLDER")]
     weights: Option<PathBuf>,
-    /// Let the attention see windows of at most this many tokens a side only (64, say), for large pictures.
+    /// Limit attention to windows of at most this many tokens per side (for example 64), for large pictures.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     window: Option<u32>,
-    /// Restore in tiles, for pictures that memory does not hold at once: their sides in pixels of the output (512, say;
-    /// rounded down to a multiple of 8).
+    /// Process the picture in tiles to save memory. The value is the side of a tile in output pixels (for example 512; rounded
+    /// down to a multiple of 8).
     #[arg(long, value_parser = tiling)]
     tile: Option<Tiling>,
-    /// What to compute on; all but `flex` need the cargo feature of the same name.
+    /// Backend to compute on; each one except `flex` needs the cargo feature of the same name.
     #[arg(long, value_parser = ["flex", "ndarray", "wgpu", "cuda"], default_value = "flex")]
     backend: String,
-    /// Compute in bf16, on devices that have it: half of the memory, and faster on some.
+    /// Compute in bf16 if the device supports it: this halves the memory, and is faster on some devices.
     #[arg(long)]
     bf16: bool,
 }
 
-/// How large the output is to be; a scale of 4 when nothing is given.
+/// The size of the output. The default is a scale of 4.
 #[derive(clap::Args)]
 #[group(multiple = false)]
 struct TargetArgs {
-    /// How many times as wide and as high; 1 restores without enlarging. [default: 4]
+    /// Factor for width and height; 1 restores without enlarging. [default: 4]
     #[arg(long)]
     scale: Option<f64>,
-    /// Width in pixels; the height follows.
+    /// Width in pixels; keeps the aspect ratio.
     #[arg(long)]
     width: Option<u32>,
-    /// Height in pixels; the width follows.
+    /// Height in pixels; keeps the aspect ratio.
     #[arg(long)]
     height: Option<u32>,
-    /// Pixels of the longer side; the other follows.
+    /// Longer side in pixels; keeps the aspect ratio.
     #[arg(long)]
     longest: Option<u32>,
     /// Width and height in pixels.
@@ -134,7 +133,7 @@ impl TargetArgs {
     }
 }
 
-/// Errors are for people: one line, with the file's name in quotes.
+/// An error is one line for the user, with the file name in quotes.
 type Result<T> = std::result::Result<T, String>;
 
 fn main() -> ExitCode {
@@ -160,16 +159,16 @@ fn main() -> ExitCode {
     }
 }
 
-/// Tiles of `side` pixels, a quarter of which is shared with each neighbour, as in [`Tiling::default`].
+/// Parses the side of a tile. Each tile overlaps each neighbour by a quarter of its side, as in [`Tiling::default`].
 fn tiling(side: &str) -> Result<Tiling> {
-    let side: usize = side.parse().map_err(|_| "is not a number of pixels")?;
-    Tiling::with_side(side).map_err(|_| "a tile has at least 8 pixels a side".to_owned())
+    let side: usize = side.parse().map_err(|_| "expected a number of pixels")?;
+    Tiling::with_side(side).map_err(|_| "a tile needs at least 8 pixels per side".to_owned())
 }
 
 fn size(size: &str) -> Result<Target> {
     size.split_once('x')
         .and_then(|(width, height)| Some(Target::Size(width.parse().ok()?, height.parse().ok()?)))
-        .ok_or_else(|| "is not a width and a height, as 1920x1080".to_owned())
+        .ok_or_else(|| "expected a width and a height, such as 1920x1080".to_owned())
 }
 
 fn color_fix(name: &str) -> Result<ColorFix> {
@@ -177,7 +176,7 @@ fn color_fix(name: &str) -> Result<ColorFix> {
         "none" => Ok(ColorFix::None),
         "mean-std" => Ok(ColorFix::MeanStd),
         "wavelet" => Ok(ColorFix::Wavelet),
-        _ => Err("is none, mean-std or wavelet".to_owned()),
+        _ => Err("expected none, mean-std or wavelet".to_owned()),
     }
 }
 
@@ -186,7 +185,7 @@ fn edge(name: &str) -> Result<Edge> {
         "reflect" => Ok(Edge::Reflect),
         "replicate" => Ok(Edge::Replicate),
         "wrap" => Ok(Edge::Wrap),
-        _ => Err("is reflect, replicate or wrap".to_owned()),
+        _ => Err("expected reflect, replicate or wrap".to_owned()),
     }
 }
 
@@ -208,7 +207,7 @@ fn run(args: &Args, report: &mut Report) -> Result<()> {
         #[cfg(feature = "cuda")]
         "cuda" => upscale_all::<backend::Cuda>(args, jobs, report),
         name => Err(format!(
-            "backend `{name}` is not built in: build with `--features {name}`"
+            "backend `{name}` is not built in: rebuild with `--features {name}`"
         )),
     }
 }
@@ -221,7 +220,7 @@ fn upscale_all<B: Backend>(args: &Args, jobs: Vec<Job>, report: &mut Report) -> 
         #[cfg(feature = "pretrained")]
         None => GenDrPix::<B>::pretrained(&device).map_err(reason),
         #[cfg(not(feature = "pretrained"))]
-        None => Err("no weights are built in: give `--weights`".into()),
+        None => Err("no weights are built in: pass `--weights`".into()),
     }?;
     let precision = match args.bf16 {
         true => Precision::Bf16,
@@ -231,9 +230,9 @@ fn upscale_all<B: Backend>(args: &Args, jobs: Vec<Job>, report: &mut Report) -> 
     let cancel = Cancel::new();
     let on_interrupt = cancel.clone();
     ctrlc::set_handler(move || on_interrupt.cancel())
-        .map_err(|error| format!("cannot wait for Ctrl-C: {error}"))?;
+        .map_err(|error| format!("cannot handle Ctrl-C: {error}"))?;
 
-    // Drawn on stderr, and only if that is a terminal.
+    // The bar is drawn on stderr, and only if that is a terminal.
     let style = ProgressStyle::with_template("{wide_bar} {percent} % {msg}")
         .expect("the template is well formed");
     let (skipped, jobs): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(|job| job.skip);
@@ -242,9 +241,9 @@ fn upscale_all<B: Backend>(args: &Args, jobs: Vec<Job>, report: &mut Report) -> 
     }
     let count = jobs.len();
     if count > 0 && GPUS.contains(&args.backend.as_str()) {
-        // Drivers have been wrong: better to know before a folder is full of wrong pictures.
-        let right = model.self_test().map_err(reason)?;
-        eprintln!("upscale: self-test: {} operations right", right.len());
+        // Some GPU drivers compute incorrectly. Find out before a folder is full of wrong pictures.
+        let operations = model.self_test().map_err(reason)?;
+        eprintln!("upscale: self-test passed: {} operations", operations.len());
     }
     let bar = ProgressBar::new(STEPS * count as u64).with_style(style);
     let options = options(args).cancel(cancel.clone());
@@ -313,13 +312,13 @@ fn options(args: &Args) -> Upscale {
     options
 }
 
-/// Upscales and writes one picture, and compares if asked to.
+/// Upscales and writes one picture, and writes a comparison if requested.
 fn upscale<B: Backend>(
     model: &GenDrPix<B>,
     options: &Upscale,
     picture: gendr_pix::Result<Picture>,
     job: &Job,
-) -> Result<Done> {
+) -> Result<UpscaledPicture> {
     let start = Instant::now();
     let input = |error| format!("{}: {}", job.input.quote(), reason(error));
     let picture = picture.map_err(input)?;
@@ -340,7 +339,7 @@ fn upscale<B: Backend>(
         let saved = Picture::from(DynamicImage::from(page)).save(path);
         saved.map_err(|error| format!("{}: {}", path.quote(), reason(error)))?;
     }
-    Ok(Done {
+    Ok(UpscaledPicture {
         from,
         to: [large.image().width(), large.image().height()],
         seconds: start.elapsed().as_secs_f64(),
@@ -349,7 +348,7 @@ fn upscale<B: Backend>(
     })
 }
 
-/// What went wrong, without the name of the file: that is told in quotes before.
+/// Returns the text of an error without the file name, which the caller puts before it in quotes.
 fn reason(error: Error) -> String {
     match error {
         Error::Format { reason, .. } | Error::InputTooLarge { reason, .. } => reason,

@@ -1,4 +1,4 @@
-//! Which pictures there are, and where each goes: refuses what cannot end well, before any work.
+//! Finds the input pictures and their output paths, and rejects invalid combinations before any work starts.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -9,18 +9,18 @@ use os_display::Quotable;
 
 use crate::Result;
 
-/// One picture to read and one to write.
+/// One picture to read, and the files to write.
 #[derive(Clone)]
 pub struct Job {
     pub input: PathBuf,
     pub output: PathBuf,
-    /// Where before and after are compared, if they are to be.
+    /// The path of the comparison, if one is requested.
     pub comparison: Option<PathBuf>,
-    /// Whether the output is there already and is to be left.
+    /// Whether the output already exists and should be kept.
     pub skip: bool,
 }
 
-/// What is asked for.
+/// The request of the user.
 pub struct Plan<'a> {
     pub inputs: &'a [PathBuf],
     pub output: &'a Path,
@@ -29,7 +29,7 @@ pub struct Plan<'a> {
 }
 
 impl Plan<'_> {
-    /// The jobs, in the order of the inputs; a folder's are sorted by name. Creates the folders that are missing.
+    /// Returns the jobs in the order of the inputs; the jobs of a folder are sorted by name. Creates missing folders.
     pub fn jobs(&self) -> Result<Vec<Job>> {
         let asks_for_folder = self
             .output
@@ -39,7 +39,7 @@ impl Plan<'_> {
         let into_folder = asks_for_folder || has_folder || self.output.is_dir();
         if !into_folder && self.inputs.len() > 1 {
             return Err(format!(
-                "{} is not a folder, which several pictures need: a new folder is asked for with a `/` at the end",
+                "{} is not a folder, but several pictures need one: end the name of a new folder with `/`",
                 self.output.quote()
             ));
         }
@@ -48,7 +48,7 @@ impl Plan<'_> {
             if input.is_dir() {
                 let pictures = self.pictures(input)?;
                 if pictures.is_empty() {
-                    return Err(format!("the folder {} holds no picture", input.quote()));
+                    return Err(format!("the folder {} contains no picture", input.quote()));
                 }
                 for picture in pictures {
                     let name = picture.strip_prefix(input).expect("found in the folder");
@@ -57,13 +57,13 @@ impl Plan<'_> {
             } else if into_folder {
                 let name = input
                     .file_name()
-                    .ok_or_else(|| format!("{} is not the name of a picture", input.quote()))?;
+                    .ok_or_else(|| format!("{} does not name a picture", input.quote()))?;
                 jobs.push(self.job(input.clone(), self.output.join(name)));
             } else if is_writable(self.output) {
                 jobs.push(self.job(input.clone(), self.output.to_owned()));
             } else {
                 return Err(format!(
-                    "{}: can write .png, .jpg, .webp, .tiff and .bmp only",
+                    "{}: only .png, .jpg, .webp, .tiff and .bmp can be written",
                     self.output.quote()
                 ));
             }
@@ -78,7 +78,7 @@ impl Plan<'_> {
             output.set_extension("png");
         }
         Job {
-            // Behind the whole name: there may be a.jpg and a.png.
+            // Appended to the whole name, because there may be both a.jpg and a.png.
             comparison: self.compare.then(|| {
                 let mut name = output.clone().into_os_string();
                 name.push(".compare.png");
@@ -90,11 +90,11 @@ impl Plan<'_> {
         }
     }
 
-    /// The files below `folder` whose names are those of pictures. Links to folders are not followed, and the output's folder
-    /// is left out: what an earlier run has written is not to be enlarged again.
+    /// Returns the files below `folder` with the extension of a picture. Does not follow links to folders, and skips the
+    /// output folder, so that the output of an earlier run is not enlarged again.
     fn pictures(&self, folder: &Path) -> Result<Vec<PathBuf>> {
         let own = fs::canonicalize(self.output).ok();
-        // The output may be the folder itself, which is refused later: there, inputs would be overwritten.
+        // If the output is `folder` itself, it is not skipped here: the inputs would be overwritten, which is rejected later.
         let own = own.filter(|own| fs::canonicalize(folder).is_ok_and(|folder| folder != *own));
         let mut pictures = Vec::new();
         let mut folders = vec![folder.to_owned()];
@@ -117,7 +117,7 @@ impl Plan<'_> {
     }
 }
 
-/// No file is written twice, and no input overwritten.
+/// Rejects jobs that would write a file twice or overwrite an input.
 fn check_names(jobs: &[Job]) -> Result<()> {
     let originals: HashSet<_> = jobs
         .iter()
@@ -146,8 +146,8 @@ fn check_names(jobs: &[Job]) -> Result<()> {
     Ok(())
 }
 
-/// Creates the folders below `root`, the output's own, and tries all: the trial files have no name, so nothing is left
-/// behind.
+/// Creates the output folder `root` and its subfolders, and checks that every folder is writable. The check uses unnamed
+/// files, which leave nothing behind.
 fn create_folders(jobs: &[Job], root: Option<&Path>) -> Result<()> {
     let folders: HashSet<&Path> = jobs
         .iter()

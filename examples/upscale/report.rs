@@ -1,11 +1,11 @@
-//! What became of each picture, as JSON.
+//! A report on all pictures, as JSON.
 
 use std::path::Path;
 
 use gendr_pix::picture::Warning;
 use serde::Serialize;
 
-/// All of a run.
+/// The report on a run.
 #[derive(Default, Serialize)]
 pub struct Report {
     pub upscaled: usize,
@@ -13,12 +13,12 @@ pub struct Report {
     pub failed: usize,
     pub interrupted: bool,
     pub pictures: Vec<Entry>,
-    /// Why nothing was begun, or not all done.
+    /// The reason why the run did not start, or stopped early.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
 
-/// One picture. Names that are not Unicode are told with replacement characters.
+/// The report on one picture. Paths that are not Unicode contain replacement characters.
 #[derive(Serialize)]
 pub struct Entry {
     pub input: String,
@@ -30,18 +30,19 @@ pub struct Entry {
 #[derive(Serialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub enum Outcome {
-    Upscaled(Done),
+    Upscaled(UpscaledPicture),
     Skipped,
     Failed { error: String },
 }
 
-/// A picture that was written.
+/// A picture that has been written.
 #[derive(Serialize)]
-pub struct Done {
-    /// Width and height in pixels.
+pub struct UpscaledPicture {
+    /// Width and height of the input in pixels.
     pub from: [u32; 2],
+    /// Width and height of the output in pixels.
     pub to: [u32; 2],
-    /// From the decoded picture to the written file.
+    /// Time from the decoded picture to the written file.
     pub seconds: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub comparison: Option<String>,
@@ -64,7 +65,7 @@ impl Report {
     }
 
     pub fn to_json(&self) -> String {
-        serde_json::to_string_pretty(self).expect("text and numbers become JSON")
+        serde_json::to_string_pretty(self).expect("text and numbers can be written as JSON")
     }
 }
 

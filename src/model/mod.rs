@@ -18,11 +18,12 @@ use crate::options::restore::Restore;
 use crate::picture::{Picture, ReadAhead};
 use crate::restore::check_shape;
 use crate::upscale::enlarge;
-use crate::weights::{self, Source, Storage, Weights};
+use crate::weights::{self, Storage, Weights, WeightsSource};
 use burn::tensor::{DType, Tensor, read_sync};
 use image::DynamicImage;
 use plan::Plan;
 use prompted::{PromptedUNet, random_weights};
+use std::borrow::Cow;
 use std::path::Path;
 
 /// A GenDR-Pix model, ready to run: `Send + Sync`, all methods take `&self`.
@@ -84,18 +85,20 @@ impl<B: Backend> GenDrPix<B> {
             };
             (config, weights)
         } else {
-            weights::load_bundle(Source::File(path.to_path_buf()), device)?
+            weights::load_bundle(WeightsSource::File(path.to_path_buf()), device)?
         };
         Self::from_parts(config, weights, device)
     }
 
-    /// Loads a bundle from memory, as with `include_bytes!`.
+    /// Loads a bundle from memory: static bytes (`include_bytes!`), which are not copied as a whole, or owned bytes (a
+    /// download), which are dropped after loading.
     ///
     /// # Errors
     ///
     /// The errors of [`load`](Self::load).
-    pub fn from_bytes(bytes: &'static [u8], device: &B::Device) -> Result<Self> {
-        let (config, weights) = weights::load_bundle(Source::Bytes(bytes), device)?;
+    pub fn from_bytes(bytes: impl Into<Cow<'static, [u8]>>, device: &B::Device) -> Result<Self> {
+        let source = WeightsSource::Bytes(bytes.into());
+        let (config, weights) = weights::load_bundle(source, device)?;
         Self::from_parts(config, weights, device)
     }
 
@@ -192,7 +195,7 @@ impl<B: Backend> GenDrPix<B> {
     /// The same model on another backend.
     #[cfg(any(feature = "flex", feature = "ndarray"))]
     pub(crate) fn on<C: Backend>(&self, device: &C::Device) -> Result<GenDrPix<C>> {
-        let weights = self.unet.weights.on(&self.config.unet, device)?;
+        let weights = self.unet.weights.to_backend(&self.config.unet, device)?;
         GenDrPix::from_parts(self.config.clone(), weights, device)
     }
 

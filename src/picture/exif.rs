@@ -87,8 +87,8 @@ impl<'a> ExifTags<'a> {
     }
 
     fn values(&self) -> impl Iterator<Item = &TagValue<'a>> {
-        let below = self.sub_ifds.iter().flat_map(|(_, values)| values);
-        self.ifd0.iter().chain(below)
+        let in_sub_ifds = self.sub_ifds.iter().flat_map(|(_, values)| values);
+        self.ifd0.iter().chain(in_sub_ifds)
     }
 
     /// Encodes the tags as an EXIF block, which begins with the byte order mark.

@@ -110,7 +110,7 @@ fn values_out_of_range_become_the_residual() {
 }
 
 #[test]
-fn non_finite_values_are_refused() {
+fn non_finite_values_are_rejected() {
     for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         let mut buffer = ImageBuffer::from_pixel(3, 2, Rgba([0.5_f32; 4]));
         buffer.get_pixel_mut(2, 1).0[3] = bad;
@@ -122,7 +122,7 @@ fn non_finite_values_are_refused() {
 }
 
 #[test]
-fn empty_pictures_are_refused() {
+fn empty_pictures_are_rejected() {
     for (width, height) in [(0, 0), (0, 4), (4, 0)] {
         assert!(matches!(
             Pixels::read(&DynamicImage::new_rgba16(width, height)),

@@ -1,4 +1,4 @@
-//! Checkpoints on disk for the tests beside the code: taken apart, changed, put together again.
+//! Checkpoints for unit tests: parsed, changed and written again.
 
 use super::golden::fixtures;
 use crate::backend::Flex;
@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 pub(crate) const MODEL: &str = "diffusion_pytorch_model.safetensors";
 
-/// The smallest UNet with all kinds of layers.
+/// The smallest UNet with every type of layer.
 pub(crate) fn mini() -> UNetConfig {
     UNetConfig {
         in_channels: 4,
@@ -33,7 +33,7 @@ pub(crate) fn mini() -> UNetConfig {
     }
 }
 
-/// mini's `config.json`.
+/// The `config.json` of [`mini`].
 pub(crate) fn mini_json() -> serde_json::Value {
     serde_json::json!({
         "in_channels": 4,
@@ -50,15 +50,15 @@ pub(crate) fn mini_json() -> serde_json::Value {
     })
 }
 
-/// A safetensors file taken apart.
+/// The content of a safetensors file.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Parts {
+pub(crate) struct SafetensorsContent {
     pub(crate) metadata: HashMap<String, String>,
     pub(crate) tensors: BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>,
 }
 
-impl Parts {
-    pub(crate) fn of(bytes: &[u8]) -> Self {
+impl SafetensorsContent {
+    pub(crate) fn parse(bytes: &[u8]) -> Self {
         let (_, header) = SafeTensors::read_metadata(bytes).unwrap();
         let tensors = SafeTensors::deserialize(bytes).unwrap();
         Self {
@@ -73,20 +73,21 @@ impl Parts {
         }
     }
 
-    pub(crate) fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let views = self.tensors.iter().map(|(key, (dtype, shape, data))| {
             (key, TensorView::new(*dtype, shape.clone(), data).unwrap())
         });
         safetensors::serialize(views, Some(self.metadata.clone())).unwrap()
     }
 
+    /// Adds a tensor of f32, or replaces it.
     pub(crate) fn insert(&mut self, key: &str, shape: &[usize], values: &[f32]) {
         let data = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         self.tensors
             .insert(key.to_owned(), (Dtype::F32, shape.to_vec(), data));
     }
 
-    /// The values of a tensor, which is of f32 or f16.
+    /// Returns the values of a tensor of f32 or f16.
     pub(crate) fn values(&self, key: &str) -> Vec<f32> {
         let (dtype, _, data) = &self.tensors[key];
         match dtype {
@@ -120,7 +121,7 @@ pub(crate) fn remove(folder: &TempDir, name: &str) {
     std::fs::remove_file(folder.path().join(name)).unwrap();
 }
 
-/// Reason of an [`Error::Format`] whose path ends with `name`.
+/// Returns the reason of an [`Error::Format`] whose path ends with `name`.
 #[track_caller]
 pub(crate) fn format_reason(error: Error, name: &str) -> String {
     match error {
@@ -129,7 +130,7 @@ pub(crate) fn format_reason(error: Error, name: &str) -> String {
     }
 }
 
-/// A model's config with the UNet's.
+/// The config of a model with this UNet.
 pub(crate) fn model_config(unet: UNetConfig) -> GenDrPixConfig {
     GenDrPixConfig {
         unet,
@@ -158,10 +159,10 @@ pub(crate) fn saved(model: &Weights<Flex>, storage: Storage) -> Vec<u8> {
     std::fs::read(path).unwrap()
 }
 
-/// A folder as diffusers leaves it, for mini, with prompts.
-pub(crate) fn diffusers_folder(model: &Weights<Flex>) -> (TempDir, Parts) {
+/// A diffusers folder of [`mini`] with prompts, and the content of its weights file.
+pub(crate) fn diffusers_folder(model: &Weights<Flex>) -> (TempDir, SafetensorsContent) {
     let folder = TempDir::new().unwrap();
-    let mut weights = Parts::of(&saved(model, Storage::F32));
+    let mut weights = SafetensorsContent::parse(&saved(model, Storage::F32));
     let mut prompts = weights.clone();
     prompts
         .tensors
@@ -172,7 +173,7 @@ pub(crate) fn diffusers_folder(model: &Weights<Flex>) -> (TempDir, Parts) {
         .filter_map(|(key, tensor)| Some((key.strip_prefix("unet.")?.to_owned(), tensor)))
         .collect();
     write(&folder, "config.json", mini_json().to_string());
-    write(&folder, MODEL, weights.bytes());
-    write(&folder, "prompts.safetensors", prompts.bytes());
+    write(&folder, MODEL, weights.to_bytes());
+    write(&folder, "prompts.safetensors", prompts.to_bytes());
     (folder, weights)
 }

@@ -1,4 +1,4 @@
-//! Gradients against finite differences, in f64, for the tests beside the code.
+//! Checks gradients against finite differences in f64, for unit tests.
 
 use crate::backend::NdArray;
 use burn::backend::Autodiff;
@@ -6,19 +6,20 @@ use burn::tensor::{Tensor, TensorData};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-/// Double precision: differences of f32 leave three digits at best.
+/// A backend in double precision. Finite differences in f32 have three significant digits at best.
 pub(crate) type Plain = NdArray<f64>;
-/// The same with gradients.
+/// The same backend with gradients.
 pub(crate) type Tracked = Autodiff<Plain>;
 
-/// Half of the step: the square of it and the rounding of values over it are of like size.
+/// Half of the difference step. It balances the truncation error, which grows with its square, against the rounding error,
+/// which grows with its inverse.
 pub(crate) const STEP: f64 = 1e-5;
-/// Largest difference, over the largest gradient.
+/// Largest difference that is accepted, relative to the largest gradient.
 pub(crate) const TOLERANCE: f64 = 1e-6;
-/// Elements looked at one by one.
+/// Number of elements that are checked.
 const ELEMENTS: usize = 24;
 
-/// Uniform in -1..1.
+/// Returns uniformly distributed values in -1..1.
 pub(crate) fn random<const D: usize>(shape: [usize; D], seed: u64) -> Tensor<Plain, D> {
     let mut rng = SmallRng::seed_from_u64(seed);
     let count = shape.iter().product();
@@ -26,12 +27,12 @@ pub(crate) fn random<const D: usize>(shape: [usize; D], seed: u64) -> Tensor<Pla
     Tensor::from_data(TensorData::new(values, shape), &Default::default())
 }
 
-/// Values of a tensor.
+/// Returns the values of a tensor.
 pub(crate) fn values<const D: usize>(tensor: Tensor<Plain, D>) -> Vec<f64> {
-    tensor.into_data().into_vec().expect("f64 by its backend")
+    tensor.into_data().into_vec().expect("the backend uses f64")
 }
 
-/// Fails unless the gradient of `loss` at `x` is that of central differences, at elements spread over `x`.
+/// Panics unless the gradient of `loss` at `x` matches central differences, at elements spread over `x`.
 pub(crate) fn check<const D: usize>(
     x: Tensor<Plain, D>,
     loss: impl Fn(Tensor<Tracked, D>) -> Tensor<Tracked, 1>,

@@ -1,5 +1,5 @@
-//! Golden tensors for the tests beside the code: files of `tests/fixtures`, or of the folder that `GENDR_PIX_FIXTURES`
-//! names. (Integration tests cannot see this module: theirs is `tests/common`.)
+//! Golden tensors for unit tests: files in `tests/fixtures`, or in the folder that `GENDR_PIX_FIXTURES` names. (Integration
+//! tests cannot use this module; their version is in `tests/common`.)
 
 use burn::tensor::{Tensor, TensorData};
 use safetensors::SafeTensors;
@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 pub(crate) type B = crate::backend::Flex;
 
-/// The folder of the golden tensors.
+/// Returns the folder of the golden tensors.
 pub(crate) fn fixtures() -> PathBuf {
     std::env::var_os("GENDR_PIX_FIXTURES").map_or_else(
         || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures")),
@@ -15,7 +15,7 @@ pub(crate) fn fixtures() -> PathBuf {
     )
 }
 
-/// One file of golden tensors.
+/// A file of golden tensors.
 pub(crate) struct Golden(Vec<u8>);
 
 impl Golden {
@@ -23,7 +23,7 @@ impl Golden {
         Self(std::fs::read(fixtures().join(name)).unwrap())
     }
 
-    /// Numbers and shape of a tensor, f32 or i64.
+    /// Returns the values and the shape of a tensor of f32 or i64.
     pub(crate) fn values(&self, key: &str) -> (Vec<f32>, Vec<usize>) {
         let file = SafeTensors::deserialize(&self.0).unwrap();
         let view = file.tensor(key).unwrap_or_else(|e| panic!("{key}: {e}"));
@@ -46,7 +46,7 @@ impl Golden {
         Tensor::from_data(TensorData::new(values, shape), &Default::default())
     }
 
-    /// Fails unless `found` is the tensor `key`, to `tolerance` of its largest value.
+    /// Panics unless `found` equals the tensor `key` to within `tolerance` times its largest value.
     pub(crate) fn check<const D: usize>(&self, key: &str, found: Tensor<B, D>, tolerance: f32) {
         let expected = self.tensor::<D>(key);
         assert_eq!(found.dims(), expected.dims(), "{key}");

@@ -1,4 +1,4 @@
-//! What the tests beside the code share.
+//! Helpers that unit tests share.
 
 #[cfg(feature = "flex")]
 pub(crate) mod checkpoint;

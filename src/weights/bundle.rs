@@ -1,19 +1,19 @@
-//! A bundle: a whole model in one safetensors file.
+//! Bundles: a complete model in one safetensors file.
 //!
 //! | tensor                               | shape                           |
 //! |--------------------------------------|---------------------------------|
-//! | `unet.` and diffusers' key           | as in diffusers                 |
+//! | `unet.` and the key of diffusers     | as in diffusers                 |
 //! | `prompt.positive`, `prompt.negative` | `[tokens, cross_attention_dim]` |
 //!
 //! | header metadata     | value                         |
 //! |---------------------|-------------------------------|
-//! | `gendr_pix.version` | version of this format: `1`   |
-//! | `gendr_pix.config`  | the model's config, as JSON   |
+//! | `gendr_pix.version` | version of the format: `1`    |
+//! | `gendr_pix.config`  | config of the model, as JSON  |
 
 use super::checkpoint::{Checkpoint, is_finite};
-use super::file::File;
-use super::{PROMPTS, Source, Storage, Weights, invalid, io, parameters};
-use super::{empty_unet, prompts_wanted, read_module, read_prompts, wanted};
+use super::safetensors_file::SafetensorsFile;
+use super::{PROMPTS, Storage, Weights, WeightsSource, parameters};
+use super::{empty_unet, prompt_specs, read_module, read_prompts, tensor_specs};
 use crate::backend::Backend;
 use crate::config::GenDrPixConfig;
 use crate::error::{Error, Result};
@@ -28,24 +28,24 @@ use std::sync::Arc;
 const VERSION_KEY: &str = "gendr_pix.version";
 const CONFIG_KEY: &str = "gendr_pix.config";
 const VERSION: &str = "1";
-/// Before the keys of the UNet's tensors.
+/// The prefix of the keys of the UNet's tensors.
 const UNET_PREFIX: &str = "unet.";
 
 /// Loads a bundle.
 ///
 /// # Errors
 ///
-/// - [`Error::Io`] when the file cannot be read.
-/// - [`Error::Format`] when it is not a bundle of this version, or a tensor's type cannot be read.
-/// - [`Error::Config`] when the UNet's config is not valid.
-/// - [`Error::Keys`] when the tensors are not those of the config.
-/// - [`Error::NonFiniteWeight`] when a weight is not finite in the backend's precision.
+/// - [`Error::Io`] if the file cannot be read.
+/// - [`Error::Format`] if it is not a bundle of this version, or the type of a tensor is not supported.
+/// - [`Error::Config`] if the config of the UNet is not valid.
+/// - [`Error::Keys`] if the tensors do not match the config.
+/// - [`Error::NonFiniteWeight`] if a weight is not finite in the precision of the backend.
 pub(crate) fn load<B: Backend>(
-    source: Source,
+    source: WeightsSource,
     device: &B::Device,
 ) -> Result<(GenDrPixConfig, Weights<B>)> {
-    let file = File::open(source)?;
-    let fail = |reason| invalid(&file.name, reason);
+    let file = SafetensorsFile::open(source)?;
+    let fail = |reason: String| Error::format(&file.name, reason);
     let metadata = |key| {
         let missing = || fail(format!("is not a bundle: its metadata lacks `{key}`"));
         file.metadata(key).ok_or_else(missing)
@@ -61,9 +61,9 @@ pub(crate) fn load<B: Backend>(
 
     let checkpoint = Arc::new(Checkpoint::new(file.name.clone(), vec![file])?);
     let empty = empty_unet(&config.unet, &checkpoint, device)?;
-    let mut wanted = wanted(&empty, UNET_PREFIX);
-    wanted.extend(prompts_wanted(&config.unet));
-    checkpoint.check(&wanted)?;
+    let mut specs = tensor_specs(&empty, UNET_PREFIX);
+    specs.extend(prompt_specs(&config.unet));
+    checkpoint.check(&specs)?;
     let [positive, negative] = read_prompts(&checkpoint, device)?;
     let weights = Weights {
         unet: read_module(empty, UNET_PREFIX, &checkpoint, device)?,
@@ -73,26 +73,26 @@ pub(crate) fn load<B: Backend>(
     Ok((config, weights))
 }
 
-/// Saves a bundle, tensor by tensor. A file at `path` is replaced when all is written, and untouched on any error.
+/// Saves a bundle, tensor by tensor. An existing file at `path` is replaced after everything has been written, and stays
+/// untouched on any error.
 ///
 /// # Errors
 ///
-/// - [`Error::Io`] when the file cannot be written.
-/// - [`Error::NonFiniteWeight`] when a weight is not finite, or not in the precision of `storage`.
-/// - [`Error::Format`] when the config cannot be written as JSON, or the backend fails to hand out a weight.
+/// - [`Error::Io`] if the file cannot be written.
+/// - [`Error::NonFiniteWeight`] if a weight is not finite in the type of `storage`.
+/// - [`Error::Format`] if the config cannot be written as JSON, or the backend fails to return a weight.
 pub(crate) fn save<B: Backend>(
     path: &Path,
     config: &GenDrPixConfig,
     weights: &Weights<B>,
     storage: Storage,
 ) -> Result<()> {
-    let io = io(path);
-    let fail = |reason| invalid(path, reason);
+    let fail = |reason: String| Error::format(path, reason);
     let tensors = tensors(weights);
     let header = header(config, &tensors, storage)
         .map_err(|error| fail(format!("the config cannot be written as JSON: {error}")))?;
     write_whole(path, |out| {
-        out.write_all(&header).map_err(io)?;
+        out.write_all(&header).map_err(Error::io(path))?;
         for (key, tensor) in tensors {
             let data = tensor
                 .to_data()
@@ -102,13 +102,13 @@ pub(crate) fn save<B: Backend>(
                 let path = path.to_owned();
                 return Err(Error::NonFiniteWeight { path, key });
             }
-            out.write_all(data.as_bytes()).map_err(io)?;
+            out.write_all(data.as_bytes()).map_err(Error::io(path))?;
         }
         Ok(())
     })
 }
 
-/// The tensors of a bundle by key, in the order of the file.
+/// Returns the tensors of a bundle with their keys, in the order of the file.
 fn tensors<B: Backend>(weights: &Weights<B>) -> Vec<(String, TensorSnapshot)> {
     let prompts = [&weights.positive, &weights.negative]
         .map(|prompt| TensorSnapshot::from_float(prompt, Vec::new(), Vec::new(), ParamId::new()));
@@ -120,7 +120,8 @@ fn tensors<B: Backend>(weights: &Weights<B>) -> Vec<(String, TensorSnapshot)> {
         .collect()
 }
 
-/// What precedes the tensors: the header's length and the header. Its keys are sorted: equal models are equal files.
+/// Returns the bytes before the tensors: the length of the header, and the header. Its keys are sorted, so that equal models
+/// give equal files.
 fn header(
     config: &GenDrPixConfig,
     tensors: &[(String, TensorSnapshot)],
@@ -145,7 +146,7 @@ fn header(
         start = end;
     }
     let mut header = serde_json::to_vec(&header)?;
-    // Spaces up to a multiple of eight align the tensors.
+    // Pad with spaces to a multiple of eight bytes to align the tensors.
     header.resize(header.len().next_multiple_of(8), b' ');
     Ok([&(header.len() as u64).to_le_bytes(), &header[..]].concat())
 }

@@ -1,37 +1,39 @@
-//! The tensors of one file or of several shards under one roof, checked against what a model needs.
+//! The tensors of one file or of several shards, checked against the tensors that a model needs.
 
-use super::file::File;
-use super::{Source, invalid};
+use super::WeightsSource;
+use super::safetensors_file::SafetensorsFile;
 use crate::error::{Error, Result};
 use burn::tensor::{DType, Element, TensorData};
 use half::{bf16, f16};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// Tensors of one or more files.
+/// The tensors of one or more files.
 pub(crate) struct Checkpoint {
-    /// Names all files together in errors.
+    /// The path that stands for all files in errors.
     name: PathBuf,
-    files: Vec<File>,
-    places: BTreeMap<String, Place>,
+    files: Vec<SafetensorsFile>,
+    tensors: BTreeMap<String, TensorLocation>,
 }
 
-/// Where the tensor of a key is.
+/// The location of a tensor.
 #[derive(Clone)]
-struct Place {
+struct TensorLocation {
+    /// Index of the file.
     file: usize,
-    /// Its key in the file.
+    /// Key of the tensor in the file.
     key: String,
 }
 
-/// A tensor that a model needs.
-pub(crate) struct Wanted {
+/// The key and the shape of a tensor that a model needs.
+pub(crate) struct TensorSpec {
     pub(crate) key: String,
-    /// Length of each dimension; `None` is any from one.
+    /// Length of each dimension; `None` accepts any length from 1.
     pub(crate) shape: Vec<Option<usize>>,
 }
 
-impl Wanted {
+impl TensorSpec {
+    /// Returns whether a tensor of shape `found` is accepted.
     fn fits(&self, found: &[usize]) -> bool {
         let fits = |(expected, &found): (&Option<_>, _)| {
             expected.map_or(found > 0, |length| length == found)
@@ -39,6 +41,7 @@ impl Wanted {
         self.shape.len() == found.len() && self.shape.iter().zip(found).all(fits)
     }
 
+    /// Describes a tensor of the wrong shape `found`.
     fn mismatch(&self, found: &[usize]) -> String {
         let any_from_one = || "1..".to_owned();
         let lengths = self.shape.iter();
@@ -51,71 +54,73 @@ impl Wanted {
 }
 
 impl Checkpoint {
+    /// Combines the tensors of `files`.
+    ///
     /// # Errors
     ///
-    /// [`Error::Format`] when two files hold a tensor of the same key.
-    pub(crate) fn new(name: PathBuf, files: Vec<File>) -> Result<Self> {
-        let mut places = BTreeMap::new();
+    /// [`Error::Format`] if two files contain a tensor with the same key.
+    pub(crate) fn new(name: PathBuf, files: Vec<SafetensorsFile>) -> Result<Self> {
+        let mut tensors = BTreeMap::new();
         for (i, file) in files.iter().enumerate() {
             for key in file.keys() {
-                let place = Place {
+                let location = TensorLocation {
                     file: i,
                     key: key.clone(),
                 };
-                if let Some(other) = places.insert(key.clone(), place) {
+                if let Some(other) = tensors.insert(key.clone(), location) {
                     let other = files[other.file].name.display();
                     let reason = format!("tensor `{key}` is also in {other}");
-                    return Err(invalid(&file.name, reason));
+                    return Err(Error::format(&file.name, reason));
                 }
             }
         }
         Ok(Self {
             name,
             files,
-            places,
+            tensors,
         })
     }
 
-    /// A checkpoint of one file.
+    /// Opens a checkpoint that consists of one file.
     ///
     /// # Errors
     ///
-    /// Those of [`File::open`].
-    pub(crate) fn open(source: Source) -> Result<Self> {
-        let file = File::open(source)?;
+    /// Those of [`SafetensorsFile::open`].
+    pub(crate) fn open(source: WeightsSource) -> Result<Self> {
+        let file = SafetensorsFile::open(source)?;
         Self::new(file.name.clone(), vec![file])
     }
 
-    /// Forgets those tensors of `keys` that are there: what a model does not need and may be given all the same.
+    /// Drops the tensors of `keys`, if present. A model does not need these tensors, but its files may contain them.
     #[cfg(feature = "train")]
-    pub(crate) fn set_aside<'a>(&mut self, keys: impl IntoIterator<Item = &'a str>) {
+    pub(crate) fn ignore<'a>(&mut self, keys: impl IntoIterator<Item = &'a str>) {
         for key in keys {
-            self.places.remove(key);
+            self.tensors.remove(key);
         }
     }
 
-    /// Number of tensors.
+    /// Returns the number of tensors.
     pub(crate) fn len(&self) -> usize {
-        self.places.len()
+        self.tensors.len()
     }
 
-    /// Checks that the tensors are those wanted, no more and no fewer, before any is read.
+    /// Checks that the tensors are exactly those of `specs`. No tensor is read.
     ///
     /// # Errors
     ///
-    /// - [`Error::Keys`] with all keys that are missing, unused or of another shape.
-    /// - [`Error::Format`] when a tensor's type cannot be read.
-    pub(crate) fn check(&self, wanted: &[Wanted]) -> Result<()> {
-        let mut unused = self.places.clone();
+    /// - [`Error::Keys`] with all keys that are missing, unused or have another shape.
+    /// - [`Error::Format`] if the type of a tensor is not supported.
+    pub(crate) fn check(&self, specs: &[TensorSpec]) -> Result<()> {
+        let mut unused = self.tensors.clone();
         let mut missing = Vec::new();
         let mut misshapen = Vec::new();
-        for want in wanted {
-            match unused.remove(&want.key) {
-                None => missing.push(want.key.clone()),
-                Some(place) => {
-                    let found = &self.files[place.file].info(&place.key)?.shape;
-                    if !want.fits(found) {
-                        misshapen.push(want.mismatch(found));
+        for spec in specs {
+            match unused.remove(&spec.key) {
+                None => missing.push(spec.key.clone()),
+                Some(location) => {
+                    let found = &self.files[location.file].info(&location.key)?.shape;
+                    if !spec.fits(found) {
+                        misshapen.push(spec.mismatch(found));
                     }
                 }
             }
@@ -128,41 +133,41 @@ impl Checkpoint {
                 misshapen,
             });
         }
-        for place in self.places.values() {
-            self.files[place.file].dtype(&place.key)?;
+        for location in self.tensors.values() {
+            self.files[location.file].dtype(&location.key)?;
         }
         Ok(())
     }
 
-    /// The same tensors under other keys.
+    /// Renames the keys of all tensors.
     ///
     /// # Errors
     ///
-    /// [`Error::Format`] when two tensors would have one key.
+    /// [`Error::Format`] if two tensors would get the same key.
     #[cfg(feature = "latent")]
     pub(crate) fn renamed(self, rename: impl Fn(&str) -> String) -> Result<Self> {
-        let mut places = BTreeMap::new();
-        for (key, place) in self.places {
-            if let Some(other) = places.insert(rename(&key), place) {
-                let reason = format!("tensors `{}` and `{key}` are one", other.key);
-                return Err(invalid(&self.name, reason));
+        let mut tensors = BTreeMap::new();
+        for (key, location) in self.tensors {
+            if let Some(other) = tensors.insert(rename(&key), location) {
+                let reason = format!("tensors `{}` and `{key}` would get the same key", other.key);
+                return Err(Error::format(&self.name, reason));
             }
         }
-        Ok(Self { places, ..self })
+        Ok(Self { tensors, ..self })
     }
 
-    /// A tensor's values in the precision `dtype`.
+    /// Reads the values of a tensor and converts them to `dtype`.
     ///
     /// # Errors
     ///
-    /// - [`Error::NonFiniteWeight`] when a value is not finite, or not after rounding to `dtype`.
-    /// - [`Error::Format`] and [`Error::Io`] as of [`File::read`].
+    /// - [`Error::NonFiniteWeight`] if a value is not finite before or after rounding to `dtype`.
+    /// - [`Error::Format`] and [`Error::Io`] as in [`SafetensorsFile::read`].
     pub(crate) fn read(&self, key: &str, dtype: DType) -> Result<TensorData> {
-        let Some(place) = self.places.get(key) else {
-            return Err(invalid(&self.name, format!("has no tensor `{key}`")));
+        let Some(location) = self.tensors.get(key) else {
+            return Err(Error::format(&self.name, format!("has no tensor `{key}`")));
         };
-        let file = &self.files[place.file];
-        let data = file.read(&place.key)?.convert_dtype(dtype);
+        let file = &self.files[location.file];
+        let data = file.read(&location.key)?.convert_dtype(dtype);
         if !is_finite(&data) {
             return Err(Error::NonFiniteWeight {
                 path: file.name.clone(),
@@ -173,9 +178,9 @@ impl Checkpoint {
     }
 }
 
-/// Whether all values are finite; a value that is not stays so in any conversion.
+/// Returns whether all values are finite. A value that is not finite stays so in any conversion.
 pub(crate) fn is_finite(data: &TensorData) -> bool {
-    // An iterator over any type takes a call a value: the usual types are for speed.
+    // The generic iterator makes a call per value, so the common types are handled separately for speed.
     match data.dtype {
         DType::F32 => slice::<f32>(data).iter().all(|value| value.is_finite()),
         DType::F16 => slice::<f16>(data).iter().all(|value| value.is_finite()),
@@ -185,7 +190,7 @@ pub(crate) fn is_finite(data: &TensorData) -> bool {
 }
 
 fn slice<E: Element>(data: &TensorData) -> &[E] {
-    data.as_slice().expect("the type was looked at")
+    data.as_slice().expect("the caller has matched the type")
 }
 
 #[cfg(test)]
@@ -201,7 +206,7 @@ mod tests {
                 assert!(finite(65_504.0) && !finite(bad), "{bad} {dtype:?}");
             }
         }
-        // Too large for half precision.
+        // Too large for f16.
         let large = |dtype| TensorData::from([65_520f32]).convert_dtype(dtype);
         assert!(!is_finite(&large(DType::F16)) && is_finite(&large(DType::BF16)));
     }

@@ -1,22 +1,21 @@
-//! A folder of diffusers: `config.json`, a model's weights in one file or in shards, and prompt embeddings.
+//! diffusers folders: `config.json`, the weights of a model in one file or in shards, and prompt embeddings.
 //!
-//! | file                                                  | what                                               |
-//! |-------------------------------------------------------|----------------------------------------------------|
-//! | `config.json`                                         | the model's config                                 |
-//! | `diffusion_pytorch_model.safetensors`                 | the weights, or                                    |
-//! | `diffusion_pytorch_model.safetensors.index.json`      | the list of their shards, or                       |
-//! | `diffusion_pytorch_model.fp16.safetensors`            | the weights in half precision, or                  |
-//! | `diffusion_pytorch_model.safetensors.index.fp16.json` | the list of their shards; the first found is taken |
-//! | `prompts.safetensors`                                 | `prompt.positive` and `prompt.negative`            |
+//! | file                                                  | content                                          |
+//! |-------------------------------------------------------|--------------------------------------------------|
+//! | `config.json`                                         | the config of the model                          |
+//! | `diffusion_pytorch_model.safetensors`                 | the weights, or                                  |
+//! | `diffusion_pytorch_model.safetensors.index.json`      | the list of their shards, or                     |
+//! | `diffusion_pytorch_model.fp16.safetensors`            | the weights in half precision, or                |
+//! | `diffusion_pytorch_model.safetensors.index.fp16.json` | the list of their shards; the first match counts |
+//! | `prompts.safetensors`                                 | `prompt.positive` and `prompt.negative`          |
 //!
-//! The first four kinds are as diffusers saves them. In the folder of a whole pipeline a UNet's are looked for in `unet/`;
-//! `prompts.safetensors`, which diffusers does not know, lies in the folder itself.
+//! diffusers saves all of these files except `prompts.safetensors`. In a pipeline folder, the files of the UNet are in `unet/`,
+//! and `prompts.safetensors` is in the pipeline folder itself.
 
 use super::checkpoint::Checkpoint;
-use super::file::File;
-use super::{Source, Weights, invalid};
-use super::{diffusers_config, fields};
-use super::{empty_unet, prompts_wanted, read_module, read_prompts, wanted};
+use super::safetensors_file::SafetensorsFile;
+use super::{Weights, WeightsSource, diffusers_config, fields};
+use super::{empty_unet, prompt_specs, read_module, read_prompts, tensor_specs};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::unet::{UNet, UNetConfig};
@@ -25,12 +24,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// The file of the config.
+/// The file name of the config.
 pub(crate) const CONFIG: &str = "config.json";
-/// The file of the prompt embeddings.
+/// The file name of the prompt embeddings.
 const PROMPTS_FILE: &str = "prompts.safetensors";
-/// The weights in one file or the index of their shards, best first; the last is how diffusers called the variant's
-/// index up to 0.29.
+/// The file names of the weights or of the index of their shards, in order of preference. The last one is the name of the
+/// `fp16` index in diffusers up to 0.29.
 const WEIGHTS: [&str; 5] = [
     "diffusion_pytorch_model.safetensors",
     "diffusion_pytorch_model.safetensors.index.json",
@@ -39,7 +38,7 @@ const WEIGHTS: [&str; 5] = [
     "diffusion_pytorch_model.fp16.safetensors.index.json",
 ];
 
-/// Loads a UNet and the prompt embeddings beside it.
+/// Loads a UNet and its prompt embeddings.
 ///
 /// # Errors
 ///
@@ -49,8 +48,8 @@ pub(crate) fn load<B: Backend>(
     device: &B::Device,
 ) -> Result<(UNetConfig, Weights<B>)> {
     let (config, empty, checkpoint) = open(folder, device)?;
-    let prompts = Checkpoint::open(Source::File(folder.join(PROMPTS_FILE)))?;
-    prompts.check(&prompts_wanted(&config))?;
+    let prompts = Checkpoint::open(WeightsSource::File(folder.join(PROMPTS_FILE)))?;
+    prompts.check(&prompt_specs(&config))?;
     let [positive, negative] = read_prompts(&prompts, device)?;
     let weights = Weights {
         unet: read_module(empty, "", &checkpoint.into(), device)?,
@@ -61,17 +60,17 @@ pub(crate) fn load<B: Backend>(
 }
 
 impl<B: Backend> UNet<B> {
-    /// Loads the UNet of a diffusers folder (`config.json` and `diffusion_pytorch_model.safetensors`, in shards or
-    /// not, plain or `fp16`), or of the folder `unet` in a pipeline's.
+    /// Loads the UNet of a diffusers folder, or of the folder `unet` in a pipeline folder. The folder contains `config.json` and
+    /// `diffusion_pytorch_model.safetensors`, which may be split into shards and may be the `fp16` variant.
     ///
     /// # Errors
     ///
-    /// - [`Error::Io`] when a file is absent or cannot be read.
-    /// - [`Error::Format`] when a file is not what its name says, the folder has no weights, an index names a file
-    ///   outside of the folder, or a tensor's type is not f32, f16 or bf16.
-    /// - [`Error::Config`] when the config is not valid or asks for what is not implemented.
-    /// - [`Error::Keys`] when the tensors are not those of the config.
-    /// - [`Error::NonFiniteWeight`] when a weight is not finite in the backend's precision.
+    /// - [`Error::Io`] if a file is missing or cannot be read.
+    /// - [`Error::Format`] if a file is not in the expected format, the folder contains no weights, an index refers to a file
+    ///   outside of the folder, or the type of a tensor is not f32, f16 or bf16.
+    /// - [`Error::Config`] if the config is not valid or requests a feature that is not implemented.
+    /// - [`Error::Keys`] if the tensors do not match the config.
+    /// - [`Error::NonFiniteWeight`] if a weight is not finite in the precision of the backend.
     pub fn load_diffusers(
         folder: impl AsRef<Path>,
         device: &B::Device,
@@ -81,7 +80,7 @@ impl<B: Backend> UNet<B> {
     }
 }
 
-/// All of a UNet but its weights, and their files, which were found to fit.
+/// Creates the UNet without weights, and opens the files of its weights after checking that they match.
 fn open<B: Backend>(
     folder: &Path,
     device: &B::Device,
@@ -90,11 +89,11 @@ fn open<B: Backend>(
     let config = diffusers_config::parse(&folder.join(CONFIG))?;
     let checkpoint = open_weights(&folder)?;
     let empty = empty_unet(&config, &checkpoint, device)?;
-    checkpoint.check(&wanted(&empty, ""))?;
+    checkpoint.check(&tensor_specs(&empty, ""))?;
     Ok((config, empty, checkpoint))
 }
 
-/// The folder itself, or the folder `name` in it when only that has a config.
+/// Returns the subfolder `name` if only that contains a config; otherwise `folder` itself.
 pub(crate) fn model_folder(folder: &Path, name: &str) -> PathBuf {
     let inner = folder.join(name);
     if !folder.join(CONFIG).exists() && inner.join(CONFIG).exists() {
@@ -104,32 +103,34 @@ pub(crate) fn model_folder(folder: &Path, name: &str) -> PathBuf {
     }
 }
 
+/// Opens the weights in `folder`: the first file of [`WEIGHTS`] that exists.
 pub(crate) fn open_weights(folder: &Path) -> Result<Checkpoint> {
     for name in WEIGHTS {
         let path = folder.join(name);
-        // Any other trouble than absence is told when the file is opened.
+        // Any error other than a missing file is reported when the file is opened.
         if matches!(path.metadata(), Err(error) if error.kind() == ErrorKind::NotFound) {
             continue;
         }
         return if name.ends_with(".json") {
             open_shards(folder, &path)
         } else {
-            Checkpoint::open(Source::File(path))
+            Checkpoint::open(WeightsSource::File(path))
         };
     }
-    let reason = format!("has no weights: none of {}", WEIGHTS.join(", "));
-    Err(invalid(folder, reason))
+    let reason = format!("contains no weights: none of {}", WEIGHTS.join(", "));
+    Err(Error::format(folder, reason))
 }
 
-/// The index of a model in several files.
+/// The index of a model that is split into several files.
 #[derive(Deserialize)]
 struct Index {
     /// The file of each key.
     weight_map: BTreeMap<String, String>,
 }
 
+/// Opens the shards that an index lists.
 fn open_shards(folder: &Path, index_path: &Path) -> Result<Checkpoint> {
-    let invalid = |reason: String| -> Error { invalid(index_path, reason) };
+    let invalid = |reason: String| Error::format(index_path, reason);
     let text = fields::read_text(index_path)?;
     let index: Index = serde_json::from_str(&text)
         .map_err(|error| invalid(format!("is not an index of shards: {error}")))?;
@@ -138,22 +139,26 @@ fn open_shards(folder: &Path, index_path: &Path) -> Result<Checkpoint> {
     for name in names {
         if !is_plain_name(name) {
             return Err(invalid(format!(
-                "names {name:?}, which is not a file of its folder"
+                "refers to {name:?}, which is not a file of its folder"
             )));
         }
-        files.insert(name, File::open(Source::File(folder.join(name)))?);
+        files.insert(
+            name,
+            SafetensorsFile::open(WeightsSource::File(folder.join(name)))?,
+        );
     }
     for (key, name) in &index.weight_map {
         if files[name].info(key).is_err() {
             return Err(invalid(format!(
-                "places tensor `{key}` in {name:?}, which lacks it"
+                "refers to {name:?} for tensor `{key}`, but that file does not contain it"
             )));
         }
     }
     Checkpoint::new(index_path.to_owned(), files.into_values().collect())
 }
 
-/// Whether `name` can only mean a file of the folder it is joined to, on any system: an index is not to be trusted.
+/// Returns whether `name` can only refer to a file in the folder it is joined to, on any operating system. An index is not
+/// trusted.
 fn is_plain_name(name: &str) -> bool {
     !name.contains(['/', '\\', ':']) && Path::new(name).file_name() == Some(name.as_ref())
 }

@@ -1,6 +1,6 @@
-//! diffusers' `config.json` of a `UNet2DConditionModel` as a [`UNetConfig`].
+//! Converts the `config.json` of a `UNet2DConditionModel` from diffusers to a [`UNetConfig`].
 //!
-//! A field that changes what the UNet computes is either read, or must have the one value that is implemented here.
+//! A field that changes the computation of the UNet is either read, or must have a value that is implemented here.
 
 use super::fields::{self, Fields, Schema};
 use crate::error::Result;
@@ -8,6 +8,7 @@ use crate::unet::UNetConfig;
 use serde_json::Value;
 use std::path::Path;
 
+/// The fields that are not read, with the values that are implemented (as JSON).
 pub(super) const FIXED: [(&str, &[&str]); 32] = [
     ("_class_name", &[r#""UNet2DConditionModel""#]),
     ("act_fn", &[r#""silu""#, r#""swish""#]),
@@ -43,7 +44,7 @@ pub(super) const FIXED: [(&str, &[&str]); 32] = [
     ("use_linear_projection", &["true"]),
 ];
 
-/// Of training, of precision, or details of what [`FIXED`] rules out.
+/// Fields that concern training or precision, or details of features that [`FIXED`] rules out.
 const IGNORED: [&str; 5] = [
     "addition_embed_type_num_heads",
     "addition_time_embed_dim",
@@ -52,6 +53,7 @@ const IGNORED: [&str; 5] = [
     "upcast_attention",
 ];
 
+/// The fields that are read.
 pub(super) const READ: [&str; 12] = [
     "attention_head_dim",
     "block_out_channels",
@@ -78,18 +80,19 @@ pub(super) const SCHEMA: Schema = Schema {
 ///
 /// # Errors
 ///
-/// - [`Error::Io`] when the file cannot be read.
-/// - [`Error::Format`] when it is not a JSON object.
-/// - [`Error::Config`] when a field has a value that is not implemented, or of the wrong kind.
+/// - [`Error::Io`] if the file cannot be read.
+/// - [`Error::Format`] if it is not a JSON object.
+/// - [`Error::Config`] if a field has the wrong type or a value that is not implemented.
 pub(crate) fn parse(path: &Path) -> Result<UNetConfig> {
     from_fields(&fields::parse(path)?, path)
 }
 
+/// Converts the fields of a config. `path` names the file in errors.
 pub(super) fn from_fields(fields: &Fields, path: &Path) -> Result<UNetConfig> {
     let reader = SCHEMA.check(fields, path)?;
     let block_out_channels = reader.list("block_out_channels", &[320, 640, 1280, 1280])?;
     let stages = block_out_channels.len();
-    // diffusers' `attention_head_dim` has always been the number of heads, and is kept for the files that have it.
+    // In diffusers, `attention_head_dim` is the number of heads despite its name. Files keep it for compatibility.
     let heads = match fields.get("num_attention_heads") {
         None | Some(Value::Null) => "attention_head_dim",
         Some(_) => "num_attention_heads",

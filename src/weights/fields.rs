@@ -1,65 +1,64 @@
-//! Fields of a diffusers `config.json`, read strictly.
+//! Strict reading of the fields of a diffusers `config.json`.
 
-use super::{invalid, io};
 use crate::error::{Error, Result};
 use serde_json::Value;
 use std::path::Path;
 
 pub(crate) type Fields = serde_json::Map<String, Value>;
 
-/// The fields of a model's config. Those absent from a file have diffusers' defaults.
+/// The fields of a model's config. Fields that are missing in a file have the defaults of diffusers.
 pub(crate) struct Schema {
-    /// Fields that must have one of these values (in JSON), or a list of such. All accept what diffusers takes for an
-    /// absent field, but [`required`](Self::required).
+    /// Fields that must have one of the listed values (as JSON), or a list of these values. The default of diffusers is among
+    /// the values of every field except [`required`](Self::required).
     pub(crate) fixed: &'static [(&'static str, &'static [&'static str])],
-    /// The fixed field whose default in diffusers is another value: `false`, where `true` is implemented.
+    /// The fixed field whose default in diffusers is not implemented: the default is `false`, but only `true` is implemented.
     pub(crate) required: Option<&'static str>,
-    /// Fields that change nothing here.
+    /// Fields that have no effect here.
     pub(crate) ignored: &'static [&'static str],
     /// Fields that are read.
     pub(crate) read: &'static [&'static str],
 }
 
-/// Reads a file of text.
+/// Reads a text file.
 ///
 /// # Errors
 ///
-/// - [`Error::Io`] when the file cannot be read.
-/// - [`Error::Format`] when it is not UTF-8.
+/// - [`Error::Io`] if the file cannot be read.
+/// - [`Error::Format`] if it is not UTF-8.
 pub(crate) fn read_text(path: &Path) -> Result<String> {
-    let bytes = std::fs::read(path).map_err(io(path))?;
-    String::from_utf8(bytes).map_err(|error| invalid(path, error.to_string()))
+    let bytes = std::fs::read(path).map_err(Error::io(path))?;
+    String::from_utf8(bytes).map_err(|error| Error::format(path, error.to_string()))
 }
 
-/// Reads a config's fields.
+/// Reads the fields of a config.
 ///
 /// # Errors
 ///
-/// - [`Error::Io`] when the file cannot be read.
-/// - [`Error::Format`] when it is not a JSON object.
+/// - [`Error::Io`] if the file cannot be read.
+/// - [`Error::Format`] if it is not a JSON object.
 pub(crate) fn parse(path: &Path) -> Result<Fields> {
     serde_json::from_str(&read_text(path)?)
-        .map_err(|error| invalid(path, format!("is not a JSON object: {error}")))
+        .map_err(|error| Error::format(path, format!("is not a JSON object: {error}")))
 }
 
 impl Schema {
-    /// Checks the fields that are not read; the others are then for the [`Reader`].
+    /// Checks the fields that are not read, and returns a reader for the others.
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] when a field has a value that is not implemented, or is not known.
-    pub(crate) fn check<'a>(&self, fields: &'a Fields, path: &'a Path) -> Result<Reader<'a>> {
-        let reader = Reader { fields, path };
+    /// [`Error::Config`] if a field is unknown or has a value that is not implemented.
+    pub(crate) fn check<'a>(&self, fields: &'a Fields, path: &'a Path) -> Result<FieldReader<'a>> {
+        let reader = FieldReader { fields, path };
         self.check_fixed(&reader)?;
         self.check_unknown(&reader)?;
         Ok(reader)
     }
 
-    fn check_fixed(&self, reader: &Reader) -> Result<()> {
+    fn check_fixed(&self, reader: &FieldReader) -> Result<()> {
         for &(field, supported) in self.fixed {
             let fits = |value: &Value| {
                 supported.iter().any(|text| match value.as_f64() {
-                    // 1 and 1.0 are one value.
+                    // 1 and 1.0 are the same value.
                     Some(number) => text.parse() == Ok(number),
                     None => serde_json::from_str(text).is_ok_and(|other: Value| other == *value),
                 })
@@ -79,8 +78,8 @@ impl Schema {
         Ok(())
     }
 
-    /// A later release of diffusers may know more fields; those switched off change nothing.
-    fn check_unknown(&self, reader: &Reader) -> Result<()> {
+    /// Rejects unknown fields. A later release of diffusers may add fields; those that are switched off have no effect.
+    fn check_unknown(&self, reader: &FieldReader) -> Result<()> {
         for (name, value) in reader.fields {
             let known = name.starts_with('_')
                 || self.fixed.iter().any(|(field, _)| field == name)
@@ -89,7 +88,8 @@ impl Schema {
             if !known && !matches!(value, Value::Null | Value::Bool(false)) {
                 let path = reader.path.display();
                 let field = "config.json";
-                let reason = format!("{path}: the field `{name}` is not known, and is {value}");
+                let reason =
+                    format!("{path}: the field `{name}` is unknown and has the value {value}");
                 return Err(Error::Config { field, reason });
             }
         }
@@ -97,14 +97,15 @@ impl Schema {
     }
 }
 
-/// Reads fields, each with its default.
-pub(crate) struct Reader<'a> {
+/// Reads fields, with a default for each.
+pub(crate) struct FieldReader<'a> {
     fields: &'a Fields,
-    /// For errors.
+    /// Names the file in errors.
     path: &'a Path,
 }
 
-impl Reader<'_> {
+impl FieldReader<'_> {
+    /// Returns the error for a field with an unsupported `value`.
     pub(crate) fn unsupported(&self, field: &'static str, value: &Value, supported: &str) -> Error {
         let path = self.path.display();
         let reason = format!("{value} in {path} is not supported, only {supported}");
@@ -149,7 +150,7 @@ impl Reader<'_> {
         }
     }
 
-    /// A number for all stages, or a list.
+    /// Reads one number per stage: either a list, or a single number that applies to all stages.
     pub(crate) fn per_stage(
         &self,
         field: &'static str,
@@ -162,7 +163,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Whether each block has attention, by the names of the block `without` and of that with it.
+    /// Returns whether each block has attention. The block types are called `without` and `with`.
     pub(crate) fn attention(
         &self,
         field: &'static str,

@@ -1,20 +1,20 @@
-//! Weights on disk: bundles of this crate, and folders of diffusers.
+//! Loads and saves weights: bundles of this crate, and diffusers folders.
 //!
-//! A file's header is read once, then its tensors one by one, each converted to the precision of the backend. Loading
-//! is strict: a tensor that is missing, left over or of another shape fails it, and so does a value that is not finite.
+//! The header of a file is read once. Then the tensors are read one by one, and each is converted to the precision of the
+//! backend. Loading is strict: it fails if a tensor is missing, unused or has another shape, or if a value is not finite.
 //!
-//! Values are stored as they lie in memory, so machines are taken to be little-endian, as by burn-store.
+//! Values are stored in the byte order of the machine, which must be little-endian, as burn-store requires.
 
 mod bundle;
 pub(crate) mod checkpoint;
 pub(crate) mod diffusers;
 mod diffusers_config;
 pub(crate) mod fields;
-mod file;
-#[cfg(any(feature = "flex", feature = "ndarray"))]
-mod on_backend;
+mod safetensors_file;
 #[cfg(all(test, feature = "flex"))]
 mod tests;
+#[cfg(any(feature = "flex", feature = "ndarray"))]
+mod to_backend;
 
 pub(crate) use bundle::{load as load_bundle, save as save_bundle};
 pub(crate) use diffusers::load as load_diffusers;
@@ -27,17 +27,18 @@ use crate::unet::parameters;
 use crate::unet::{UNet, UNetConfig};
 use burn::module::Module;
 use burn::tensor::{DType, Tensor};
-use checkpoint::{Checkpoint, Wanted};
+use checkpoint::{Checkpoint, TensorSpec};
 use safetensors::Dtype;
-use std::path::{Path, PathBuf};
+use std::borrow::Cow;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Largest channel count taken from a file: far over any model's, and far below where products overflow.
+/// Maximum channel count in a file: far above that of any model, and far below the values whose products overflow.
 const MAX_CHANNELS: usize = 1 << 24;
 /// Keys of the prompt embeddings.
 pub(crate) const PROMPTS: [&str; 2] = ["prompt.positive", "prompt.negative"];
 
-/// The type that weights are stored in.
+/// The type in which weights are stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Storage {
@@ -46,12 +47,12 @@ pub enum Storage {
     /// 16-bit float: half the size, up to 65,504. The default.
     #[default]
     F16,
-    /// 16-bit float with the range of 32 bits and eight significant bits.
+    /// 16-bit float with the range of a 32-bit float and eight significant bits.
     BF16,
 }
 
 impl Storage {
-    /// The type in memory and in a safetensors header.
+    /// Returns the type in memory and the type in a safetensors header.
     fn types(self) -> (DType, Dtype) {
         match self {
             Self::F32 => (DType::F32, Dtype::F32),
@@ -61,45 +62,31 @@ impl Storage {
     }
 }
 
-/// Where a file's bytes are.
-pub(crate) enum Source {
+/// The location of a file of weights.
+pub(crate) enum WeightsSource {
     /// A file on disk.
     File(PathBuf),
-    /// The file's content.
-    Bytes(&'static [u8]),
+    /// The content of a file.
+    Bytes(Cow<'static, [u8]>),
 }
 
-/// All that is learnt of a model.
+/// The trained parameters of a model.
 #[derive(Clone, Debug)]
 pub struct Weights<B: Backend> {
     /// The UNet.
     pub unet: UNet<B>,
-    /// Embedding of the prompt to follow, `[tokens, cross_attention_dim]`.
+    /// Embedding of the positive prompt, `[tokens, cross_attention_dim]`.
     pub positive: Tensor<B, 2>,
-    /// Embedding of the prompt to avoid, `[tokens, cross_attention_dim]`.
+    /// Embedding of the negative prompt, `[tokens, cross_attention_dim]`.
     pub negative: Tensor<B, 2>,
 }
 
-/// From the operating system's error to ours of the file at `path`.
-fn io(path: &Path) -> impl Fn(std::io::Error) -> Error + Copy {
-    |source| {
-        let path = path.to_owned();
-        Error::Io { path, source }
-    }
-}
-
-/// The error of a file or folder that cannot be understood.
-fn invalid(path: &Path, reason: String) -> Error {
-    let path = path.to_owned();
-    Error::Format { path, reason }
-}
-
-/// A UNet without weights, for the tensors of `checkpoint`.
+/// Creates a UNet without weights, for the tensors of `checkpoint`.
 ///
 /// # Errors
 ///
-/// [`Error::Config`] when the config is not valid, or so large that building the UNet would fail or not end;
-/// [`Error::Precision`] when the device lacks the backend's.
+/// - [`Error::Config`] if the config is not valid, or so large that building the UNet would fail or never end.
+/// - [`Error::Precision`] if the device does not support the precision of the backend.
 fn empty_unet<B: Backend>(
     config: &UNetConfig,
     checkpoint: &Checkpoint,
@@ -120,11 +107,11 @@ fn empty_unet<B: Backend>(
     config.init(device)
 }
 
-/// Checks that a model of these channel counts and layers can be built for the tensors of `checkpoint`.
+/// Checks that a model with these channel counts and this number of layers can be built for the tensors of `checkpoint`.
 ///
 /// # Errors
 ///
-/// [`Error::Config`] when building it would fail or not end.
+/// [`Error::Config`] if building it would fail or never end.
 pub(crate) fn check_sizes(
     channels: &[(&'static str, usize)],
     layers: usize,
@@ -137,7 +124,7 @@ pub(crate) fn check_sizes(
             return fail(field, reason);
         }
     }
-    // Each layer has several tensors; this keeps a false count from filling the memory.
+    // Each layer has several tensors. The check prevents a wrong count from exhausting memory.
     let tensors = checkpoint.len();
     if layers > tensors {
         let reason = format!("{layers} layers, but the file has {tensors} tensors");
@@ -146,26 +133,26 @@ pub(crate) fn check_sizes(
     Ok(())
 }
 
-/// The tensors that a module needs, with `prefix` before each key.
-pub(crate) fn wanted<B: Backend>(module: &impl Module<B>, prefix: &str) -> Vec<Wanted> {
+/// Returns the tensors that a module needs, with `prefix` before each key.
+pub(crate) fn tensor_specs<B: Backend>(module: &impl Module<B>, prefix: &str) -> Vec<TensorSpec> {
     let parameters = parameters::shapes(module).into_iter();
     parameters
-        .map(|parameter| Wanted {
+        .map(|parameter| TensorSpec {
             key: format!("{prefix}{}", parameters::key(&parameter)),
             shape: parameter.shape.iter().copied().map(Some).collect(),
         })
         .collect()
 }
 
-/// The prompt embeddings that a UNet needs.
-fn prompts_wanted(config: &UNetConfig) -> [Wanted; 2] {
-    PROMPTS.map(|key| Wanted {
+/// Returns the prompt embeddings that a UNet needs.
+fn prompt_specs(config: &UNetConfig) -> [TensorSpec; 2] {
+    PROMPTS.map(|key| TensorSpec {
         key: key.to_owned(),
         shape: vec![None, Some(config.cross_attention_dim)],
     })
 }
 
-/// The module with its weights, which have `prefix` before each key.
+/// Loads the weights of a module. Their keys begin with `prefix`.
 pub(crate) fn read_module<B: Backend, M: Module<B>>(
     empty: M,
     prefix: &'static str,
@@ -178,7 +165,7 @@ pub(crate) fn read_module<B: Backend, M: Module<B>>(
     })
 }
 
-/// The prompt embeddings, positive and negative.
+/// Reads the positive and the negative prompt embedding.
 fn read_prompts<B: Backend>(
     checkpoint: &Checkpoint,
     device: &B::Device,

@@ -1,4 +1,4 @@
-//! What the integration tests share: fixtures, and comparison with them.
+//! Golden tensors for integration tests, and comparison with them.
 
 use burn::tensor::backend::BackendTypes;
 use burn::tensor::{Element, Tensor, TensorData};
@@ -6,7 +6,7 @@ use gendr_pix::Backend;
 use safetensors::{Dtype, SafeTensors};
 use std::path::{Path, PathBuf};
 
-/// The folder of the golden tensors: `tests/fixtures`, or the one named by `GENDR_PIX_FIXTURES`.
+/// Returns the folder of the golden tensors: `tests/fixtures`, or the folder that `GENDR_PIX_FIXTURES` names.
 pub fn fixtures() -> PathBuf {
     std::env::var_os("GENDR_PIX_FIXTURES").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures"),
@@ -14,7 +14,7 @@ pub fn fixtures() -> PathBuf {
     )
 }
 
-/// One file of golden tensors.
+/// A file of golden tensors.
 pub struct Golden(Vec<u8>);
 
 impl Golden {
@@ -23,7 +23,7 @@ impl Golden {
         Self(std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display())))
     }
 
-    /// Keys, sorted.
+    /// Returns the sorted keys.
     #[allow(dead_code, reason = "not every test file lists keys")]
     pub fn keys(&self) -> Vec<String> {
         let file = SafeTensors::deserialize(&self.0).unwrap();
@@ -32,7 +32,7 @@ impl Golden {
         keys
     }
 
-    /// A tensor in f32.
+    /// Returns a tensor in f32.
     pub fn data(&self, key: &str) -> TensorData {
         let file = SafeTensors::deserialize(&self.0).unwrap();
         let view = file.tensor(key).unwrap_or_else(|e| panic!("{key}: {e}"));
@@ -62,7 +62,8 @@ impl Golden {
     }
 }
 
-/// Largest error allowed: of any element over the largest, and of the whole in the Euclidean norm.
+/// The errors that are accepted, both relative: the largest error of an element over the largest element (`max`), and the error
+/// of the whole tensor in the Euclidean norm (`rel_l2`).
 #[derive(Clone, Copy, Debug)]
 pub struct Tolerance {
     pub max: f64,
@@ -70,14 +71,14 @@ pub struct Tolerance {
 }
 
 impl Tolerance {
-    /// What the reference's README accepts of f32.
-    #[allow(dead_code, reason = "only where a CPU backend is built")]
+    /// The tolerance for f32 in the README of the reference implementation.
+    #[allow(dead_code, reason = "used only with a CPU backend")]
     pub const F32: Self = Self {
         max: 2e-5,
         rel_l2: 1e-5,
     };
-    /// Other devices' f32: their fused and reordered sums differ more.
-    #[allow(dead_code, reason = "only where a GPU backend is built")]
+    /// The tolerance for f32 on GPUs, where fused and reordered sums differ more.
+    #[allow(dead_code, reason = "used only with a GPU backend")]
     pub const GPU: Self = Self {
         max: 1e-3,
         rel_l2: 1e-3,
@@ -89,7 +90,7 @@ impl Tolerance {
     };
 }
 
-/// Fails unless `found` is `expected` within `tolerance`.
+/// Panics unless `found` equals `expected` within `tolerance`.
 pub fn assert_close<B: Backend, const D: usize>(
     what: &str,
     found: Tensor<B, D>,

@@ -1,4 +1,4 @@
-//! Pictures for whole models, and how far two results are apart.
+//! Pictures for tests of complete models, and the distance between two results.
 
 use burn::tensor::{Distribution, ElementConversion, Tensor};
 use gendr_pix::Backend;
@@ -11,7 +11,7 @@ pub fn gradient(width: u32, height: u32) -> DynamicImage {
     .into()
 }
 
-/// Two of noise, `[2, 3, height, width]`.
+/// Returns a batch of two pictures of noise, `[2, 3, height, width]`.
 pub fn picture<B: Backend>(height: usize, width: usize) -> Tensor<B, 4> {
     Tensor::random(
         [2, 3, height, width],

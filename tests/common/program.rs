@@ -1,10 +1,10 @@
-//! The example programs, run as a user would run them.
+//! The example programs, run as a user runs them.
 //!
-//! `cargo test` builds the examples; `cargo test --test NAME` alone does not, and finds those of the last build.
+//! `cargo test` builds the examples. `cargo test --test NAME` does not, and runs the examples of the last build.
 
 use std::process::Command;
 
-/// The example program `name`.
+/// Returns a command for the example program `name`.
 pub fn example(name: &str) -> Command {
     let test = std::env::current_exe().unwrap();
     let profile = test.parent().unwrap().parent().unwrap();

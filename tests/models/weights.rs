@@ -66,8 +66,8 @@ fn a_saved_model_computes_the_same() {
     let expected = model.upscale(&picture()).unwrap();
     assert_eq!(loaded.upscale(&picture()).unwrap(), expected);
     // From memory, and over the file that was loaded.
-    let bytes = std::fs::read(&path).unwrap().leak();
-    let loaded = GenDrPix::<Flex>::from_bytes(bytes, &Default::default()).unwrap();
+    let bytes = std::fs::read(&path).unwrap();
+    let loaded = GenDrPix::<Flex>::from_bytes(bytes.clone(), &Default::default()).unwrap();
     assert_eq!(loaded.upscale(&picture()).unwrap(), expected);
     loaded.save(&path, Storage::F32).unwrap();
     assert_eq!(std::fs::read(&path).unwrap(), bytes);

@@ -1,16 +1,16 @@
-//! Files that are cut short, lie about their size, or are no pictures.
+//! Files that are truncated, declare a false size, or are not pictures.
 
 use super::*;
 
-/// Each format cut at a quarter, the half and three quarters of its length: an error, never half a picture.
+/// A file that is truncated to a quarter, a half or three quarters gives an error, never half a picture.
 #[test]
-fn truncated_files() {
+fn truncated_files_are_rejected() {
     let noise = RgbImage::from_fn(64, 48, |x, y| {
         Rgb([(x * 31) ^ (y * 17), x * y, x * 7 + y * 13].map(|v| v as u8))
     });
     let noise = DynamicImage::from(noise);
     let mut files: Vec<_> = FORMATS
-        .map(|format| (format!("{format:?}"), plain(&noise, format)))
+        .map(|format| (format!("{format:?}"), encode(&noise, format)))
         .into();
     for name in [
         "progressive.jpg",
@@ -34,20 +34,20 @@ fn truncated_files() {
     }
 }
 
-/// Small files that claim huge pictures are refused before memory is taken.
+/// Small files that declare huge pictures are rejected before memory is allocated.
 #[test]
-fn bombs() {
+fn decompression_bombs_are_rejected() {
     const SIDE: u32 = 60_000;
     let mut png = Vec::new();
     let mut encoder = png::Encoder::new(&mut png, SIDE, SIDE);
     encoder.set_color(png::ColorType::Rgba);
     encoder.write_header().unwrap();
     let small = DynamicImage::from(colours()).into_rgb8();
-    let mut bmp = plain(&small.clone().into(), ImageFormat::Bmp);
+    let mut bmp = encode(&small.clone().into(), ImageFormat::Bmp);
     for at in [18, 22] {
         bmp[at..at + 4].copy_from_slice(&SIDE.to_le_bytes());
     }
-    let mut jpeg = plain(&small.clone().into(), ImageFormat::Jpeg);
+    let mut jpeg = encode(&small.clone().into(), ImageFormat::Jpeg);
     let frame = jpeg.windows(2).position(|w| w == [0xFF, 0xC0]).unwrap();
     for at in [frame + 5, frame + 7] {
         jpeg[at..at + 2].copy_from_slice(&(SIDE as u16).to_be_bytes());
@@ -68,8 +68,8 @@ fn bombs() {
             "{name}: {error}"
         );
     }
-    // WebP has at most 16,384 pixels a side: within the default limits, not within smaller ones.
-    let webp = plain(&small.into(), ImageFormat::WebP);
+    // WebP has at most 16,384 pixels per side, which the default limits allow, but smaller limits do not.
+    let webp = encode(&small.into(), ImageFormat::WebP);
     let mut limits = Limits::default();
     limits.max_alloc = Some(71);
     let error = Picture::from_bytes(&webp, limits.clone()).unwrap_err();
@@ -82,7 +82,7 @@ fn bombs() {
 }
 
 #[test]
-fn files_that_are_no_pictures() {
+fn files_that_are_not_pictures_are_rejected() {
     for bytes in [
         &b""[..],
         b"no picture",

@@ -1,5 +1,5 @@
-//! Files as people have them, through `gendr_pix::picture`: all kinds of colour, orientations, profiles, EXIF and XMP, alpha,
-//! odd sizes, damaged ones and bombs. Most are made here; `fixtures/` has those of other programs.
+//! Real-world picture files through `gendr_pix::picture`: color types, orientations, profiles, EXIF and XMP, alpha, odd sizes,
+//! damaged files and decompression bombs. The tests generate most files; `fixtures/` contains files from other programs.
 
 use gendr_pix::picture::{Picture, Warning};
 use gendr_pix::{Error, Result};
@@ -10,7 +10,7 @@ use std::io::Cursor;
 use tiff::encoder::{TiffEncoder, colortype};
 use tiff::tags::Tag;
 
-/// The file that an encoder of the `image` crate writes.
+/// Encodes a file with an encoder of the `image` crate.
 macro_rules! encoded {
     ($new:expr, $image:expr, profile = $profile:expr, exif = $exif:expr) => {{
         let mut bytes = Vec::new();
@@ -31,14 +31,14 @@ macro_rules! encoded {
     }};
 }
 
+mod color_types;
 mod damaged;
-mod kinds;
 mod metadata;
 mod profiles;
 mod programs;
 mod saving;
 
-/// All that can be written.
+/// All formats that can be written.
 const FORMATS: [ImageFormat; 5] = [
     ImageFormat::Png,
     ImageFormat::Jpeg,
@@ -47,15 +47,15 @@ const FORMATS: [ImageFormat; 5] = [
     ImageFormat::Bmp,
 ];
 
-/// 6 x 4 pixels, all different, so that each turn and flip shows.
+/// 6 x 4 pixels, all different, so that every rotation and flip is visible.
 fn colours() -> RgbaImage {
     RgbaImage::from_fn(6, 4, |x, y| {
         Rgba([40 * x, 60 * y, 255 - 40 * x, 130 + 5 * (x + y)].map(|v| v as u8))
     })
 }
 
-/// [`colours`] as all ten kinds that the `image` crate has.
-fn kinds() -> Vec<DynamicImage> {
+/// [`colours`] in all ten color types of the `image` crate.
+fn color_types() -> Vec<DynamicImage> {
     let image = DynamicImage::from(colours());
     vec![
         image.to_luma8().into(),
@@ -75,8 +75,9 @@ fn read(bytes: &[u8]) -> Result<Picture> {
     Picture::from_bytes(bytes, Limits::default())
 }
 
+/// Reads a picture that must not cause a warning.
 #[track_caller]
-fn good(bytes: &[u8]) -> Picture {
+fn read_without_warning(bytes: &[u8]) -> Picture {
     let picture = read(bytes).unwrap();
     assert_eq!(picture.warnings(), []);
     picture
@@ -87,13 +88,14 @@ fn fixture(name: &str) -> Vec<u8> {
     std::fs::read(format!("{folder}{name}")).unwrap()
 }
 
-fn plain(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
+/// Encodes a picture without metadata.
+fn encode(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());
     image.write_to(&mut bytes, format).unwrap();
     bytes.into_inner()
 }
 
-/// EXIF with the orientation and a maker's name, which must survive.
+/// An EXIF block with an orientation, and with a maker that must survive.
 fn exif(orientation: u8) -> Vec<u8> {
     let mut exif = b"MM\0\x2a\0\0\0\x08\0\x02".to_vec();
     exif.extend(b"\x01\x0f\0\x02\0\0\0\x04Ann\0");
@@ -102,7 +104,7 @@ fn exif(orientation: u8) -> Vec<u8> {
     exif
 }
 
-/// What [`colours`] stored with an orientation looks like to people.
+/// [`colours`] as a viewer shows it if the file has this orientation.
 fn upright(orientation: u8) -> RgbaImage {
     let orientation = image::metadata::Orientation::from_exif(orientation).unwrap();
     let mut image = DynamicImage::from(colours());
@@ -110,6 +112,7 @@ fn upright(orientation: u8) -> RgbaImage {
     image.into_rgba8()
 }
 
+/// Panics unless all samples are equal to within `tolerance` 8-bit steps.
 #[track_caller]
 fn assert_near(found: &DynamicImage, expected: &DynamicImage, tolerance: f32) {
     assert_eq!(found.dimensions(), expected.dimensions());

@@ -2,19 +2,20 @@
 
 use super::*;
 
-/// Eight JPEGs, PNGs, WebPs and TIFFs: upright, the orientation reset, the rest of the EXIF as it was.
+/// All eight orientations in JPEG, PNG, WebP and TIFF: the picture is upright, the orientation is reset, and the rest of the
+/// EXIF is unchanged.
 #[test]
-fn orientations() {
+fn orientations_are_applied_and_reset() {
     for orientation in 1..=8 {
         let image = DynamicImage::from(colours());
         let expected = DynamicImage::from(upright(orientation));
         let exif_in = || Some(exif(orientation));
         let jpeg = |out| JpegEncoder::new_with_quality(out, 100);
         let jpeg = encoded!(jpeg, image.to_rgb8(), profile = None, exif = exif_in());
-        let picture = good(&jpeg);
+        let picture = read_without_warning(&jpeg);
         assert_eq!(picture.image().dimensions(), expected.dimensions());
         assert_eq!(picture.exif(), Some(&exif(1)[..]));
-        // Nearer to it than to any other orientation's picture.
+        // The picture is nearer to the expected one than to that of any other orientation.
         let error = |other: &RgbaImage| -> u64 {
             let (a, b) = (picture.image().to_rgb8(), other);
             let b = DynamicImage::from(b.clone()).into_rgb8();
@@ -33,23 +34,23 @@ fn orientations() {
             profile = None,
             exif = exif_in()
         );
-        // Some programs repeat JPEG's mark here.
-        let marked = [b"Exif\0\0", &exif(orientation)[..]].concat();
+        // Some programs write the prefix of JPEG here, too.
+        let prefixed = [b"Exif\0\0", &exif(orientation)[..]].concat();
         let webp = WebPEncoder::new_lossless;
-        let webp = encoded!(webp, image.clone(), profile = None, exif = Some(marked));
+        let webp = encoded!(webp, image.clone(), profile = None, exif = Some(prefixed));
         for bytes in [png, webp] {
-            let picture = good(&bytes);
+            let picture = read_without_warning(&bytes);
             assert_eq!(picture.image(), &expected);
             assert_eq!(picture.exif(), Some(&exif(1)[..]));
             for format in [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP] {
                 let (bytes, _) = picture.to_bytes(format).unwrap();
-                let again = good(&bytes);
+                let again = read_without_warning(&bytes);
                 assert_eq!(again.exif(), Some(&exif(1)[..]), "{format:?}");
                 assert_eq!(again.image().dimensions(), expected.dimensions());
             }
             let (bytes, warnings) = picture.to_bytes(ImageFormat::Tiff).unwrap();
             assert_eq!(warnings, []);
-            let again = good(&bytes);
+            let again = read_without_warning(&bytes);
             assert_eq!(again.image(), &expected);
             let exif = again.exif().unwrap();
             assert!(exif.windows(4).any(|bytes| bytes == b"Ann\0"));
@@ -59,11 +60,11 @@ fn orientations() {
 
         let tiff = tiff(&[(Tag::Orientation, u16::from(orientation))]);
         let rgb = DynamicImage::from(expected.into_rgb8());
-        assert_eq!(good(&tiff).image(), &rgb);
+        assert_eq!(read_without_warning(&tiff).image(), &rgb);
     }
 }
 
-/// [`colours`] as a TIFF without alpha and with some tags.
+/// [`colours`] as a TIFF file without alpha, with additional tags.
 fn tiff(tags: &[(Tag, u16)]) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());
     let mut encoder = TiffEncoder::new(&mut bytes).unwrap();
@@ -76,10 +77,10 @@ fn tiff(tags: &[(Tag, u16)]) -> Vec<u8> {
     bytes.into_inner()
 }
 
-/// A packet of XMP about a picture that lies on its side.
+/// An XMP packet for a picture that is stored rotated.
 const XMP: &str = "<x:xmpmeta><rdf:Description tiff:Orientation='6' xmp:Label='Grün'/></x:xmpmeta>";
 
-/// [`colours`] as a TIFF with XMP and an orientation.
+/// [`colours`] as a TIFF file with XMP and an orientation.
 fn with_xmp(xmp: &[u8], orientation: u16) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());
     let mut encoder = TiffEncoder::new(&mut bytes).unwrap();
@@ -93,8 +94,8 @@ fn with_xmp(xmp: &[u8], orientation: u16) -> Vec<u8> {
 }
 
 #[test]
-fn xmp_is_carried_and_says_upright() {
-    let picture = good(&with_xmp(XMP.as_bytes(), 6));
+fn xmp_is_kept_and_its_orientation_reset() {
+    let picture = read_without_warning(&with_xmp(XMP.as_bytes(), 6));
     let upright = XMP.replace('6', "1");
     assert_eq!(picture.xmp(), Some(&upright[..]));
     for format in FORMATS {
@@ -112,28 +113,31 @@ fn xmp_is_carried_and_says_upright() {
         assert_eq!(again.xmp(), picture.xmp(), "{format:?}");
         assert_eq!(again.image().dimensions(), (4, 6), "{format:?}");
     }
-    // Where nothing was turned, the text is right as it is.
-    assert_eq!(good(&with_xmp(XMP.as_bytes(), 1)).xmp(), Some(XMP));
+    // The text is unchanged if the picture is stored upright.
+    assert_eq!(
+        read_without_warning(&with_xmp(XMP.as_bytes(), 1)).xmp(),
+        Some(XMP)
+    );
 }
 
 #[test]
-fn xmp_that_is_no_text_is_told() {
+fn xmp_that_is_not_text_causes_a_warning() {
     let picture = read(&with_xmp(b"<x>\xFF</x>", 1)).unwrap();
     assert!(matches!(picture.warnings(), [Warning::XmpLeftOut(_)]));
     assert_eq!(picture.xmp(), None);
 }
 
-/// As much as a segment of JPEG holds is written, and one byte more is told.
+/// XMP that fills a JPEG segment is written. One more byte causes a warning.
 #[test]
-fn what_is_too_long_for_jpeg_is_told() {
-    let most = 65_535 - 2 - "http://ns.adobe.com/xap/1.0/\0".len();
-    for (length, fits) in [(most, true), (most + 1, false)] {
-        let picture = good(&with_xmp("x".repeat(length).as_bytes(), 1));
+fn xmp_that_is_too_long_for_jpeg_causes_a_warning() {
+    let max = 65_535 - 2 - "http://ns.adobe.com/xap/1.0/\0".len();
+    for (length, fits) in [(max, true), (max + 1, false)] {
+        let picture = read_without_warning(&with_xmp("x".repeat(length).as_bytes(), 1));
         let (bytes, warnings) = picture.to_bytes(ImageFormat::Jpeg).unwrap();
-        let told = warnings
+        let is_left_out = warnings
             .iter()
             .any(|warning| matches!(warning, Warning::XmpLeftOut(_)));
-        assert_eq!(told, !fits);
+        assert_eq!(is_left_out, !fits);
         assert_eq!(read(&bytes).unwrap().xmp().is_some(), fits);
     }
 }

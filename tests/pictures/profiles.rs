@@ -1,10 +1,10 @@
-//! Colour profiles: to sRGB for the model, and back.
+//! Conversion from colour profiles to sRGB for the model, and back.
 
 use super::*;
 use moxcms::{ColorProfile, ToneReprCurve, Xyzd};
 
-/// sRGB with the rounded matrix and the curves of 1024 values that most sRGB profiles have.
-fn srgb_of_tables() -> ColorProfile {
+/// An sRGB profile with a rounded matrix and curves of 1024 entries, as most sRGB profiles have.
+fn srgb_with_tables() -> ColorProfile {
     let xyz = |x, y, z| Xyzd { x, y, z };
     let linear = |i: u16| match f64::from(i) / 1023.0 {
         x if x <= 0.04045 => x / 12.92,
@@ -25,7 +25,7 @@ fn srgb_of_tables() -> ColorProfile {
 
 fn profiles() -> Vec<(&'static str, Vec<u8>)> {
     vec![
-        ("sRGB of tables", srgb_of_tables()),
+        ("sRGB of tables", srgb_with_tables()),
         ("sRGB", ColorProfile::new_srgb()),
         ("Display P3", ColorProfile::new_display_p3()),
         ("Adobe RGB", ColorProfile::new_adobe_rgb()),
@@ -38,9 +38,10 @@ fn profiles() -> Vec<(&'static str, Vec<u8>)> {
     .collect()
 }
 
-/// To sRGB and back is exact in 8 bits and nearly so in 16, in and out of sRGB's gamut, and the profile is embedded again.
+/// The conversion to sRGB and back is exact in 8 bits and nearly exact in 16 bits, inside and outside of the sRGB gamut, and
+/// the profile is embedded again.
 #[test]
-fn profiles_come_back() {
+fn profiles_round_trip() {
     let colours = RgbImage::from_fn(32, 32, |x, y| {
         Rgb([8 * x, 8 * y, 255 - 4 * (x + y)].map(|v| v as u8))
     });
@@ -55,10 +56,10 @@ fn profiles_come_back() {
                 profile = with_profile(),
                 exif = None
             );
-            let mut seen = None;
-            let same = good(&bytes)
+            let mut color = None;
+            let same = read_without_warning(&bytes)
                 .map(|image| {
-                    seen = Some(image.color());
+                    color = Some(image.color());
                     Ok::<_, Error>(image.clone())
                 })
                 .unwrap();
@@ -68,8 +69,9 @@ fn profiles_come_back() {
             } else {
                 ColorType::Rgb32F
             };
-            assert_eq!(seen, Some(expected), "{name}");
-            // Powers are steep at black: `f32`'s rounding of 5e-8 there is 5e-8^(1 / 2.4), a quarter of a step of 8 bits.
+            assert_eq!(color, Some(expected), "{name}");
+            // The power function is steep near black: a rounding error of 5e-8 in `f32` becomes 5e-8^(1 / 2.4), a quarter of an
+            // 8-bit step.
             assert_near(same.image(), image, 0.25);
             if *image == eight {
                 assert_eq!(same.image(), image, "{name}");
@@ -83,7 +85,7 @@ fn profiles_come_back() {
                 let (bytes, warnings) = same.to_bytes(format).unwrap();
                 assert_eq!(warnings, []);
                 assert_eq!(
-                    good(&bytes).icc_profile(),
+                    read_without_warning(&bytes).icc_profile(),
                     Some(&profile[..]),
                     "{name} in {format:?}"
                 );
@@ -103,11 +105,11 @@ fn orange_in_p3() -> Vec<u8> {
     )
 }
 
-/// A colour in P3 is shown to the model as it is in sRGB (values by the matrices of CSS Color 4).
+/// The model receives the sRGB value of a colour in P3 (values from the matrices of CSS Color 4).
 #[test]
 fn the_model_sees_srgb() {
     let bytes = orange_in_p3();
-    let _ = good(&bytes).map(|image| {
+    let _ = read_without_warning(&bytes).map(|image| {
         let pixel = *image.to_rgb32f().get_pixel(0, 0);
         let expected = [0.842_7, 0.363_2, 0.121_4];
         for (found, expected) in pixel.0.iter().zip(expected) {
@@ -115,7 +117,7 @@ fn the_model_sees_srgb() {
         }
         Ok::<_, Error>(image.clone())
     });
-    // P3's red is beyond sRGB, and stays so.
+    // The red of P3 is outside of the sRGB gamut, and is preserved.
     let red = RgbImage::from_pixel(2, 2, Rgb([255, 0, 0]));
     let profile = ColorProfile::new_display_p3().encode().unwrap();
     let bytes = encoded!(
@@ -124,7 +126,7 @@ fn the_model_sees_srgb() {
         profile = Some(profile),
         exif = None
     );
-    let picture = good(&bytes).map(|image| {
+    let picture = read_without_warning(&bytes).map(|image| {
         let pixel = *image.to_rgb32f().get_pixel(0, 0);
         assert!(pixel.0[0] > 1.05 && pixel.0[1] < -0.1, "{pixel:?}");
         Ok::<_, Error>(image.clone())
@@ -145,31 +147,35 @@ fn grey_profiles_stay_grey() {
         exif = None
     );
     let mut middle = 0.0;
-    let same = good(&bytes).map(|image| {
+    let same = read_without_warning(&bytes).map(|image| {
         middle = image.to_rgb32f().get_pixel(128, 0).0[1];
         Ok::<_, Error>(image.clone())
     });
     let same = same.unwrap();
-    // 0.502 ^ 1.8 = 0.289 of white's light, which sRGB encodes as 0.574.
+    // 0.502 ^ 1.8 = 0.289 in linear light, which sRGB encodes as 0.574.
     assert!((middle - 0.574).abs() < 2e-3, "{middle}");
     assert_eq!(same.image(), &ramp);
     for format in [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::Tiff] {
         let (bytes, warnings) = same.to_bytes(format).unwrap();
         assert_eq!(warnings, []);
-        assert_eq!(good(&bytes).icc_profile(), Some(&profile[..]), "{format:?}");
+        assert_eq!(
+            read_without_warning(&bytes).icc_profile(),
+            Some(&profile[..]),
+            "{format:?}"
+        );
     }
-    // WebP has colour only, for which a profile of grey would be wrong.
+    // WebP stores only colour, for which a grey profile would be wrong.
     let (bytes, warnings) = same.to_bytes(ImageFormat::WebP).unwrap();
     assert_eq!(warnings, [Warning::ProfileConverted]);
-    let webp = good(&bytes);
+    let webp = read_without_warning(&bytes);
     assert_eq!(webp.icc_profile(), None);
     let level = webp.image().to_luma8().get_pixel(128, 0).0[0];
     assert!(level.abs_diff(146) <= 1, "{level}");
 }
 
-/// Float highlights of a picture in linear light pass sRGB's white, and come back.
+/// Float highlights above the white of sRGB survive the conversion.
 #[test]
-fn highlights_with_a_profile_come_back() {
+fn highlights_with_a_profile_survive() {
     let light = image::Rgb32FImage::from_pixel(2, 2, Rgb([3.0, 0.5, 0.01]));
     let light = DynamicImage::from(light);
     let mut linear = ColorProfile::new_display_p3();
@@ -185,9 +191,9 @@ fn highlights_with_a_profile_come_back() {
         .unwrap();
     file.write_data(light.as_rgb32f().unwrap().as_raw())
         .unwrap();
-    let same = good(&bytes.into_inner()).map(|image| {
+    let same = read_without_warning(&bytes.into_inner()).map(|image| {
         let pixel = *image.to_rgb32f().get_pixel(0, 0);
-        // By the matrices of CSS Color 4: 3.56 times the light of white, encoded.
+        // From the matrices of CSS Color 4: 3.56 times the linear light of white, encoded.
         assert!((pixel.0[0] - 1.736).abs() < 5e-3, "{pixel:?}");
         Ok::<_, Error>(image.clone())
     });
@@ -199,13 +205,18 @@ fn highlights_with_a_profile_come_back() {
     }
 }
 
-/// BMP holds no profile, so the colours become sRGB's.
+/// BMP cannot embed a profile, so the colours are converted to sRGB.
 #[test]
-fn colours_are_converted_where_no_profile_fits() {
+fn colours_are_converted_if_no_profile_can_be_embedded() {
     let bytes = orange_in_p3();
-    let (bytes, warnings) = good(&bytes).to_bytes(ImageFormat::Bmp).unwrap();
+    let (bytes, warnings) = read_without_warning(&bytes)
+        .to_bytes(ImageFormat::Bmp)
+        .unwrap();
     assert_eq!(warnings, [Warning::ProfileConverted]);
-    let pixel = *good(&bytes).image().to_rgb8().get_pixel(0, 0);
+    let pixel = *read_without_warning(&bytes)
+        .image()
+        .to_rgb8()
+        .get_pixel(0, 0);
     let expected = [215, 93, 31];
     assert!(
         pixel
@@ -217,19 +228,21 @@ fn colours_are_converted_where_no_profile_fits() {
     );
 }
 
-/// What cannot be undone exactly can still be converted where the profile cannot be kept.
+/// A profile that cannot be inverted exactly can still be converted if the format cannot embed it.
 #[test]
-fn hdr_is_converted_where_no_profile_fits() {
+fn hdr_is_converted_if_no_profile_can_be_embedded() {
     let white = RgbImage::from_pixel(2, 2, Rgb([255; 3]));
     let profile = ColorProfile::new_display_p3_pq().encode().unwrap();
     let bytes = encoded!(PngEncoder::new, white, profile = Some(profile), exif = None);
-    let (_, warnings) = good(&bytes).to_bytes(ImageFormat::Bmp).unwrap();
+    let (_, warnings) = read_without_warning(&bytes)
+        .to_bytes(ImageFormat::Bmp)
+        .unwrap();
     assert_eq!(warnings, [Warning::ProfileConverted]);
 }
 
-/// Broken profiles, and those for another kind of colour, do not stop a picture.
+/// Damaged profiles and profiles for another colour model cause a warning, but no error.
 #[test]
-fn profiles_that_do_not_fit_are_ignored_and_told() {
+fn unusable_profiles_are_ignored_with_a_warning() {
     let cmyk = [&[0; 16], &b"CMYK"[..], &[0; 108]].concat();
     let grey = ColorProfile::new_gray_with_gamma(2.2).encode().unwrap();
     let mut cut = ColorProfile::new_display_p3().encode().unwrap();
@@ -247,6 +260,6 @@ fn profiles_that_do_not_fit_are_ignored_and_told() {
         assert_eq!(picture.icc_profile(), None);
         let (bytes, warnings) = picture.to_bytes(ImageFormat::Png).unwrap();
         assert_eq!(warnings, []);
-        assert_eq!(good(&bytes).icc_profile(), None);
+        assert_eq!(read_without_warning(&bytes).icc_profile(), None);
     }
 }

@@ -1,10 +1,10 @@
-//! Files are whole or not there.
+//! Saving: a file is either complete or missing.
 
 use super::*;
 
-/// A file is whole or not there, and errors name it.
+/// A file is either complete or missing, and errors name it.
 #[test]
-fn saving() {
+fn saving_is_all_or_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let picture = Picture::from(DynamicImage::from(colours()));
     let path = folder.path().join("out.png");
@@ -12,7 +12,7 @@ fn saving() {
     assert_eq!(picture.save(&path).unwrap(), []);
     assert_eq!(Picture::open(&path).unwrap().image(), picture.image());
 
-    // Too wide for WebP and JPEG: the earlier file stays.
+    // The picture is too wide for WebP and JPEG, so the earlier file stays.
     let wide = Picture::from(DynamicImage::new_luma8(70_000, 1));
     for name in ["wide.webp", "wide.jpg"] {
         let path = folder.path().join(name);

@@ -19,7 +19,7 @@ use crate::unet::keys::{Rules, rename};
 use crate::weights::checkpoint::Checkpoint;
 use crate::weights::diffusers::{CONFIG, model_folder, open_weights};
 use crate::weights::fields::{self, Fields, Schema};
-use crate::weights::{check_sizes, read_module, wanted};
+use crate::weights::{check_sizes, read_module, tensor_specs};
 use serde_json::Value;
 use std::path::Path;
 use std::sync::Arc;
@@ -113,8 +113,8 @@ fn open<B: Backend>(
     let layers = config.stages().saturating_mul(config.layers_per_block);
     check_sizes(&channels, layers, &checkpoint)?;
     let empty = config.init(device)?;
-    let mut all = wanted(&empty.encoder, "");
-    all.extend(wanted(&empty.decoder, ""));
+    let mut all = tensor_specs(&empty.encoder, "");
+    all.extend(tensor_specs(&empty.decoder, ""));
     checkpoint.check(&all)?;
     Ok((config, empty, Arc::new(checkpoint)))
 }

@@ -20,7 +20,9 @@ pub(crate) use enlarger::{enlarge, resample};
 #[cfg(test)]
 use reduce::antialias;
 #[cfg(any(test, feature = "train"))]
-pub(crate) use reduce::{reduce, reduce_with};
+pub(crate) use reduce::reduce;
+#[cfg(feature = "train")]
+pub(crate) use reduce::reduce_with;
 
 use crate::pixels::planes::Planes;
 

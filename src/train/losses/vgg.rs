@@ -3,8 +3,8 @@
 use crate::backend::Backend;
 use crate::backend::precision::float_type;
 use crate::error::{Error, Result};
-use crate::weights::Source;
-use crate::weights::checkpoint::{Checkpoint, Wanted};
+use crate::weights::WeightsSource;
+use crate::weights::checkpoint::{Checkpoint, TensorSpec};
 use burn::tensor::activation::relu;
 use burn::tensor::module::max_pool2d;
 use burn::tensor::{Tensor, TensorData};
@@ -116,11 +116,11 @@ impl<B: Backend> Vgg<B> {
     /// Those of [`PerceptualLoss::load_with`](super::PerceptualLoss::load_with).
     pub(super) fn load(config: &VggConfig, path: &Path, device: &B::Device) -> Result<Self> {
         config.validate()?;
-        let mut file = Checkpoint::open(Source::File(path.to_owned()))?;
-        file.set_aside(CLASSIFIER);
+        let mut file = Checkpoint::open(WeightsSource::File(path.to_owned()))?;
+        file.ignore(CLASSIFIER);
         let layers = config.layers();
         let key = |number: usize, parameter: &str| format!("features.{number}.{parameter}");
-        let wanted: Vec<Wanted> = layers
+        let specs: Vec<TensorSpec> = layers
             .iter()
             .flatten()
             .flat_map(|&(number, [out, within])| {
@@ -128,13 +128,13 @@ impl<B: Backend> Vgg<B> {
                     ("weight", vec![out, within, KERNEL, KERNEL]),
                     ("bias", vec![out]),
                 ]
-                .map(|(parameter, shape)| Wanted {
+                .map(|(parameter, shape)| TensorSpec {
                     key: key(number, parameter),
                     shape: shape.into_iter().map(Some).collect(),
                 })
             })
             .collect();
-        file.check(&wanted)?;
+        file.check(&specs)?;
         let dtype = float_type::<B>();
         let read = |number| -> Result<_> {
             let parameter = |name| file.read(&key(number, name), dtype);

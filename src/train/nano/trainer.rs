@@ -10,7 +10,7 @@ use crate::train::data::DataConfig;
 use crate::train::distill::{Trainer, TrainerConfig};
 use crate::train::losses::MaskedFourierConfig;
 use crate::train::student::Student;
-use crate::weights::{Source, load_bundle};
+use crate::weights::{WeightsSource, load_bundle};
 use burn::tensor::backend::AutodiffBackend;
 use serde::Serialize;
 use std::fmt;
@@ -98,7 +98,7 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> NanoTrainer<B> {
     /// Those of [`GenDrPix::load`], and [`Error::Config`] if the bundle's model or number of prompt tokens is not that of
     /// this training.
     pub fn start_from(&mut self, bundle: &Path) -> Result<()> {
-        let source = Source::File(bundle.to_owned());
+        let source = WeightsSource::File(bundle.to_owned());
         let (config, weights) = load_bundle::<B>(source, &self.device)?;
         let fail = |field, found: String| {
             let reason = format!("does not match {}, which has {found}", bundle.display());

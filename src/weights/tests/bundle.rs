@@ -1,41 +1,58 @@
 //! Bundles.
 
 use super::*;
+use crate::model::GenDrPix;
 use burn::tensor::TensorData;
 use proptest::prelude::*;
 
-/// The error of a bundle whose parts were changed.
-fn load_changed(change: impl FnOnce(&mut Parts)) -> Error {
-    let mut parts = Parts::of(&saved(&random_model(), Storage::F32));
-    change(&mut parts);
-    load(parts.bytes()).unwrap_err()
+/// Changes the content of a valid bundle, and returns the error of loading it.
+fn load_changed(change: impl FnOnce(&mut SafetensorsContent)) -> Error {
+    let mut content = SafetensorsContent::parse(&saved(&random_model(), Storage::F32));
+    change(&mut content);
+    load(content.to_bytes()).unwrap_err()
 }
 
 #[test]
-fn a_bundle_is_read_back() {
+fn a_bundle_round_trips() {
     let model = random_model();
     let bytes = saved(&model, Storage::F32);
     let (config, loaded) = load(bytes.clone()).unwrap();
     assert_eq!(config, mini());
     assert_eq!(loaded.positive.dims(), [3, 6]);
     assert_eq!(loaded.negative.dims(), [1, 6]);
-    // Byte for byte: values, order and header.
+    // Values, order and header match byte for byte.
     assert_eq!(saved(&loaded, Storage::F32), bytes);
 }
 
 #[test]
-fn a_bundle_is_read_from_disk_as_from_memory() {
+fn static_and_owned_bytes_load_alike() {
+    let bytes = saved(&random_model(), Storage::F32);
+    let leaked: &'static [u8] = bytes.clone().leak();
+    let device = Default::default();
+    let from_static = GenDrPix::<Flex>::from_bytes(leaked, &device).unwrap();
+    let owned = bytes.clone();
+    let from_owned = GenDrPix::<Flex>::from_bytes(owned, &device).unwrap();
+    let folder = TempDir::new().unwrap();
+    for model in [from_static, from_owned] {
+        let path = folder.path().join("model.safetensors");
+        model.save(&path, Storage::F32).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), bytes);
+    }
+}
+
+#[test]
+fn a_bundle_loads_from_disk_as_from_memory() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("model.safetensors");
     let model = random_model();
     for storage in [Storage::F32, Storage::F16, Storage::BF16] {
         save(&path, &model, storage).unwrap();
-        let source = Source::File(path.clone());
+        let source = WeightsSource::File(path.clone());
         let (_, disk) = load_from(source).unwrap();
         let (_, memory) = load(std::fs::read(&path).unwrap()).unwrap();
         assert_eq!(saved(&disk, Storage::F32), saved(&memory, Storage::F32));
     }
-    // Nothing is left beside it.
+    // No other file is left in the folder.
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
 }
 
@@ -60,7 +77,7 @@ proptest! {
         }
     }
 
-    /// Whatever the damage, an error or a model: no panic.
+    /// Any damage leads to an error or a model, and never to a panic.
     #[test]
     fn damage_does_not_panic(at in 0usize..20_000, to: u8, len in 0usize..60_000) {
         let mut bytes = saved(&random_model(), Storage::F16);
@@ -73,7 +90,7 @@ proptest! {
 }
 
 #[test]
-fn saving_refuses_values_that_do_not_fit_and_keeps_the_old_file() {
+fn saving_rejects_values_that_overflow_and_keeps_the_old_file() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("model.safetensors");
     let mut model = random_model();
@@ -96,7 +113,7 @@ fn saving_refuses_values_that_do_not_fit_and_keeps_the_old_file() {
 }
 
 #[test]
-fn files_that_are_not_safetensors_are_refused() {
+fn files_that_are_not_safetensors_are_rejected() {
     let bytes = saved(&random_model(), Storage::F32);
     let terabytes = [&(1u64 << 42).to_le_bytes()[..], b"{}"].concat();
     let endless = [&u64::MAX.to_le_bytes()[..], b"{}"].concat();
@@ -115,24 +132,27 @@ fn files_that_are_not_safetensors_are_refused() {
     ] {
         let folder = TempDir::new().unwrap();
         write(&folder, "bad", &bad);
-        let path = Source::File(folder.path().join("bad"));
+        let path = WeightsSource::File(folder.path().join("bad"));
         let error = load_from(path);
         let reason = format_reason(error.unwrap_err(), "bad");
-        assert!(reason.contains("not a whole safetensors file"), "{reason}");
+        assert!(
+            reason.contains("not a complete safetensors file"),
+            "{reason}"
+        );
         format_reason(load(bad).unwrap_err(), "<memory>");
     }
 }
 
 #[test]
-fn absent_files_are_named() {
+fn missing_files_are_named() {
     let path = PathBuf::from("no/such/file");
-    let error = load_from(Source::File(path.clone()));
+    let error = load_from(WeightsSource::File(path.clone()));
     assert!(matches!(error, Err(Error::Io { path: at, .. }) if at == path));
     let folder = TempDir::new().unwrap();
     let error = load_folder(&folder);
     assert!(matches!(error, Err(Error::Io { path, .. }) if path.ends_with("config.json")));
-    // A folder where a file is expected.
-    let source = Source::File(folder.path().to_owned());
+    // A folder instead of a file.
+    let source = WeightsSource::File(folder.path().to_owned());
     let error = load_from(source);
     assert!(matches!(
         error,
@@ -149,9 +169,9 @@ fn metadata_is_checked() {
         ("gendr_pix.config", Some("{"), "metadata `gendr_pix.config`"),
         ("gendr_pix.config", Some("{\"a\":1}"), "unknown field `a`"),
     ] {
-        let error = load_changed(|parts| match value {
-            None => drop(parts.metadata.remove(key)),
-            Some(value) => drop(parts.metadata.insert(key.into(), value.into())),
+        let error = load_changed(|content| match value {
+            None => drop(content.metadata.remove(key)),
+            Some(value) => drop(content.metadata.insert(key.into(), value.into())),
         });
         let reason = format_reason(error, "<memory>");
         assert!(reason.contains(expected), "{reason}");
@@ -159,7 +179,7 @@ fn metadata_is_checked() {
 }
 
 #[test]
-fn configs_out_of_all_proportion_are_refused() {
+fn configs_of_absurd_size_are_rejected() {
     type Change = fn(&mut UNetConfig);
     let changes: [(&str, Change); 6] = [
         ("in_channels", |c| c.in_channels = usize::MAX),
@@ -176,9 +196,9 @@ fn configs_out_of_all_proportion_are_refused() {
     for (expected, change) in changes {
         let mut config = mini();
         change(&mut config);
-        let error = load_changed(|parts| {
+        let error = load_changed(|content| {
             let json = serde_json::to_string(&model_config(config)).unwrap();
-            parts.metadata.insert("gendr_pix.config".into(), json);
+            content.metadata.insert("gendr_pix.config".into(), json);
         });
         assert!(
             matches!(error, Error::Config { field, .. } if field == expected),
@@ -188,14 +208,14 @@ fn configs_out_of_all_proportion_are_refused() {
 }
 
 #[test]
-fn all_keys_at_fault_are_listed() {
-    let error = load_changed(|parts| {
-        parts.tensors.remove("unet.conv_in.bias");
-        parts.tensors.remove("prompt.negative");
-        parts.insert("unet.conv_in.scale", &[1], &[1.0]);
-        parts.insert("other", &[1], &[1.0]);
-        parts.insert("unet.conv_out.bias", &[2], &[1.0; 2]);
-        parts.insert("prompt.positive", &[3, 5], &[1.0; 15]);
+fn all_wrong_keys_are_listed() {
+    let error = load_changed(|content| {
+        content.tensors.remove("unet.conv_in.bias");
+        content.tensors.remove("prompt.negative");
+        content.insert("unet.conv_in.scale", &[1], &[1.0]);
+        content.insert("other", &[1], &[1.0]);
+        content.insert("unet.conv_out.bias", &[2], &[1.0; 2]);
+        content.insert("prompt.positive", &[3, 5], &[1.0; 15]);
     });
     let text = error.to_string();
     match error {
@@ -222,10 +242,10 @@ fn all_keys_at_fault_are_listed() {
 }
 
 #[test]
-fn prompts_of_another_shape_are_refused() {
+fn prompts_with_another_shape_are_rejected() {
     for shape in [&[6][..], &[0, 6], &[1, 3, 6], &[3, 7], &[]] {
         let values = vec![0.5; shape.iter().product()];
-        let error = load_changed(|parts| parts.insert("prompt.negative", shape, &values));
+        let error = load_changed(|content| content.insert("prompt.negative", shape, &values));
         assert!(
             matches!(error, Error::Keys { ref misshapen, .. } if misshapen.len() == 1),
             "{shape:?}: {error}"
@@ -234,10 +254,10 @@ fn prompts_of_another_shape_are_refused() {
 }
 
 #[test]
-fn types_that_are_not_floats_are_refused() {
+fn types_that_are_not_floats_are_rejected() {
     for (dtype, size) in [(Dtype::I64, 8), (Dtype::U8, 1), (Dtype::F64, 8)] {
-        let error = load_changed(|parts| {
-            let tensor = parts.tensors.get_mut("unet.conv_out.bias").unwrap();
+        let error = load_changed(|content| {
+            let tensor = content.tensors.get_mut("unet.conv_out.bias").unwrap();
             *tensor = (dtype, vec![4], vec![0; 4 * size]);
         });
         let reason = format_reason(error, "<memory>");
@@ -256,7 +276,7 @@ fn weights_that_are_not_finite_are_named() {
             ("prompt.positive", &[1, 6]),
         ] {
             let values = vec![bad; shape.iter().product()];
-            match load_changed(|parts| parts.insert(key, shape, &values)) {
+            match load_changed(|content| content.insert(key, shape, &values)) {
                 Error::NonFiniteWeight { key: found, .. } => assert_eq!(found, key),
                 other => panic!("expected a weight error, found {other:?}"),
             }
@@ -265,11 +285,11 @@ fn weights_that_are_not_finite_are_named() {
 }
 
 #[test]
-fn weights_too_large_for_the_memorys_precision_are_named() {
-    let mut parts = Parts::of(&saved(&random_model(), Storage::F32));
-    parts.insert("large", &[2], &[1.0, 1e5]);
-    parts.insert("empty", &[0, 3], &[]);
-    let checkpoint = Checkpoint::open(Source::Bytes(parts.bytes().leak())).unwrap();
+fn weights_that_overflow_the_backends_precision_are_named() {
+    let mut content = SafetensorsContent::parse(&saved(&random_model(), Storage::F32));
+    content.insert("large", &[2], &[1.0, 1e5]);
+    content.insert("empty", &[0, 3], &[]);
+    let checkpoint = Checkpoint::open(WeightsSource::Bytes(content.to_bytes().into())).unwrap();
     for (dtype, fits) in [
         (DType::F16, false),
         (DType::BF16, true),

@@ -1,4 +1,4 @@
-//! diffusers' `config.json`.
+//! The `config.json` of diffusers.
 
 use super::super::diffusers_config::*;
 use super::super::fields::Fields;
@@ -7,7 +7,7 @@ use crate::unet::UNetConfig;
 use serde_json::{Value, json};
 use std::path::Path;
 
-/// The config of stabilityai/stable-diffusion-2-1, with other channel counts.
+/// The config of stabilityai/stable-diffusion-2-1 with other channel counts.
 fn sd21() -> Fields {
     let config = json!({
         "_class_name": "UNet2DConditionModel",
@@ -45,7 +45,7 @@ fn with(field: &str, value: Value) -> Result<UNetConfig> {
     from_fields(&fields, Path::new("config.json"))
 }
 
-fn field_at_fault(result: Result<UNetConfig>) -> &'static str {
+fn wrong_field(result: Result<UNetConfig>) -> &'static str {
     match result {
         Err(Error::Config { field, .. }) => field,
         other => panic!("expected a config error, found {other:?}"),
@@ -53,7 +53,7 @@ fn field_at_fault(result: Result<UNetConfig>) -> &'static str {
 }
 
 #[test]
-fn stable_diffusion_is_read() {
+fn the_config_of_stable_diffusion_is_read() {
     let config = from_fields(&sd21(), Path::new("config.json")).unwrap();
     assert_eq!(config, UNetConfig::sd21());
 }
@@ -80,7 +80,7 @@ fn every_field_read_has_an_effect() {
 }
 
 #[test]
-fn a_number_serves_all_stages() {
+fn a_single_number_applies_to_all_stages() {
     assert_eq!(
         with("layers_per_block", json!(3)).unwrap().layers_per_block,
         [3; 4]
@@ -110,15 +110,15 @@ fn defaults_are_those_of_diffusers() {
 }
 
 #[test]
-fn what_is_not_implemented_is_named() {
+fn features_that_are_not_implemented_are_named() {
     for (field, _) in FIXED {
-        assert_eq!(field_at_fault(with(field, json!("other"))), field);
+        assert_eq!(wrong_field(with(field, json!("other"))), field);
     }
     let required = SCHEMA.required.unwrap();
     let mut fields = sd21();
     fields.remove(required);
     assert_eq!(
-        field_at_fault(from_fields(&fields, Path::new("config.json"))),
+        wrong_field(from_fields(&fields, Path::new("config.json"))),
         required
     );
     for (field, value) in [
@@ -131,12 +131,12 @@ fn what_is_not_implemented_is_named() {
         ("block_out_channels", json!([1.5])),
         ("layers_per_block", json!("two")),
     ] {
-        assert_eq!(field_at_fault(with(field, value)), field);
+        assert_eq!(wrong_field(with(field, value)), field);
     }
 }
 
 #[test]
-fn other_spellings_of_a_fixed_value_are_taken() {
+fn other_spellings_of_a_fixed_value_are_accepted() {
     for (field, value) in [
         ("transformer_layers_per_block", json!([1, 1, 1, 1])),
         ("only_cross_attention", json!([false, false, false, false])),
@@ -148,12 +148,9 @@ fn other_spellings_of_a_fixed_value_are_taken() {
 }
 
 #[test]
-fn unknown_fields_are_refused_unless_off() {
+fn unknown_fields_are_rejected_unless_switched_off() {
     assert!(with("new_trick", json!(null)).is_ok());
     assert!(with("new_trick", json!(false)).is_ok());
     assert!(with("_name_or_path", json!("anything")).is_ok());
-    assert_eq!(
-        field_at_fault(with("new_trick", json!(true))),
-        "config.json"
-    );
+    assert_eq!(wrong_field(with("new_trick", json!(true))), "config.json");
 }

@@ -1,9 +1,9 @@
-//! A real checkpoint of diffusers: keys, values and what is computed from them.
+//! A real checkpoint of diffusers: its keys, its values, and the output computed from them.
 
 use super::*;
 
 #[test]
-fn keys_are_those_of_diffusers() {
+fn keys_match_diffusers() {
     let config = diffusers_config::parse(&fixture("unet_tiny/config.json")).unwrap();
     let unet = config.init::<Flex>(&Default::default()).unwrap();
     let mut ours: Vec<_> = parameters::shapes(&unet)
@@ -12,7 +12,7 @@ fn keys_are_those_of_diffusers() {
         .collect();
     ours.sort();
     let bytes = std::fs::read(fixture("unet_tiny").join(MODEL)).unwrap();
-    let theirs: Vec<_> = Parts::of(&bytes)
+    let theirs: Vec<_> = SafetensorsContent::parse(&bytes)
         .tensors
         .into_iter()
         .map(|(key, (_, shape, _))| (key, shape))
@@ -21,23 +21,23 @@ fn keys_are_those_of_diffusers() {
 }
 
 #[test]
-fn a_diffusers_checkpoint_passes_through_unchanged() {
+fn the_values_of_a_diffusers_checkpoint_are_unchanged() {
     let folder = TempDir::new().unwrap();
     let weights = std::fs::read(fixture("unet_tiny").join(MODEL)).unwrap();
     write(&folder, MODEL, &weights);
     let config = std::fs::read(fixture("unet_tiny/config.json")).unwrap();
     write(&folder, "config.json", config);
-    let mut prompts = Parts {
+    let mut prompts = SafetensorsContent {
         metadata: HashMap::new(),
         tensors: BTreeMap::new(),
     };
     prompts.insert(PROMPTS[0], &[2, 64], &[0.5; 128]);
     prompts.insert(PROMPTS[1], &[1, 64], &[-0.5; 64]);
-    write(&folder, "prompts.safetensors", prompts.bytes());
+    write(&folder, "prompts.safetensors", prompts.to_bytes());
     let (_, loaded) = load_folder(&folder).unwrap();
     assert_eq!(loaded.positive.dims(), [2, 64]);
 
-    let theirs = Parts::of(&weights);
+    let theirs = SafetensorsContent::parse(&weights);
     let ours = parameters::values(&loaded.unet);
     assert_eq!(ours.len(), theirs.tensors.len());
     for parameter in ours {
@@ -47,17 +47,17 @@ fn a_diffusers_checkpoint_passes_through_unchanged() {
     }
 }
 
-/// A square matrix looks the same whether it is transposed or not: only the computation tells.
+/// A wrongly transposed square matrix has the right shape. Only the computation reveals it.
 #[test]
-fn a_loaded_unet_computes_what_diffusers_does() {
+fn a_loaded_unet_computes_the_output_of_diffusers() {
     let device = Default::default();
     let config = diffusers_config::parse(&fixture("unet_tiny/config.json")).unwrap();
-    let weights = Source::File(fixture("unet_tiny").join(MODEL));
+    let weights = WeightsSource::File(fixture("unet_tiny").join(MODEL));
     let checkpoint = Checkpoint::open(weights).unwrap();
     let unet = empty_unet::<Flex>(&config, &checkpoint, &device).unwrap();
     let unet = read_module(unet, "", &Arc::new(checkpoint), &device).unwrap();
 
-    let io = Source::File(fixture("unet_tiny/io.safetensors"));
+    let io = WeightsSource::File(fixture("unet_tiny/io.safetensors"));
     let io = Checkpoint::open(io).unwrap();
     let read = |key: &str| io.read(key, DType::F32).unwrap();
     let sample = Tensor::from_data(read("main.sample"), &device);

@@ -1,9 +1,9 @@
-//! Folders of diffusers.
+//! diffusers folders.
 
 use super::*;
 
 #[test]
-fn every_layout_of_a_folder_is_read() {
+fn every_folder_layout_is_read() {
     let model = random_model();
     let expected = saved(&model, Storage::F32);
     let layouts: [(&str, Option<&str>); 5] = [
@@ -30,7 +30,7 @@ fn every_layout_of_a_folder_is_read() {
                 mini_json().to_string(),
             );
             match index {
-                None => write(&folder, &format!("{sub}{file}"), weights.bytes()),
+                None => write(&folder, &format!("{sub}{file}"), weights.to_bytes()),
                 Some(index) => write_shards(&folder, &weights, sub, index),
             }
             let (config, loaded) = load_folder(&folder).unwrap();
@@ -44,9 +44,9 @@ fn every_layout_of_a_folder_is_read() {
     }
 }
 
-/// Splits weights over two shards by turns.
-fn write_shards(folder: &TempDir, weights: &Parts, sub: &str, index: &str) {
-    let mut shards = [(); 2].map(|()| Parts {
+/// Splits weights over two shards, alternating between them.
+fn write_shards(folder: &TempDir, weights: &SafetensorsContent, sub: &str, index: &str) {
+    let mut shards = [(); 2].map(|()| SafetensorsContent {
         metadata: HashMap::new(),
         tensors: BTreeMap::new(),
     });
@@ -59,7 +59,7 @@ fn write_shards(folder: &TempDir, weights: &Parts, sub: &str, index: &str) {
         write(
             folder,
             &format!("{sub}shard-{i}.safetensors"),
-            shard.bytes(),
+            shard.to_bytes(),
         );
     }
     let json = serde_json::json!({ "metadata": { "total_size": 1 }, "weight_map": map });
@@ -73,30 +73,30 @@ fn shards_are_checked() {
     remove(&folder, MODEL);
     write_shards(&folder, &weights, "", index);
 
-    // A key in two shards.
+    // A key that is in two shards.
     let shard = folder.path().join("shard-0.safetensors");
     let intact = std::fs::read(&shard).unwrap();
-    write(&folder, "shard-0.safetensors", weights.bytes());
+    write(&folder, "shard-0.safetensors", weights.to_bytes());
     let reason = format_reason(load_folder(&folder).unwrap_err(), "shard-1.safetensors");
     assert!(reason.contains("is also in"), "{reason}");
     // A shard that lacks a key.
-    let mut less = Parts::of(&intact);
+    let mut less = SafetensorsContent::parse(&intact);
     let (gone, _) = less.tensors.pop_first().unwrap();
-    write(&folder, "shard-0.safetensors", less.bytes());
+    write(&folder, "shard-0.safetensors", less.to_bytes());
     let reason = format_reason(load_folder(&folder).unwrap_err(), index);
     assert!(reason.contains(&gone), "{reason}");
-    // No shard.
+    // A missing shard.
     remove(&folder, "shard-0.safetensors");
     let error = load_folder(&folder).unwrap_err();
     assert!(matches!(error, Error::Io { path, .. } if path == shard));
 }
 
 #[test]
-fn an_index_reaches_no_file_outside_of_its_folder() {
+fn an_index_cannot_refer_to_a_file_outside_of_its_folder() {
     let (folder, weights) = diffusers_folder(&random_model());
     let index = "diffusion_pytorch_model.safetensors.index.json";
     remove(&folder, MODEL);
-    write(&folder, "inner/weights.safetensors", weights.bytes());
+    write(&folder, "inner/weights.safetensors", weights.to_bytes());
     let absolute = folder.path().join("inner/weights.safetensors");
     for name in [
         "inner/weights.safetensors",
@@ -121,13 +121,13 @@ fn an_index_reaches_no_file_outside_of_its_folder() {
 }
 
 #[test]
-fn incomplete_folders_are_refused() {
+fn incomplete_folders_are_rejected() {
     let model = random_model();
     let (no_prompts, _) = diffusers_folder(&model);
     remove(&no_prompts, "prompts.safetensors");
     let error = load_folder(&no_prompts).unwrap_err();
     assert!(matches!(error, Error::Io { path, .. } if path.ends_with("prompts.safetensors")));
-    // The UNet alone does without.
+    // Loading the UNet alone does not need them.
     UNet::<Flex>::load_diffusers(no_prompts.path(), &Default::default()).unwrap();
 
     let (no_weights, _) = diffusers_folder(&model);
@@ -153,13 +153,13 @@ fn incomplete_folders_are_refused() {
     ));
 
     let (bad_prompts, mut weights) = diffusers_folder(&model);
-    write(&bad_prompts, "prompts.safetensors", weights.bytes());
+    write(&bad_prompts, "prompts.safetensors", weights.to_bytes());
     let error = load_folder(&bad_prompts).unwrap_err();
     assert!(matches!(error, Error::Keys { path, .. } if path.ends_with("prompts.safetensors")));
 
     let (bad_weights, _) = diffusers_folder(&model);
     weights.tensors.pop_first();
-    write(&bad_weights, MODEL, weights.bytes());
+    write(&bad_weights, MODEL, weights.to_bytes());
     let error = load_folder(&bad_weights).unwrap_err();
     assert!(matches!(error, Error::Keys { path, .. } if path.ends_with(MODEL)));
 }

@@ -1,4 +1,4 @@
-//! Loading and saving as a whole: what is read back, and what is refused.
+//! Loading and saving: what round-trips, and what is rejected.
 
 mod bundle;
 mod config;
@@ -12,13 +12,14 @@ use crate::testing::checkpoint::*;
 use burn::tensor::Distribution;
 use half::{bf16, f16};
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 use tempfile::TempDir;
 
 fn load(bytes: Vec<u8>) -> Result<(UNetConfig, Weights<Flex>)> {
-    load_from(Source::Bytes(bytes.leak()))
+    load_from(WeightsSource::Bytes(bytes.into()))
 }
 
-fn load_from(source: Source) -> Result<(UNetConfig, Weights<Flex>)> {
+fn load_from(source: WeightsSource) -> Result<(UNetConfig, Weights<Flex>)> {
     let (config, weights) = load_bundle(source, &Default::default())?;
     assert_eq!(config, model_config(config.unet.clone()));
     Ok((config.unet, weights))

@@ -1,4 +1,4 @@
-//! The same weights on another backend.
+//! Transfers weights to another backend.
 
 use super::{Weights, float_type, parameters};
 use crate::backend::Backend;
@@ -8,12 +8,12 @@ use burn::tensor::{Tensor, TensorData};
 use std::collections::BTreeMap;
 
 impl<B: Backend> Weights<B> {
-    /// The same weights on another backend, in its precision; `config` is the UNet's.
+    /// Copies the weights to another backend, in its precision. `config` is the config of the UNet.
     ///
     /// # Errors
     ///
     /// Those of [`UNetConfig::init`].
-    pub(crate) fn on<C: Backend>(
+    pub(crate) fn to_backend<C: Backend>(
         &self,
         config: &UNetConfig,
         device: &C::Device,

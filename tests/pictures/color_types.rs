@@ -1,10 +1,10 @@
-//! Grey, colour, palettes, depths, alpha: pixels in and out.
+//! Reading and writing of grey, colour, palettes, bit depths and alpha.
 
 use super::*;
 
-/// 50 files: each kind in each format, exactly or as the nearest that it holds.
+/// 50 files: each color type in each format, either exactly or as the nearest type that the format supports.
 #[test]
-fn every_kind_in_every_format() {
+fn every_color_type_in_every_format() {
     use ColorType::{L8, L16, La8, La16, Rgb8, Rgb16, Rgb32F, Rgba8, Rgba16, Rgba32F};
     let nearest = |format, color| match (format, color) {
         (ImageFormat::Png, Rgb32F) => Rgb16,
@@ -16,18 +16,18 @@ fn every_kind_in_every_format() {
         (ImageFormat::WebP, _) => Rgb8,
         (ImageFormat::Jpeg, L8 | La8 | L16 | La16) => L8,
         (ImageFormat::Jpeg, _) => Rgb8,
-        // The decoder tells no grey in BMP.
+        // The BMP decoder does not report grey.
         (_, La8 | La16 | Rgba8 | Rgba16 | Rgba32F) => Rgba8,
         (_, _) => Rgb8,
     };
     for format in FORMATS {
-        for image in kinds() {
+        for image in color_types() {
             let name = format!("{:?} in {format:?}", image.color());
             let (bytes, warnings) = Picture::from(image.clone()).to_bytes(format).unwrap();
             let on_white = format == ImageFormat::Jpeg && image.color().has_alpha();
             let expected = on_white.then_some(Warning::FlattenedOnWhite);
             assert_eq!(warnings, Vec::from_iter(expected), "{name}");
-            let back = good(&bytes);
+            let back = read_without_warning(&bytes);
             assert_eq!(
                 back.image().color(),
                 nearest(format, image.color()),
@@ -43,9 +43,9 @@ fn every_kind_in_every_format() {
     }
 }
 
-/// Colour times alpha, as compositing programs write it, is divided again: no dark fringe.
+/// Premultiplied colour, which compositing programs write, is divided by alpha, so that there is no dark fringe.
 #[test]
-fn premultiplied_alpha_in_tiff() {
+fn premultiplied_alpha_in_tiff_is_divided_out() {
     let mut bytes = Cursor::new(Vec::new());
     let mut encoder = TiffEncoder::new(&mut bytes).unwrap();
     let mut file = encoder.new_image::<colortype::RGBA16>(4, 1).unwrap();
@@ -56,7 +56,7 @@ fn premultiplied_alpha_in_tiff() {
     let alphas = [65_535_u16, 30_000, 1_000, 0];
     let samples = alphas.map(|alpha| [alpha, alpha / 2, 0, alpha]).concat();
     file.write_data(&samples).unwrap();
-    let picture = good(&bytes.into_inner());
+    let picture = read_without_warning(&bytes.into_inner());
     let pixels: Vec<_> = picture.image().as_rgba16().unwrap().pixels().collect();
     for (pixel, alpha) in pixels.iter().zip(alphas).take(3) {
         assert_eq!((pixel.0[0], pixel.0[3]), (65_535, alpha));
@@ -65,9 +65,9 @@ fn premultiplied_alpha_in_tiff() {
     assert_eq!(pixels[3].0, [0; 4]);
 }
 
-/// Palettes, and grey of few bits: 1, 2, 4 and 8 bits, with and without transparency.
+/// Palettes and grey with 1, 2, 4 and 8 bits, with and without transparency.
 #[test]
-fn palettes_expand() {
+fn palettes_and_low_bit_depths_expand() {
     use png::{BitDepth, ColorType as Kind};
     for depth in [
         BitDepth::One,
@@ -101,28 +101,28 @@ fn palettes_expand() {
             drop(writer);
             bytes
         };
-        let opaque = good(&write(Kind::Indexed, None));
+        let opaque = read_without_warning(&write(Kind::Indexed, None));
         let expected = RgbImage::from_raw(2, 1, vec![200, 100, 50, 1, 2, 3]).unwrap();
         assert_eq!(opaque.image(), &DynamicImage::from(expected), "{bits}");
-        let seen_through = good(&write(Kind::Indexed, Some(&[40])));
+        let transparent = read_without_warning(&write(Kind::Indexed, Some(&[40])));
         let expected = vec![200, 100, 50, 40, 1, 2, 3, 255];
         let expected = RgbaImage::from_raw(2, 1, expected).unwrap();
-        assert_eq!(
-            seen_through.image(),
-            &DynamicImage::from(expected),
-            "{bits}"
-        );
-        let grey = good(&write(Kind::Grayscale, None));
+        assert_eq!(transparent.image(), &DynamicImage::from(expected), "{bits}");
+        let grey = read_without_warning(&write(Kind::Grayscale, None));
         assert_eq!(grey.image().as_luma8().unwrap().as_raw(), &[0, 255]);
     }
 }
 
 #[test]
-fn single_pixels_and_lines() {
+fn single_pixels_and_lines_survive() {
     for (width, height) in [(1, 1), (1, 300), (300, 1)] {
         let image = DynamicImage::from(RgbImage::from_pixel(width, height, Rgb([9, 80, 250])));
         for format in FORMATS {
-            assert_near(good(&plain(&image, format)).image(), &image, 2.0);
+            assert_near(
+                read_without_warning(&encode(&image, format)).image(),
+                &image,
+                2.0,
+            );
         }
     }
 }
