@@ -16,7 +16,7 @@ use std::f32::consts::PI;
 /// Side of a block.
 const SIDE: usize = 4;
 /// The values of a block, row-major.
-type Block = [f32; SIDE * SIDE];
+type Block4x4 = [f32; SIDE * SIDE];
 
 /// Largest quantiser parameter, as in H.264.
 pub(super) const MAX_QUANTISER: u8 = 51;
@@ -71,7 +71,7 @@ fn encode_plane(plane: &mut Planes, step: f32) {
         for left in (0..plane.width).step_by(SIDE) {
             let original = read_block(plane, left, top);
             let predictions = predictions(plane, left, top);
-            let cost = |prediction: &Block| -> f32 {
+            let cost = |prediction: &Block4x4| -> f32 {
                 let pairs = original.iter().zip(prediction);
                 pairs.map(|(a, b)| (a - b).abs()).sum()
             };
@@ -92,7 +92,7 @@ fn encode_plane(plane: &mut Planes, step: f32) {
 }
 
 /// Reads the block at (`left`, `top`). Beyond the plane's edge, the last values are repeated.
-fn read_block(plane: &Planes, left: usize, top: usize) -> Block {
+fn read_block(plane: &Planes, left: usize, top: usize) -> Block4x4 {
     std::array::from_fn(|i| {
         let y = (top + i / SIDE).min(plane.height - 1);
         let x = (left + i % SIDE).min(plane.width - 1);
@@ -103,7 +103,7 @@ fn read_block(plane: &Planes, left: usize, top: usize) -> Block {
 /// The four predictions of a block from its neighbours: their mean, the row above repeated, the column on the left repeated,
 /// and the sum of both minus the corner (WebP's "true motion"). Missing neighbours take the mean of the existing ones. The
 /// first block has no neighbours, and its predictions are zero.
-fn predictions(plane: &Planes, left: usize, top: usize) -> [Block; 4] {
+fn predictions(plane: &Planes, left: usize, top: usize) -> [Block4x4; 4] {
     let value = |x: Option<usize>, y: Option<usize>| match (x, y) {
         (Some(x), Some(y)) => {
             let (x, y) = (x.min(plane.width - 1), y.min(plane.height - 1));
@@ -134,7 +134,7 @@ fn predictions(plane: &Planes, left: usize, top: usize) -> [Block; 4] {
 }
 
 /// Transforms, quantises and inversely transforms a block.
-fn quantise_residual(block: Block, step: f32) -> Block {
+fn quantise_residual(block: Block4x4, step: f32) -> Block4x4 {
     let mut coefficients = transform(&block, false);
     for value in &mut coefficients {
         // Encoders round predicted blocks with an offset of a third of a step, so that small values become zero.
@@ -144,7 +144,7 @@ fn quantise_residual(block: Block, step: f32) -> Block {
 }
 
 /// The orthonormal cosine transform along both axes, or its inverse.
-fn transform(block: &Block, inverse: bool) -> Block {
+fn transform(block: &Block4x4, inverse: bool) -> Block4x4 {
     // basis(k, n) is wave `k` at position `n`.
     let basis = |k: usize, n: usize| {
         let scale = if k == 0 { 0.25f32 } else { 0.5 };
@@ -157,7 +157,7 @@ fn transform(block: &Block, inverse: bool) -> Block {
             basis(to, from)
         }
     };
-    let rows: Block = std::array::from_fn(|i| {
+    let rows: Block4x4 = std::array::from_fn(|i| {
         let (y, x) = (i / SIDE, i % SIDE);
         (0..SIDE).map(|n| weight(x, n) * block[y * SIDE + n]).sum()
     });
@@ -174,11 +174,11 @@ mod tests {
 
     #[test]
     fn transform_and_colour_conversion_have_inverses() {
-        let block: Block = std::array::from_fn(|i| ((i * 7) % 16) as f32 / 16.0);
+        let block: Block4x4 = std::array::from_fn(|i| ((i * 7) % 16) as f32 / 16.0);
         let back = transform(&transform(&block, false), true);
         assert!(block.iter().zip(back).all(|(a, b)| (a - b).abs() < 1e-6));
         // An orthonormal transform preserves the energy.
-        let energy = |block: &Block| block.iter().map(|v| v * v).sum::<f32>();
+        let energy = |block: &Block4x4| block.iter().map(|v| v * v).sum::<f32>();
         assert!((energy(&transform(&block, false)) - energy(&block)).abs() < 1e-5);
         let picture = waves(17, 9);
         let [luma, blue, red] = to_ycc(&picture);
