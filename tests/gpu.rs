@@ -5,8 +5,11 @@
 #![cfg(all(feature = "wgpu", feature = "flex", feature = "pretrained"))]
 
 // The parity tests are part of this program, because GPU backends take minutes to compile.
-#[path = "parity.rs"]
+#[path = "all/parity.rs"]
 mod parity;
+#[allow(dead_code, reason = "other tests use the rest")]
+#[path = "all/support/mod.rs"]
+mod support;
 
 use gendr_pix::backend::{Flex, Wgpu};
 use gendr_pix::{Backend, Error, GenDrPix, Padding, Upscale};

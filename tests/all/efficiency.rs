@@ -1,11 +1,6 @@
 //! The example program `efficiency`, run as a user runs it.
 
-#![cfg(all(feature = "flex", feature = "latent"))]
-
-#[path = "common/program.rs"]
-mod program;
-
-use program::example;
+use crate::support::program::example;
 use std::path::Path;
 use std::process::Output;
 

@@ -1,6 +1,6 @@
 //! GenDR and GenDR-Adc with random weights: sizes, guidance, paddings, tiles, and what is refused.
 
-use crate::pictures::{gradient, largest_difference, picture};
+use crate::support::pictures::{gradient, largest_difference, picture};
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::Tensor;
 use gendr_pix::backend::Flex;

@@ -1,11 +1,6 @@
 //! Tests of the example program `distill`.
 
-#![cfg(all(feature = "flex", feature = "train"))]
-
-#[path = "common/program.rs"]
-mod program;
-
-use program::example;
+use crate::support::program::example;
 use std::fs;
 
 /// Returns the error text of `train` with `arguments` and the preset `nano`. Asserts that no folder is created.

@@ -63,7 +63,7 @@ fn an_earlier_output_is_replaced_only_by_a_complete_one() {
 fn a_full_disk_leaves_no_file() {
     let folder = Folder::new();
     folder.picture("in.bmp", &colours());
-    let program = program::example("upscale");
+    let program = example("upscale");
     let limited = |output: &str| {
         let script = "trap '' XFSZ; ulimit -f 1; exec \"$0\" in.bmp -o \"$1\" --scale 16";
         std::process::Command::new("bash")

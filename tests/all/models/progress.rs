@@ -1,6 +1,6 @@
 //! Progress is told to the end, and cancelling works at every event of it.
 
-use crate::pictures::{gradient, picture};
+use crate::support::pictures::{gradient, picture};
 use gendr_pix::backend::Flex;
 use gendr_pix::unet::UNetConfig;
 use gendr_pix::{

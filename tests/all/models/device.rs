@@ -1,7 +1,7 @@
 //! Making a device ready, giving memory back, and memory over many pictures.
 
-use crate::pictures::gradient;
-use crate::program::example;
+use crate::support::pictures::gradient;
+use crate::support::program::example;
 use gendr_pix::backend::Flex;
 use gendr_pix::unet::UNetConfig;
 use gendr_pix::{Cancel, Edge, Error, GenDrPix, GenDrPixConfig, Phase, Tiling, Upscale};

@@ -2,11 +2,9 @@
 //!
 //! Shapes, configs and cases come from the files. `GENDR_PIX_FIXTURES` may name another folder of the same layout.
 
-mod common;
-
+use crate::support::golden::{Golden, Tolerance, assert_close, fixtures};
 #[cfg(feature = "latent")]
 use burn::tensor::Tensor;
-use common::{Golden, Tolerance, assert_close, fixtures};
 use gendr_pix::shuffle::{pixel_shuffle, pixel_unshuffle};
 use gendr_pix::unet::UNet;
 use gendr_pix::{

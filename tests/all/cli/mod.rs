@@ -1,8 +1,5 @@
 //! The example program `upscale`, run as a user runs it.
 
-#[path = "../common/program.rs"]
-mod program;
-
 #[cfg(all(feature = "flex", feature = "pretrained"))]
 mod comparison;
 #[cfg(all(feature = "flex", feature = "pretrained"))]
@@ -17,7 +14,7 @@ mod rejected;
 #[cfg(all(feature = "flex", feature = "pretrained"))]
 mod report;
 
-use program::example;
+use crate::support::program::example;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;

@@ -1,6 +1,6 @@
 //! Weights files through the public interface: what is saved computes the same when loaded, and what is wrong is said.
 
-use crate::common::{Golden, fixtures};
+use crate::support::golden::{Golden, fixtures};
 use gendr_pix::backend::Flex;
 use gendr_pix::unet::UNetConfig;
 use gendr_pix::{Error, GenDrPix, GenDrPixConfig, Storage};

@@ -24,7 +24,6 @@ impl Golden {
     }
 
     /// Returns the sorted keys.
-    #[allow(dead_code, reason = "not every test file lists keys")]
     pub fn keys(&self) -> Vec<String> {
         let file = SafeTensors::deserialize(&self.0).unwrap();
         let mut keys: Vec<String> = file.names().into_iter().map(String::from).collect();
@@ -72,18 +71,15 @@ pub struct Tolerance {
 
 impl Tolerance {
     /// The tolerance for f32 in the README of the reference implementation.
-    #[allow(dead_code, reason = "used only with a CPU backend")]
     pub const F32: Self = Self {
         max: 2e-5,
         rel_l2: 1e-5,
     };
     /// The tolerance for f32 on GPUs, where fused and reordered sums differ more.
-    #[allow(dead_code, reason = "used only with a GPU backend")]
     pub const GPU: Self = Self {
         max: 1e-3,
         rel_l2: 1e-3,
     };
-    #[allow(dead_code, reason = "not every test file compares bits")]
     pub const EXACT: Self = Self {
         max: 0.0,
         rel_l2: 0.0,

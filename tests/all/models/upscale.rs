@@ -1,6 +1,6 @@
 //! Whole pictures through a small model with random weights: sizes, kinds, scales, guidance.
 
-use crate::pictures::{gradient, largest_difference, picture};
+use crate::support::pictures::{gradient, largest_difference, picture};
 #[cfg(feature = "pretrained")]
 use burn::tensor::{Int, Tensor};
 use gendr_pix::backend::Flex;
