@@ -372,7 +372,7 @@ mod tests {
         fs::write(folder.path().join("b.png"), b"no picture").unwrap();
         let error = open(&folder, 16).unwrap_err().to_string();
         assert!(
-            error.contains("of 2 picture files 1 cannot be decoded and 1 are smaller than 16x16"),
+            error.contains("of 2 picture files, 1 cannot be decoded and 1 are smaller than 16x16"),
             "{error}"
         );
         for path in [folder.path().join("absent"), folder.path().join("a.png")] {
