@@ -224,7 +224,7 @@ fn many_pictures_come_in_order_and_bad_ones_do_not_stop_them() {
 /// From `cancel` to the return, at 60 moments spread over a picture of 3840x2160.
 #[cfg(feature = "pretrained")]
 #[test]
-#[ignore = "a minute: cargo test --release --test models progress -- --ignored --nocapture"]
+#[ignore = "a minute: cargo test --release --test all progress -- --ignored --nocapture"]
 fn cancelling_takes_a_fifth_of_a_second_at_most() {
     use std::time::{Duration, Instant};
     let model = GenDrPix::<B>::pretrained(&Default::default()).unwrap();

@@ -155,7 +155,7 @@ fn all_metadata_survives_a_round_trip() {
 
 /// ImageMagick and ExifTool read the pixels and all metadata of the written files.
 #[test]
-#[ignore = "needs ImageMagick and ExifTool: cargo test --test pictures -- --ignored"]
+#[ignore = "needs ImageMagick and ExifTool: cargo test --test all pictures -- --ignored"]
 fn other_programs_read_written_files() {
     let folder = tempfile::tempdir().unwrap();
     for (name, color, _, [has_profile, has_exif, has_xmp]) in FILES {
