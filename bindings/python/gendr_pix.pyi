@@ -6,6 +6,8 @@ from typing import Optional, Union, overload
 import numpy as np
 import numpy.typing as npt
 
+__version__: str
+
 class Error(Exception):
     """Base class of this module's exceptions."""
 

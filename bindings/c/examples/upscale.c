@@ -38,15 +38,24 @@ static int write_ppm(const char *path, const GendrPixPicture *picture) {
     return file && fclose(file) == 0 && ok;
 }
 
+static void show_progress(double fraction, void *user) {
+    int *shown = user, percent = (int)(100 * fraction);
+    if (percent == *shown) return;
+    *shown = percent;
+    fprintf(stderr, "\r%3d %%%s", percent, percent < 100 ? "" : "\n");
+}
+
 int main(int count, char **arguments) {
     GendrPixOptions options;
     GendrPixPicture small = {0}, large = {0};
     GendrPixModel *model = NULL;
     char *error = NULL;
-    int failed = 0;
+    int failed = 0, shown = 0;
 
     if (count < 3) return fail("usage", NULL), 2;
     gendr_pix_options(&options, sizeof options);
+    options.progress = show_progress;
+    options.user = &shown;
     if (count > 3) options.scale = atof(arguments[3]);
 
     if (!read_ppm(arguments[1], &small))

@@ -2,13 +2,17 @@
 //!
 //! No call keeps state outside its arguments, and no panic crosses the boundary.
 
+mod cancel;
 mod options;
 mod picture;
 mod status;
+mod version;
 
+pub use cancel::{GendrPixCancel, gendr_pix_cancel, gendr_pix_cancel_free, gendr_pix_cancel_new};
 pub use options::{GendrPixOptions, gendr_pix_options};
 pub use picture::{GendrPixPicture, gendr_pix_picture_free};
 pub use status::{GendrPixStatus, gendr_pix_string_free};
+pub use version::{gendr_pix_version, gendr_pix_version_number};
 
 use gendr_pix::{GenDrPix, backend};
 use status::{Failure, guard};
@@ -88,13 +92,19 @@ pub unsafe extern "C" fn gendr_pix_model_free(model: *mut GendrPixModel) {
 /// Enlarges a picture into a new one with the same number of channels.
 ///
 /// `options` may be NULL for the defaults. On success `output` is set; free its data with
-/// `gendr_pix_picture_free`. `output` must not be `input`. The data of `input` is only read.
+/// `gendr_pix_picture_free`. On failure `output` is unchanged. `output` must not be `input`. The
+/// data of `input` is only read.
+///
+/// If `options->cancel` is cancelled, the call stops at the latest after the operation that is
+/// running, and returns `GENDR_PIX_STATUS_CANCELLED`. After the last operation it has no effect.
 ///
 /// # Safety
 ///
 /// `model` must be NULL or a model that has not been freed. `input->data` must point to
 /// `width * height * channels` bytes. `options`, `output` and `error` must be NULL or point to
 /// objects of their types, and `options->size` must be the value that `gendr_pix_options` set.
+/// `options->progress` must be safe to call with `options->user` on this thread, and
+/// `options->cancel` must be NULL or a token that is not freed before the call returns.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gendr_pix_upscale(
     model: *const GendrPixModel,
@@ -112,7 +122,7 @@ pub unsafe extern "C" fn gendr_pix_upscale(
         if output.is_null() {
             return Err(Failure::null("output"));
         }
-        let large = model.0.upscale_with(&image, &options.read()?)?;
+        let large = model.0.upscale_with(&image, &unsafe { options.read() }?)?;
         unsafe { output.write(GendrPixPicture::new(large)) };
         Ok(())
     })

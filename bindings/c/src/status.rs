@@ -21,6 +21,8 @@ pub enum GendrPixStatus {
     Weights = 4,
     /// The library failed. This is a bug.
     Internal = 5,
+    /// The program cancelled the call. There is nothing to fix.
+    Cancelled = 6,
 }
 
 /// Why a call failed.
@@ -58,6 +60,7 @@ impl From<Error> for Failure {
             ErrorKind::Option => GendrPixStatus::Option,
             ErrorKind::Picture => GendrPixStatus::Picture,
             ErrorKind::Weights => GendrPixStatus::Weights,
+            ErrorKind::Cancelled => GendrPixStatus::Cancelled,
             _ => GendrPixStatus::Internal,
         };
         Self {

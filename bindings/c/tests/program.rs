@@ -50,6 +50,10 @@ fn the_example_enlarges_a_picture() {
         String::from_utf8_lossy(&output.stderr)
     );
 
+    let progress = String::from_utf8(output.stderr).unwrap();
+    assert!(progress.starts_with("\r "), "{progress:?}");
+    assert!(progress.ends_with("\r100 %\n"), "{progress:?}");
+
     let image = image::RgbImage::from_raw(12, 8, pixels).unwrap().into();
     let model = gendr_pix::GenDrPix::<gendr_pix::backend::Flex>::pretrained(&Default::default());
     let options = gendr_pix::Upscale::new().scale(2.5);

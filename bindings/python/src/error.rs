@@ -1,6 +1,7 @@
-//! The module's exceptions, and the crate's errors as exceptions.
+//! The module's exceptions, and the conversion of the crate's errors to exceptions.
 
 use gendr_pix::Error as Failure;
+use gendr_pix::error::ErrorKind;
 use pyo3::create_exception;
 use pyo3::exceptions::{PyException, PyOSError};
 use pyo3::prelude::*;
@@ -25,7 +26,7 @@ create_exception!(
     "The weights cannot be read or used."
 );
 
-/// The exception for an error of loading a model.
+/// Converts an error of loading a model to an exception.
 pub(crate) fn of_weights(error: Failure) -> PyErr {
     match error {
         // Python turns it into FileNotFoundError, PermissionError and so on, by the code.
@@ -36,17 +37,13 @@ pub(crate) fn of_weights(error: Failure) -> PyErr {
     }
 }
 
-/// The exception for an error of enlarging a picture.
+/// Converts an error of enlarging a picture to an exception.
 pub(crate) fn of_picture(error: Failure) -> PyErr {
     let text = error.to_string();
-    match error {
-        Failure::Option { .. } => OptionError::new_err(text),
-        Failure::EmptyPicture { .. }
-        | Failure::OutputTooLarge { .. }
-        | Failure::InputTooLarge { .. }
-        | Failure::NonFinitePicture
-        | Failure::Format { .. } => PictureError::new_err(text),
-        Failure::NonFiniteOutput | Failure::ConstantOutput => WeightsError::new_err(text),
+    match error.kind() {
+        ErrorKind::Option => OptionError::new_err(text),
+        ErrorKind::Picture | ErrorKind::Format => PictureError::new_err(text),
+        ErrorKind::Weights => WeightsError::new_err(text),
         _ => Error::new_err(text),
     }
 }

@@ -21,6 +21,10 @@ mod module {
     use super::Model;
     #[pymodule_export]
     use super::error::{Error, OptionError, PictureError, WeightsError};
+
+    #[allow(non_upper_case_globals, reason = "the name that Python expects")]
+    #[pymodule_export]
+    const __version__: &str = env!("CARGO_PKG_VERSION");
 }
 
 /// A model that is ready to run. Threads may share it.

@@ -1,3 +1,4 @@
+import importlib.metadata
 import io
 import os
 import signal
@@ -127,6 +128,10 @@ def test_weights(tmp_path):
         gendr_pix.Model(str(tmp_path / "bad.safetensors"))
     for kind in [gendr_pix.OptionError, gendr_pix.PictureError, gendr_pix.WeightsError]:
         assert issubclass(kind, gendr_pix.Error)
+
+
+def test_the_version_is_that_of_the_package():
+    assert gendr_pix.__version__ == importlib.metadata.version("gendr-pix")
 
 
 def test_other_threads_keep_running(model):

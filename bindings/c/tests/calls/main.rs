@@ -1,10 +1,16 @@
 //! Calls the functions as a program does, with valid and invalid arguments.
 
+mod options;
+mod watch;
+
 use gendr_pix_c::*;
 use std::ffi::{CStr, CString, c_char};
 use std::ptr::{null, null_mut};
 
 struct Model(*mut GendrPixModel);
+
+/// The output's bytes and size, or the status and message of the failure.
+type Outcome = Result<(Vec<u8>, [u32; 3]), (GendrPixStatus, String)>;
 
 impl Model {
     fn bundled() -> Self {
@@ -15,13 +21,25 @@ impl Model {
         Self(model)
     }
 
-    /// Returns the output's bytes and size, or the status and message of the failure.
     fn upscale(
         &self,
         bytes: &mut [u8],
-        [width, height, channels]: [u32; 3],
+        size: [u32; 3],
         options: Option<GendrPixOptions>,
-    ) -> Result<(Vec<u8>, [u32; 3]), (GendrPixStatus, String)> {
+    ) -> Outcome {
+        let options = options.as_ref().map_or(null(), |options| options);
+        unsafe { self.upscale_at(bytes, size, options) }
+    }
+
+    /// # Safety
+    ///
+    /// As for `gendr_pix_upscale`.
+    unsafe fn upscale_at(
+        &self,
+        bytes: &mut [u8],
+        [width, height, channels]: [u32; 3],
+        options: *const GendrPixOptions,
+    ) -> Outcome {
         let input = GendrPixPicture {
             data: if bytes.is_empty() {
                 null_mut()
@@ -34,7 +52,6 @@ impl Model {
         };
         let mut output = EMPTY;
         let mut error = null_mut();
-        let options = options.as_ref().map_or(null(), |options| options);
         let status = unsafe { gendr_pix_upscale(self.0, &input, options, &mut output, &mut error) };
         if status != GendrPixStatus::Ok {
             assert!(output.data.is_null());
@@ -77,7 +94,7 @@ fn message(error: *mut c_char) -> String {
 
 fn plain() -> GendrPixOptions {
     GendrPixOptions {
-        fast: true,
+        fast: 1,
         ..GendrPixOptions::default()
     }
 }
@@ -91,51 +108,6 @@ fn all_kinds_of_pictures() {
         assert_eq!(size, [24, 16, channels]);
         assert!(output.iter().all(|value| value.abs_diff(100) < 12));
     }
-}
-
-#[test]
-fn options_are_used() {
-    let model = Model::bundled();
-    let mut bytes: Vec<u8> = (0..10 * 10).map(|i| (i * 53 % 256) as u8).collect();
-    let mut with = |options| {
-        model
-            .upscale(&mut bytes, [10, 10, 1], Some(options))
-            .unwrap()
-    };
-    let (reference, _) = with(plain());
-    for options in [
-        GendrPixOptions::default(),
-        GendrPixOptions {
-            guidance: 1.5,
-            ..plain()
-        },
-        GendrPixOptions {
-            fidelity: 0.5,
-            ..plain()
-        },
-        GendrPixOptions {
-            tile: 16,
-            ..plain()
-        },
-    ] {
-        assert!(with(options).0 != reference, "{options:?}");
-    }
-    let sized = |scale, width, height| {
-        let options = GendrPixOptions {
-            scale,
-            width,
-            height,
-            ..plain()
-        };
-        model
-            .upscale(&mut [9; 10 * 5], [10, 5, 1], Some(options))
-            .unwrap()
-            .1
-    };
-    assert_eq!(sized(1.5, 0, 0), [15, 7, 1]);
-    assert_eq!(sized(1.5, 30, 0), [30, 15, 1]);
-    assert_eq!(sized(1.5, 0, 30), [60, 30, 1]);
-    assert_eq!(sized(1.5, 20, 30), [20, 30, 1]);
 }
 
 #[test]
@@ -210,39 +182,6 @@ fn bad_pictures_and_options_are_reported() {
     assert_eq!(missing, (Argument, "`input->data` is NULL".to_owned()));
 }
 
-/// A program built with another version of the header.
-#[test]
-fn options_of_other_versions() {
-    let model = Model::bundled();
-    let mut options = plain();
-    unsafe { gendr_pix_options(&mut options, size_of::<GendrPixOptions>()) };
-    assert_eq!(
-        format!("{options:?}"),
-        format!("{:?}", GendrPixOptions::default())
-    );
-    let with_size = |size| {
-        let options = GendrPixOptions { size, ..plain() };
-        model.upscale(&mut [7; 12], [2, 2, 3], Some(options))
-    };
-    assert!(with_size(size_of::<GendrPixOptions>()).is_ok());
-    for size in [0, 8, size_of::<GendrPixOptions>() + 8, usize::MAX] {
-        let (status, message) = with_size(size).unwrap_err();
-        assert_eq!(status, GendrPixStatus::Argument);
-        assert!(message.contains("options->size"), "{message}");
-    }
-    // No more is written than the struct has room for, and no more than this version knows.
-    let mut room = [0xAA_u8; 2 * size_of::<GendrPixOptions>()];
-    let written = |room: &[u8]| {
-        room.iter()
-            .rposition(|&byte| byte != 0xAA)
-            .map_or(0, |at| at + 1)
-    };
-    unsafe { gendr_pix_options(room.as_mut_ptr().cast(), 12) };
-    assert_eq!(written(&room), 12);
-    unsafe { gendr_pix_options(room.as_mut_ptr().cast(), room.len()) };
-    assert_eq!(written(&room), size_of::<GendrPixOptions>());
-}
-
 #[test]
 fn null_arguments_are_reported() {
     let model = Model::bundled();
@@ -277,6 +216,8 @@ fn null_arguments_are_reported() {
             gendr_pix_upscale(model.0, &input, null(), null_mut(), error)
         });
         gendr_pix_options(null_mut(), 0);
+        gendr_pix_cancel(null());
+        gendr_pix_cancel_free(null_mut());
         gendr_pix_model_free(null_mut());
         gendr_pix_picture_free(null_mut());
         gendr_pix_string_free(null_mut());
@@ -308,4 +249,22 @@ fn models_are_loaded_from_files() {
     let (status, _, error) = load(b"\xff");
     assert_eq!(status, GendrPixStatus::Argument);
     assert_eq!(message(error), "`path` is not UTF-8");
+}
+
+#[test]
+fn the_version_is_that_of_the_crate() {
+    let version = unsafe { CStr::from_ptr(gendr_pix_version()) };
+    let version = version.to_str().unwrap();
+    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml");
+    let manifest = std::fs::read_to_string(manifest).unwrap();
+    let line = manifest.lines().find(|line| line.starts_with("version ="));
+    assert_eq!(line, Some(format!("version = \"{version}\"").as_str()));
+
+    let number = gendr_pix_version_number();
+    let parts = [number / 1_000_000, number / 1_000 % 1_000, number % 1_000];
+    let release = version.split(['-', '+']).next();
+    assert_eq!(
+        release,
+        Some(parts.map(|part| part.to_string()).join(".").as_str())
+    );
 }
