@@ -42,7 +42,8 @@ fn build(name: &str, profile: PathBuf) {
     let features = FEATURES.iter().filter(|(_, on)| *on);
     let features: Vec<&str> = features.map(|(feature, _)| *feature).collect();
     let profile_name = match profile.file_name().unwrap().to_str().unwrap() {
-        "debug" => "dev",
+        // Of `cargo test`; `dev` has the same folder.
+        "debug" => "test",
         other => other,
     };
     let status = Command::new(env!("CARGO"))
