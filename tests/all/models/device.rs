@@ -1,22 +1,14 @@
 //! Making a device ready, giving memory back, and memory over many pictures.
 
-use crate::support::pictures::gradient;
+use crate::support::pictures::{gradient, small};
 use crate::support::program::example;
 use gendr_pix::backend::Flex;
-use gendr_pix::unet::UNetConfig;
 use gendr_pix::{Cancel, Edge, Error, GenDrPix, GenDrPixConfig, Phase, Tiling, Upscale};
 use std::sync::{Arc, LazyLock, Mutex};
 
 static MODEL: LazyLock<GenDrPix<Flex>> = LazyLock::new(|| {
     let config = GenDrPixConfig::nano();
-    let unet = UNetConfig {
-        block_out_channels: vec![16, 24],
-        layers_per_block: vec![1, 1],
-        down_attention: vec![false, true],
-        up_attention: vec![true, false],
-        num_heads: vec![2, 3],
-        ..config.unet
-    };
+    let unet = small(config.unet);
     GenDrPix::new(GenDrPixConfig { unet, ..config }, 3, &Default::default()).unwrap()
 });
 

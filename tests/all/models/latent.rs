@@ -1,11 +1,10 @@
 //! GenDR and GenDR-Adc with random weights: sizes, guidance, paddings, tiles, and what is refused.
 
-use crate::support::pictures::{gradient, largest_difference, picture};
+use crate::support::pictures::{self, gradient, largest_difference, picture};
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::Tensor;
 use gendr_pix::backend::Flex;
 use gendr_pix::latent::{GenDr, GenDrAdc, LatentConfig, VaeConfig};
-use gendr_pix::unet::UNetConfig;
 use gendr_pix::{
     Edge, Error, OneStep, Padding, Prediction, Restore, Result, Tiling, Upscale, Weights,
 };
@@ -16,14 +15,7 @@ type B = Flex;
 
 /// A small model of either kind, of `config`'s ends.
 fn small(config: LatentConfig) -> LatentConfig {
-    let unet = UNetConfig {
-        block_out_channels: vec![16, 24],
-        layers_per_block: vec![1, 1],
-        down_attention: vec![false, true],
-        up_attention: vec![true, false],
-        num_heads: vec![2, 3],
-        ..config.unet
-    };
+    let unet = pictures::small(config.unet);
     LatentConfig { unet, ..config }
 }
 

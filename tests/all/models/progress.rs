@@ -1,8 +1,7 @@
 //! Progress is told to the end, and cancelling works at every event of it.
 
-use crate::support::pictures::{gradient, picture};
+use crate::support::pictures::{gradient, picture, small};
 use gendr_pix::backend::Flex;
-use gendr_pix::unet::UNetConfig;
 use gendr_pix::{
     Cancel, Error, GenDrPix, GenDrPixConfig, Padding, Phase, Progress, Restore, Result, Tiling,
     Upscale,
@@ -11,17 +10,6 @@ use image::DynamicImage;
 use std::sync::{Arc, LazyLock, Mutex};
 
 type B = Flex;
-
-fn small(unet: UNetConfig) -> UNetConfig {
-    UNetConfig {
-        block_out_channels: vec![16, 24],
-        layers_per_block: vec![1, 1],
-        down_attention: vec![false, true],
-        up_attention: vec![true, false],
-        num_heads: vec![2, 3],
-        ..unet
-    }
-}
 
 static MODEL: LazyLock<GenDrPix<B>> = LazyLock::new(|| {
     let config = GenDrPixConfig::nano();

@@ -1,6 +1,6 @@
 //! Whole pictures through a small model with random weights: sizes, kinds, scales, guidance.
 
-use crate::support::pictures::{gradient, largest_difference, picture};
+use crate::support::pictures::{gradient, largest_difference, picture, small};
 #[cfg(feature = "pretrained")]
 use burn::tensor::{Int, Tensor};
 use gendr_pix::backend::Flex;
@@ -20,12 +20,8 @@ fn model() -> &'static GenDrPix<B> {
     static MODEL: OnceLock<GenDrPix<B>> = OnceLock::new();
     MODEL.get_or_init(|| {
         let unet = UNetConfig {
-            block_out_channels: vec![16, 24],
             layers_per_block: vec![1, 2],
-            down_attention: vec![false, true],
-            up_attention: vec![true, false],
-            num_heads: vec![2, 3],
-            ..UNetConfig::nano()
+            ..small(UNetConfig::nano())
         };
         let config = GenDrPixConfig {
             unet,

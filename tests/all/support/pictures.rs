@@ -1,8 +1,21 @@
-//! Pictures for tests of complete models, and the distance between two results.
+//! Small models and pictures for tests of complete models, and the distance between two results.
 
 use burn::tensor::{Distribution, ElementConversion, Tensor};
 use gendr_pix::Backend;
+use gendr_pix::unet::UNetConfig;
 use image::{DynamicImage, Rgb, RgbImage};
+
+/// A UNet of two narrow stages, with the input, the output and the rest of `unet`.
+pub fn small(unet: UNetConfig) -> UNetConfig {
+    UNetConfig {
+        block_out_channels: vec![16, 24],
+        layers_per_block: vec![1, 1],
+        down_attention: vec![false, true],
+        up_attention: vec![true, false],
+        num_heads: vec![2, 3],
+        ..unet
+    }
+}
 
 pub fn gradient(width: u32, height: u32) -> DynamicImage {
     RgbImage::from_fn(width, height, |x, y| {
