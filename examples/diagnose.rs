@@ -184,7 +184,7 @@ impl Visit for Fields {
     fn record_debug(&mut self, _: &Field, _: &dyn fmt::Debug) {}
 }
 
-/// The layers of a pass, in the order in which they run.
+/// Returns the layers of a pass, in the order in which they run.
 fn layers(config: &UNetConfig) -> Vec<Layer> {
     let widths = &config.block_out_channels;
     let stages = config.stages();

@@ -234,7 +234,7 @@ fn print_table(head: &[&str], rows: Vec<Vec<String>>) {
     }
 }
 
-/// The configs of GenDR, GenDR-Adc and GenDR-Pix, and the tokens of a prompt.
+/// Returns the configs of GenDR, GenDR-Adc and GenDR-Pix, and the tokens of a prompt.
 fn configs(size: Size) -> (LatentConfig, LatentConfig, GenDrPixConfig, usize) {
     match size {
         Size::Sd21 => (

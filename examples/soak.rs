@@ -105,7 +105,7 @@ fn check(args: &Args, first: [Option<u64>; 2], most: [Option<u64>; 2]) -> Result
     Ok(())
 }
 
-/// Width and height of picture `i`: the largest first, then between an eighth of its side and its side.
+/// Returns width and height of picture `i`: the largest first, then between an eighth of its side and its side.
 fn size(i: usize, longest: u32) -> [u32; 2] {
     if i == 0 {
         return [longest; 2];

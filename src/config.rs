@@ -26,7 +26,7 @@ pub struct GenDrPixConfig {
 }
 
 impl GenDrPixConfig {
-    /// The paper's model on Stable Diffusion 2.1's UNet.
+    /// Returns the paper's model on Stable Diffusion 2.1's UNet.
     ///
     /// The paper states neither the timestep nor the kind of prediction. Here they are 500, the middle of the training range,
     /// and noise, which SD 2.1-base predicts.
@@ -42,7 +42,7 @@ impl GenDrPixConfig {
         }
     }
 
-    /// The bundled model, which is small enough for a CPU: see [`UNetConfig::nano`].
+    /// Returns the bundled model, which is small enough for a CPU: see [`UNetConfig::nano`].
     #[must_use]
     pub fn nano() -> Self {
         Self {

@@ -455,7 +455,7 @@ mod tests {
         }
     }
 
-    /// A weights file that lacks `count` tensors.
+    /// Returns a weights file that lacks `count` tensors.
     fn keys(count: usize) -> Error {
         Error::Keys {
             path: "file".into(),

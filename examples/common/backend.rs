@@ -75,7 +75,7 @@ impl BackendArgs {
         }
     }
 
-    /// The error for a backend that is not in this build.
+    /// Returns the error for a backend that is not in this build.
     pub fn missing(&self) -> String {
         let Self { backend, precision } = self;
         format!(

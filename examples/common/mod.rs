@@ -21,7 +21,7 @@ pub enum Model {
 }
 
 impl Model {
-    /// The model's config, and the number of tokens of its prompts.
+    /// Returns the model's config, and the number of tokens of its prompts.
     #[allow(dead_code, reason = "not every example has random weights")]
     pub fn config(self) -> (GenDrPixConfig, usize) {
         match self {
@@ -39,7 +39,7 @@ pub fn size(text: &str) -> Result<(u32, u32), String> {
     Ok((side(width)?, side(height)?))
 }
 
-/// A picture to measure with. Its content does not matter as long as it is not constant.
+/// Returns a picture to measure with. Its content does not matter as long as it is not constant.
 #[allow(dead_code, reason = "not every example measures whole pictures")]
 pub fn picture(width: u32, height: u32) -> DynamicImage {
     DynamicImage::ImageRgb8(RgbImage::from_fn(width, height, |x, y| {
@@ -51,7 +51,7 @@ pub fn picture(width: u32, height: u32) -> DynamicImage {
     }))
 }
 
-/// A picture of noise.
+/// Returns a picture of noise.
 #[allow(dead_code, reason = "not every example needs noise")]
 pub fn noise(width: u32, height: u32) -> DynamicImage {
     let mut state = 1_u32;
@@ -80,13 +80,13 @@ pub fn median_seconds<E>(
     Ok(seconds.get(runs / 2).copied())
 }
 
-/// The process's largest resident size in bytes, if the system reports it (Linux).
+/// Returns the process's largest resident size in bytes, if the system reports it (Linux).
 #[allow(dead_code, reason = "not every example measures whole pictures")]
 pub fn peak_memory() -> Option<u64> {
     status("VmHWM:")
 }
 
-/// The process's resident size in bytes, if the system reports it (Linux).
+/// Returns the process's resident size in bytes, if the system reports it (Linux).
 #[allow(dead_code, reason = "not every example compares memory with a plan")]
 pub fn memory() -> Option<u64> {
     status("VmRSS:")

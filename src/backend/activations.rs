@@ -11,7 +11,7 @@ use tracing::{Level, enabled, trace};
 /// output. `largest` is infinite if a value is not finite.
 pub(crate) const TARGET: &str = "gendr_pix::activations";
 
-/// Whether a subscriber has enabled the events.
+/// Returns whether a subscriber has enabled the events.
 pub(crate) fn is_traced() -> bool {
     enabled!(target: TARGET, Level::TRACE)
 }

@@ -109,7 +109,7 @@ pub trait Backend: PictureOperations {
         plain::concatenate(a, b)
     }
 
-    /// The region of `[H', W'] = size` pixels whose first row and column are `top_left`.
+    /// Returns the region of `[H', W'] = size` pixels whose first row and column are `top_left`.
     ///
     /// # Shapes
     ///
@@ -336,7 +336,7 @@ pub trait Backend: PictureOperations {
         plain::geglu_backward(x, gradient)
     }
 
-    /// Upper bound on the workspace of an operation on a batch of `pictures`, in bytes: the memory that it holds in addition to
+    /// Returns an upper bound on the workspace of an operation on a batch of `pictures`, in bytes: the memory that it holds in addition to
     /// its inputs and its output. [`Plan`](crate::Plan) uses it.
     fn workspace(operation: Operation, pictures: usize) -> u64 {
         plain::workspace(operation, pictures, size_of::<Self::FloatElem>())

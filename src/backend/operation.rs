@@ -63,7 +63,7 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// Number of multiply-accumulates. Norms and activations count as zero.
+    /// Returns the number of multiply-accumulates. Norms and activations count as zero.
     pub fn macs(self) -> u64 {
         let product = |factors: &[usize]| factors.iter().map(|&n| n as u64).product();
         match self {

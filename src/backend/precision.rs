@@ -102,7 +102,7 @@ pub(crate) fn to_dtype<B: Backend, const D: usize>(
     }
 }
 
-/// The float type of a backend: the precision of weights in memory, and of tensors that do not specify another. Code that creates
+/// Returns the float type of a backend: the precision of weights in memory, and of tensors that do not specify another. Code that creates
 /// tensors names it explicitly. Without that, burn uses the float type of the backend that was the first in the process to use the
 /// device, which may be another backend.
 pub(crate) fn float_type<B: Backend>() -> DType {

@@ -32,7 +32,7 @@ pub struct VaeConfig {
 }
 
 impl VaeConfig {
-    /// The paper's VAE16: 57,266,643 parameters.
+    /// Returns the paper's VAE16: 57,266,643 parameters.
     ///
     /// Source: `config.json` of ostris/vae-kl-f8-d16, with its author's correction of the scaling factor.
     #[must_use]
@@ -49,7 +49,7 @@ impl VaeConfig {
         }
     }
 
-    /// VAE16 with an eighth of its width, which is small enough for a CPU. It is untrained, so its latent is not scaled.
+    /// Returns VAE16 with an eighth of its width, which is small enough for a CPU. It is untrained, so its latent is not scaled.
     #[must_use]
     pub fn nano() -> Self {
         Self {
@@ -60,12 +60,12 @@ impl VaeConfig {
         }
     }
 
-    /// The number of stages.
+    /// Returns the number of stages.
     pub fn stages(&self) -> usize {
         self.block_out_channels.len()
     }
 
-    /// The side of the picture's cell that one pixel of the latent covers. Each stage except the deepest halves the sides.
+    /// Returns the side of the picture's cell that one pixel of the latent covers. Each stage except the deepest halves the sides.
     pub fn factor(&self) -> usize {
         1 << self.stages().saturating_sub(1)
     }
@@ -120,17 +120,17 @@ impl VaeConfig {
         Ok(())
     }
 
-    /// The width of the stage with the size of the picture.
+    /// Returns the width of the stage with the size of the picture.
     pub(super) fn widest(&self) -> usize {
         self.block_out_channels[0]
     }
 
-    /// The width of the stage with the size of the latent.
+    /// Returns the width of the stage with the size of the latent.
     pub(super) fn deepest(&self) -> usize {
         self.block_out_channels[self.stages() - 1]
     }
 
-    /// The channels of the encoder's output: mean and logarithm of the variance.
+    /// Returns the channels of the encoder's output: mean and logarithm of the variance.
     pub(super) fn moments(&self) -> usize {
         2 * self.latent_channels
     }

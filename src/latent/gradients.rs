@@ -7,7 +7,7 @@ use crate::testing::finite_difference::{Tracked, random};
 use crate::testing::golden::fixtures;
 use burn::tensor::Tensor;
 
-/// The sum of the output's product with random numbers.
+/// Returns the sum of the output's product with random numbers.
 fn weigh(output: Tensor<Tracked, 4>) -> Tensor<Tracked, 1> {
     let weights = Tensor::from_inner(random(output.dims(), 2));
     (output * weights).sum()

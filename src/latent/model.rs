@@ -42,7 +42,7 @@ pub struct LatentModel<B: Backend, I> {
 
 /// How a picture becomes the input of the UNet.
 pub trait LatentInput<B: Backend>: Debug {
-    /// The input of the UNet.
+    /// Returns the input of the UNet.
     ///
     /// # Shapes
     ///
@@ -113,7 +113,7 @@ impl<B: Backend, I: LatentInput<B>> LatentModel<B, I> {
         self
     }
 
-    /// The config of the model.
+    /// Returns the config of the model.
     #[must_use]
     pub fn config(&self) -> &LatentConfig {
         &self.config

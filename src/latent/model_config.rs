@@ -30,28 +30,28 @@ pub struct LatentConfig {
 }
 
 impl LatentConfig {
-    /// The paper's GenDR on Stable Diffusion 2.1's UNet. For values that the paper leaves open see
+    /// Returns the paper's GenDR on Stable Diffusion 2.1's UNet. For values that the paper leaves open see
     /// [`GenDrPixConfig::sd21`](crate::GenDrPixConfig::sd21).
     pub fn gendr_sd21() -> Self {
         Self::gendr(UNetConfig::sd21(), VaeConfig::vae16())
     }
 
-    /// The paper's GenDR-Adc on Stable Diffusion 2.1's UNet.
+    /// Returns the paper's GenDR-Adc on Stable Diffusion 2.1's UNet.
     pub fn adc_sd21() -> Self {
         Self::adc(UNetConfig::sd21(), VaeConfig::vae16())
     }
 
-    /// A GenDR for a CPU: see [`UNetConfig::nano`] and [`VaeConfig::nano`].
+    /// Returns a GenDR for a CPU: see [`UNetConfig::nano`] and [`VaeConfig::nano`].
     pub fn gendr_nano() -> Self {
         Self::gendr(UNetConfig::nano(), VaeConfig::nano())
     }
 
-    /// A GenDR-Adc for a CPU: see [`UNetConfig::nano`] and [`VaeConfig::nano`].
+    /// Returns a GenDR-Adc for a CPU: see [`UNetConfig::nano`] and [`VaeConfig::nano`].
     pub fn adc_nano() -> Self {
         Self::adc(UNetConfig::nano(), VaeConfig::nano())
     }
 
-    /// A GenDR of a UNet and a VAE. Sets the channels of the UNet.
+    /// Returns a GenDR of a UNet and a VAE. Sets the channels of the UNet.
     fn gendr(unet: UNetConfig, vae: VaeConfig) -> Self {
         Self {
             unet: UNetConfig {
@@ -67,7 +67,7 @@ impl LatentConfig {
         }
     }
 
-    /// A GenDR-Adc of a UNet and a VAE. Sets the channels of the UNet.
+    /// Returns a GenDR-Adc of a UNet and a VAE. Sets the channels of the UNet.
     fn adc(unet: UNetConfig, vae: VaeConfig) -> Self {
         let in_channels = cell_channels(vae.factor());
         let gendr = Self::gendr(unet, vae);

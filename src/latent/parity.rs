@@ -147,7 +147,7 @@ fn rel_l2(found: Tensor<B, 4>, expected: Tensor<B, 4>) -> f32 {
     norm(found - expected.clone()) / norm(expected)
 }
 
-/// A picture of `side` x `side` whose values rise to the right and downwards.
+/// Returns a picture of `side` x `side` whose values rise to the right and downwards.
 fn ramp(side: usize) -> Tensor<B, 4> {
     let device = Default::default();
     let line = Tensor::<B, 1, Int>::arange(0..side as i64, &device).float() / side as f32;
@@ -174,7 +174,7 @@ fn tiles_of_noise_are_close_to_the_whole() {
     }
 }
 
-/// The largest step from one column to the next in the mean over rows and channels, without the border of the picture.
+/// Returns the largest step from one column to the next in the mean over rows and channels, without the border of the picture.
 fn largest_step(y: Tensor<B, 4>) -> f32 {
     const BORDER: usize = 32;
     let width = y.dims()[3] - 1;

@@ -99,7 +99,7 @@ impl<B: Backend> GenDrPix<B> {
         })
     }
 
-    /// The passes by guidance and self-ensemble.
+    /// Returns the passes by guidance and self-ensemble.
     fn passes(&self, options: &Restore) -> Vec<Pass> {
         let guidance = options.guidance.unwrap_or(self.config.guidance);
         let ensemble = options.ensemble.as_ref().unwrap_or(&self.config.ensemble);
@@ -108,7 +108,7 @@ impl<B: Backend> GenDrPix<B> {
 }
 
 impl<B: Backend> Job<'_, B> {
-    /// The tiles of the plan, in the model's cells.
+    /// Returns the tiles of the plan, in the model's cells.
     pub(super) fn tiling(&self) -> Option<CellTiling> {
         let factor = self.model.config.factor;
         let tiling = self.plan.tiling;

@@ -163,7 +163,7 @@ impl<B: Backend> GenDrPix<B> {
         weights::save_bundle(path.as_ref(), &self.config, &self.unet.weights, storage)
     }
 
-    /// The config of the model.
+    /// Returns the config of the model.
     #[must_use]
     pub fn config(&self) -> &GenDrPixConfig {
         &self.config
@@ -173,7 +173,7 @@ impl<B: Backend> GenDrPix<B> {
         &self.device
     }
 
-    /// The precision of the weights and the layers: [`Precision::Full`] for the backend's float type.
+    /// Returns the precision of the weights and the layers: [`Precision::Full`] for the backend's float type.
     #[must_use]
     pub fn precision(&self) -> Precision {
         match self.dtype() == float_type::<B>() {
@@ -182,12 +182,12 @@ impl<B: Backend> GenDrPix<B> {
         }
     }
 
-    /// The float type of the weights and the layers.
+    /// Returns the float type of the weights and the layers.
     pub(crate) fn dtype(&self) -> DType {
         self.unet.weights.positive.dtype()
     }
 
-    /// The number of tokens of a prompt.
+    /// Returns the number of tokens of a prompt.
     pub(crate) fn prompt_tokens(&self) -> usize {
         self.unet.weights.positive.dims()[0]
     }

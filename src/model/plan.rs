@@ -81,7 +81,7 @@ pub(super) struct Input {
 }
 
 impl Planner<'_> {
-    /// The plan for `pictures` outputs of `[H, W] = size`.
+    /// Returns the plan for `pictures` outputs of `[H, W] = size`.
     ///
     /// # Errors
     ///

@@ -80,7 +80,7 @@ impl<B: Backend> GenDrPix<B> {
     }
 }
 
-/// The size of the picture that stands for an output of `size`: that of a tile if there are tiles. A tile has no edge to wrap.
+/// Returns the size of the picture that stands for an output of `size`: that of a tile if there are tiles. A tile has no edge to wrap.
 fn warm_up_picture(
     size: [usize; 2],
     plan: &super::Plan,

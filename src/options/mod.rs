@@ -50,7 +50,7 @@ impl Default for Upscale {
 }
 
 impl Upscale {
-    /// The defaults: x4, the guidance and the paddings that the model recommends.
+    /// Returns the defaults: x4, the guidance and the paddings that the model recommends.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -159,7 +159,7 @@ impl Upscale {
         }
     }
 
-    /// Whether the correction needs the whole restored picture: its statistics, or its opposite edge.
+    /// Returns whether the correction needs the whole restored picture: its statistics, or its opposite edge.
     pub(crate) fn needs_whole_picture(&self) -> bool {
         self.color_fix == ColorFix::MeanStd || self.restore.edge == Edge::Wrap
     }
@@ -185,7 +185,7 @@ impl Upscale {
         self.restore.validate(factor)
     }
 
-    /// The enlargement of a picture of `width` x `height`.
+    /// Returns the enlargement of a picture of `width` x `height`.
     ///
     /// # Errors
     ///

@@ -20,12 +20,12 @@ impl Padding {
     /// No padding except what completes the last cells.
     pub(crate) const NONE: Self = Self { top: 0, left: 0 };
 
-    /// A padding of `top` and `left` pixels.
+    /// Creates a padding of `top` and `left` pixels.
     pub const fn new(top: usize, left: usize) -> Self {
         Self { top, left }
     }
 
-    /// Whether the padding is no wider than a cell of `factor` pixels.
+    /// Returns whether the padding is no wider than a cell of `factor` pixels.
     pub(crate) fn fits(self, factor: usize) -> bool {
         self.top <= factor && self.left <= factor
     }
@@ -55,7 +55,7 @@ pub enum Edge {
 }
 
 impl Edge {
-    /// The index of the pixel at position `i`, which may lie outside of `0..n`.
+    /// Returns the index of the pixel at position `i`, which may lie outside of `0..n`.
     pub(crate) fn source(self, i: isize, n: usize) -> usize {
         let last = n as isize - 1;
         match self {
@@ -70,7 +70,7 @@ impl Edge {
         }
     }
 
-    /// The [`source`](Self::source) of each of `padded` positions, of which `before` come before the picture's `n`.
+    /// Returns the [`source`](Self::source) of each of `padded` positions, of which `before` come before the picture's `n`.
     pub(crate) fn sources(self, before: usize, n: usize, padded: usize) -> Vec<i32> {
         let position = |i: usize| i as isize - before as isize;
         (0..padded)
@@ -79,7 +79,7 @@ impl Edge {
     }
 }
 
-/// The length of a side of `n` pixels, rounded up to whole cells of `factor` pixels plus one cell. The extra cell leaves room for
+/// Returns the length of a side of `n` pixels, rounded up to whole cells of `factor` pixels plus one cell. The extra cell leaves room for
 /// any padding.
 pub(crate) fn padded_side(n: usize, factor: usize) -> usize {
     n.next_multiple_of(factor) + factor

@@ -64,7 +64,7 @@ impl Phase {
 pub struct Cancel(Arc<AtomicBool>);
 
 impl Cancel {
-    /// A token that has not been cancelled.
+    /// Creates a token that has not been cancelled.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -75,7 +75,7 @@ impl Cancel {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// Whether [`cancel`](Self::cancel) has been called.
+    /// Returns whether [`cancel`](Self::cancel) has been called.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.0.load(Ordering::Relaxed)
@@ -131,7 +131,7 @@ impl<'a> Watch<'a> {
         to: 1.0,
     };
 
-    /// The share of `phase` in a whole enlargement.
+    /// Returns the share of `phase` in a whole enlargement.
     pub(crate) fn of_phase(
         phase: Phase,
         observer: Option<&'a Observer>,
@@ -209,7 +209,7 @@ pub(crate) struct Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
-    /// The next part.
+    /// Returns the next part.
     pub(crate) fn part(&mut self) -> Watch<'a> {
         debug_assert!(self.next < self.count, "more than {} parts", self.count);
         let from = self.end();
@@ -227,7 +227,7 @@ impl<'a> Parts<'a> {
         self.part().done()
     }
 
-    /// The end of the latest part. It is exact for the last part, and never decreases, since each operation rounds
+    /// Returns the end of the latest part. It is exact for the last part, and never decreases, since each operation rounds
     /// monotonically.
     fn end(&self) -> f64 {
         let Watch { from, to, .. } = self.whole;
@@ -247,7 +247,7 @@ mod tests {
     use proptest::prelude::*;
     use std::sync::Mutex;
 
-    /// The fractions that `work` reports.
+    /// Returns the fractions that `work` reports.
     fn reported(work: impl FnOnce(Watch)) -> Vec<f64> {
         let fractions = Arc::new(Mutex::new(Vec::new()));
         let sink = fractions.clone();

@@ -29,7 +29,7 @@ pub struct Restore {
 }
 
 impl Restore {
-    /// The defaults: the guidance and the paddings that the model recommends, the whole picture at once.
+    /// Returns the defaults: the guidance and the paddings that the model recommends, the whole picture at once.
     #[must_use]
     pub fn new() -> Self {
         Self::default()

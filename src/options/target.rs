@@ -43,7 +43,7 @@ impl Target {
         }
     }
 
-    /// The enlargement of a picture of `width` x `height`, neither of them zero.
+    /// Returns the enlargement of a picture of `width` x `height`, neither of them zero.
     ///
     /// # Errors
     ///

@@ -54,13 +54,13 @@ impl Tiling {
         Self::new(side, side / 4)
     }
 
-    /// The side of a tile in pixels.
+    /// Returns the side of a tile in pixels.
     #[must_use]
     pub fn side(self) -> usize {
         self.side
     }
 
-    /// The least overlap of neighbouring tiles in pixels.
+    /// Returns the least overlap of neighbouring tiles in pixels.
     #[must_use]
     pub fn overlap(self) -> usize {
         self.overlap

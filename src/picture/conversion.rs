@@ -103,7 +103,7 @@ impl Conversion {
     ///
     /// # Errors
     ///
-    /// Those of [`to_srgb`](Self::to_srgb).
+    /// The errors of [`to_srgb`](Self::to_srgb).
     pub(super) fn to_profile(
         &self,
         image: &DynamicImage,

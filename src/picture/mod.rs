@@ -108,7 +108,7 @@ impl Picture {
     ///
     /// # Errors
     ///
-    /// Those of [`open_within`](Self::open_within).
+    /// The errors of [`open_within`](Self::open_within).
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         Self::open_within(path, Limits::default())
     }
@@ -195,7 +195,7 @@ impl Picture {
     ///
     /// # Errors
     ///
-    /// Those of [`map`](Self::map).
+    /// The errors of [`map`](Self::map).
     pub async fn map_async<E: From<Error>>(
         self,
         f: impl AsyncFnOnce(&DynamicImage) -> Result<DynamicImage, E>,

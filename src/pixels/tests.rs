@@ -35,7 +35,7 @@ fn enlarged(picture: &Pixels, width: usize, height: usize) -> DynamicImage {
     written(picture, &enlarge(&picture.rgb), alpha.as_ref(), None)
 }
 
-/// A picture of 7 x 5 pixels whose samples all differ and whose alpha is never zero.
+/// Returns a picture of 7 x 5 pixels whose samples all differ and whose alpha is never zero.
 fn ramp<P>(sample: impl Fn(u32) -> P::Subpixel) -> ImageBuffer<P, Vec<P::Subpixel>>
 where
     P: Pixel,

@@ -34,7 +34,7 @@ pub struct OneStep {
 }
 
 impl OneStep {
-    /// The paper's noise level, `alpha_bar = beta_bar = 0.5`.
+    /// Returns the step at the paper's noise level, `alpha_bar = beta_bar = 0.5`.
     #[must_use]
     pub fn paper(prediction: Prediction) -> Self {
         Self {
@@ -44,7 +44,7 @@ impl OneStep {
         }
     }
 
-    /// A scaled residual: `x0 = z - sigma * eps`.
+    /// Returns a scaled residual: `x0 = z - sigma * eps`.
     #[must_use]
     pub fn residual(sigma: f64) -> Self {
         Self {

@@ -8,7 +8,7 @@ use burn::tensor::Tensor;
 /// The planes of a picture: red, green and blue.
 pub(crate) const PICTURE_CHANNELS: usize = 3;
 
-/// The number of channels into which a cell of `factor` x `factor` pixels is folded.
+/// Returns the number of channels into which a cell of `factor` x `factor` pixels is folded.
 pub(crate) fn cell_channels(factor: usize) -> usize {
     PICTURE_CHANNELS.saturating_mul(factor.saturating_mul(factor))
 }
@@ -22,7 +22,7 @@ pub(crate) fn cell_channels(factor: usize) -> usize {
 ///
 /// # Panics
 ///
-/// If a side is not a multiple of `factor`.
+/// Panics if a side is not a multiple of `factor`.
 pub fn pixel_unshuffle<B: Backend>(picture: Tensor<B, 4>, factor: usize) -> Tensor<B, 4> {
     let [_, _, h, w] = picture.dims();
     assert!(
@@ -41,7 +41,7 @@ pub fn pixel_unshuffle<B: Backend>(picture: Tensor<B, 4>, factor: usize) -> Tens
 ///
 /// # Panics
 ///
-/// If the number of channels is not a multiple of `factor * factor`.
+/// Panics if the number of channels is not a multiple of `factor * factor`.
 pub fn pixel_shuffle<B: Backend>(features: Tensor<B, 4>, factor: usize) -> Tensor<B, 4> {
     let [_, c, _, _] = features.dims();
     let cell = factor * factor;

@@ -36,13 +36,13 @@ impl CellTiling {
         }
     }
 
-    /// Whether one tile holds a picture of `[H, W] = size` pixels.
+    /// Returns whether one tile holds a picture of `[H, W] = size` pixels.
     pub(crate) fn holds(self, size: [usize; 2]) -> bool {
         let cells = |pixels: usize| pixels.div_ceil(self.factor);
         size.iter().all(|&pixels| cells(pixels) <= self.side)
     }
 
-    /// The number of tiles of a picture of `[H, W] = size` pixels, and the size of the largest tile in pixels.
+    /// Returns the number of tiles of a picture of `[H, W] = size` pixels, and the size of the largest tile in pixels.
     pub(crate) fn tiles(self, size: [usize; 2]) -> (usize, [usize; 2]) {
         let axes = size.map(|pixels| self.cut(pixels.div_ceil(self.factor)));
         let count = axes.iter().map(Vec::len).product();
@@ -50,7 +50,7 @@ impl CellTiling {
         (count, longest.map(|cells| cells * self.factor))
     }
 
-    /// The tiles of an axis of `n` cells: evenly spaced, all of one length.
+    /// Returns the tiles of an axis of `n` cells: evenly spaced, all of one length.
     pub(crate) fn cut(self, n: usize) -> Vec<Range<usize>> {
         let room = n.saturating_sub(self.side);
         let last = room.div_ceil(self.side - self.overlap);
@@ -146,13 +146,13 @@ pub(crate) fn tiled<B: Backend>(
     Ok(output.expect("an axis has a tile"))
 }
 
-/// The range of input pixels of `tile`, on an axis of `pixels`.
+/// Returns the range of input pixels of `tile`, on an axis of `pixels`.
 fn source(tile: &Range<usize>, pixels: usize, unit: usize) -> Range<usize> {
     let last = tile.end == pixels / unit;
     tile.start * unit..if last { pixels } else { tile.end * unit }
 }
 
-/// The blending weight of each output pixel of each tile. The weights of one pixel add up to one.
+/// Returns the blending weight of each output pixel of each tile. The weights of one pixel add up to one.
 pub(crate) fn fade(tiles: &[Range<usize>], unit: usize) -> Vec<Vec<f32>> {
     let ramp = |distance: f64, width: usize| match width {
         0 => 1.0,

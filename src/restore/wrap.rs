@@ -9,7 +9,7 @@ use burn::tensor::Tensor;
 /// The margin that [`Edge::Wrap`] adds from the opposite edge, in cells.
 const WRAPPED_CELLS: usize = 8;
 
-/// The size `[H, W]` of a picture of `size` with the margin that [`wrapped`] adds.
+/// Returns the size `[H, W]` of a picture of `size` with the margin that [`wrapped`] adds.
 pub(crate) fn with_margin(size: [usize; 2], edge: Edge, factor: usize) -> [usize; 2] {
     match edge {
         Edge::Wrap => size.map(|n| n + 2 * WRAPPED_CELLS * factor),

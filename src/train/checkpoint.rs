@@ -47,7 +47,7 @@ impl CheckpointFolder {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] if the folder cannot be written, and those of `write`. Earlier checkpoints stay.
+    /// [`Error::Io`] if the folder cannot be written, and the errors of `write`. Earlier checkpoints stay.
     pub(super) fn save(&self, step: u64, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
         if self.list()?.iter().any(|(found, _)| *found == step) {
             // It has the same content, and replacing it would leave a moment without a checkpoint.

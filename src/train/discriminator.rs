@@ -65,7 +65,7 @@ impl DiscriminatorConfig {
     ///
     /// # Errors
     ///
-    /// Those of [`validate`](Self::validate).
+    /// The errors of [`validate`](Self::validate).
     pub fn init<B: Backend>(
         &self,
         unet: &UNetConfig,

@@ -147,7 +147,7 @@ pub enum SkipReason {
 }
 
 impl PictureSource {
-    /// Number of files to draw from. 0 if all pictures are procedural.
+    /// Returns the number of files to draw from. 0 if all pictures are procedural.
     pub fn files(&self) -> usize {
         self.files.len()
     }

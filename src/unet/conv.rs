@@ -31,7 +31,7 @@ impl<B: Backend> Conv2d<B> {
         }
     }
 
-    /// The precision of the weights.
+    /// Returns the precision of the weights.
     pub(crate) fn dtype(&self) -> DType {
         self.weight.dtype()
     }
@@ -62,7 +62,7 @@ impl<B: Backend> Conv2d<B> {
     }
 }
 
-/// A 3x3 convolution.
+/// Creates a 3x3 convolution.
 pub(crate) fn conv3x3<B: Backend>(
     channels: [usize; 2],
     stride: usize,
@@ -71,7 +71,7 @@ pub(crate) fn conv3x3<B: Backend>(
     Conv2d::new(channels, 3, stride, device)
 }
 
-/// A 1x1 convolution: a linear map of each pixel's channels.
+/// Creates a 1x1 convolution: a linear map of each pixel's channels.
 pub(crate) fn conv1x1<B: Backend>(channels: [usize; 2], device: &B::Device) -> Conv2d<B> {
     Conv2d::new(channels, 1, 1, device)
 }

@@ -7,7 +7,7 @@ use burn::module::Param;
 use burn::tensor::Tensor;
 
 impl<B: Backend> UNet<B> {
-    /// The shape of the first convolution's weight.
+    /// Returns the shape of the first convolution's weight.
     pub(crate) fn first_layer_dims(&self) -> [usize; 4] {
         self.conv_in.weight.dims()
     }

@@ -21,20 +21,20 @@ fn load<B: Backend>() -> UNet<B> {
     UNet::load_diffusers(folder, &Default::default()).unwrap().1
 }
 
-/// A random tensor with the same values on every backend.
+/// Returns a random tensor with the same values on every backend.
 fn draw<B: Backend, const D: usize>(shape: [usize; D], seed: u64) -> Tensor<B, D> {
     let data = TensorData::new(values(random(shape, seed)), shape);
     Tensor::from_data(data, &Default::default())
 }
 
-/// The sum of the output's product with random numbers.
+/// Returns the sum of the output's product with random numbers.
 fn loss<B: Backend>(unet: &UNet<B>, sample: Tensor<B, 4>, prompt: Tensor<B, 3>) -> Tensor<B, 1> {
     let output = unet.forward(sample, &unet.condition(TIMESTEP, prompt));
     let weights = draw(output.dims(), 3);
     (output * weights).sum()
 }
 
-/// The gradients of all parameters with their paths, then those of `sample` and `prompt`.
+/// Returns the gradients of all parameters with their paths, then those of `sample` and `prompt`.
 fn gradients<B: Backend + AutodiffBackend<InnerBackend: Backend>>() -> Vec<(String, Vec<f64>)> {
     struct Collect<'a, B: AutodiffBackend> {
         gradients: &'a B::Gradients,

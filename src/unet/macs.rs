@@ -17,12 +17,12 @@ pub struct Macs {
 }
 
 impl Macs {
-    /// The multiply-accumulates that a pass of this crate computes.
+    /// Returns the multiply-accumulates that a pass of this crate computes.
     pub fn pass(self) -> u64 {
         self.layers + self.attention
     }
 
-    /// The multiply-accumulates that the paper counts: all layers, folded or not, without the attention products.
+    /// Returns the multiply-accumulates that the paper counts: all layers, folded or not, without the attention products.
     pub fn paper(self) -> u64 {
         self.layers + self.folded
     }

@@ -81,7 +81,7 @@ impl<B: Backend> ModuleVisitor<B> for Shapes {
 ///
 /// # Panics
 ///
-/// If `read` panics, or returns values of another shape.
+/// Panics if `read` panics, or returns values of another shape.
 pub(crate) fn fill<B: Backend, M: Module<B>>(
     module: M,
     device: &B::Device,

@@ -48,7 +48,7 @@ impl<B: Backend> ResnetBlock<B> {
     ///
     /// # Panics
     ///
-    /// If the block has no time embedding.
+    /// Panics if the block has no time embedding.
     pub fn fold_time(&self, time_embedding: Tensor<B, 2>) -> Tensor<B, 1> {
         let projection = self.time_emb_proj.as_ref();
         let projection = projection.expect("a UNet's block has a time embedding");

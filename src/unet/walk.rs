@@ -57,12 +57,12 @@ impl<F: FnMut(Event)> Walk<'_, F> {
         self.config.block_out_channels[stage]
     }
 
-    /// Height and width at `stage`: each stage halves the sides and rounds up.
+    /// Returns height and width at `stage`: each stage halves the sides and rounds up.
     fn size(&self, stage: usize) -> [usize; 2] {
         self.size.map(|n| n.div_ceil(1 << stage))
     }
 
-    /// The residual sum that the layers of `stage` compute.
+    /// Returns the residual sum that the layers of `stage` compute.
     fn sum(&self, stage: usize) -> TensorSize {
         TensorSize::residual(self.width(stage), self.size(stage))
     }

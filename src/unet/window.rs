@@ -22,7 +22,7 @@ pub(super) struct WindowedAttention {
 }
 
 impl WindowedAttention {
-    /// The self-attention of the layer with index `layer` of a down block.
+    /// Returns the self-attention of the layer with index `layer` of a down block.
     pub(super) fn in_down_block(attention: Attention, layer: usize) -> Self {
         Self {
             attention,
@@ -30,7 +30,7 @@ impl WindowedAttention {
         }
     }
 
-    /// The self-attention of the middle block: its windows are shifted.
+    /// Returns the self-attention of the middle block: its windows are shifted.
     pub(super) fn in_mid_block(attention: Attention) -> Self {
         Self {
             attention,
@@ -38,7 +38,7 @@ impl WindowedAttention {
         }
     }
 
-    /// The self-attention of the layer with index `layer` of an up block with `layers` layers. The up block continues the
+    /// Returns the self-attention of the layer with index `layer` of an up block with `layers` layers. The up block continues the
     /// alternation of the down block of its stage, which has one layer less.
     pub(super) fn in_up_block(attention: Attention, layer: usize, layers: usize) -> Self {
         Self::in_down_block(attention, layers - 1 + layer)

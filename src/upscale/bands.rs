@@ -19,7 +19,7 @@ impl Band {
         }
     }
 
-    /// The rows of tiles of a picture of `height` pixels.
+    /// Returns the rows of tiles of a picture of `height` pixels.
     pub(crate) fn rows_of_tiles(tiling: CellTiling, height: usize) -> Vec<Self> {
         let factor = tiling.factor;
         let tiles = tiling.cut(height.div_ceil(factor));

@@ -21,7 +21,7 @@ pub(crate) const REACH: usize = (1 << LEVELS) - 1;
 /// The number of columns that are corrected at a time, few enough that their inputs stay in a core's cache.
 const COLUMNS: usize = 1024;
 
-/// The share of each band of the change that is kept, from the finest band to what the last smoothing leaves.
+/// Returns the share of each band of the change that is kept, from the finest band to what the last smoothing leaves.
 pub(crate) fn band_weights(fix: ColorFix, fidelity: f64) -> [f32; LEVELS + 1] {
     let mut weights = std::array::from_fn(|band| fidelity.powi(band as i32 + 1) as f32);
     if fix == ColorFix::Wavelet {

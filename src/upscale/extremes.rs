@@ -57,7 +57,7 @@ impl Extremes {
         Ok(())
     }
 
-    /// Whether no channel varies by more than one level of 8 bits.
+    /// Returns whether no channel varies by more than one level of 8 bits.
     pub(crate) fn are_one_colour(&self) -> bool {
         self.0
             .iter()
@@ -111,7 +111,7 @@ fn to_unit(values: &mut [f32]) -> ValueRange {
     )
 }
 
-/// Whether a channel's standard deviation is over four levels of 8 bits. Noise or specks on a flat picture stay below, and
+/// Returns whether a channel's standard deviation is over four levels of 8 bits. Noise or specks on a flat picture stay below, and
 /// a model may well remove those.
 pub(crate) fn varies(planes: &Planes) -> bool {
     (0..planes.channels).any(|channel| {

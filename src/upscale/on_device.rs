@@ -16,12 +16,12 @@ use crate::upscale::taps::cubic_taps;
 use burn::tensor::{DType, FloatDType, Int, Tensor, TensorData, Transaction};
 use image::{DynamicImage, RgbImage};
 
-/// Whether the backend can correct a picture on the device. [`ColorFix::MeanStd`] needs statistics, which the host computes.
+/// Returns whether the backend can correct a picture on the device. [`ColorFix::MeanStd`] needs statistics, which the host computes.
 pub(crate) fn is_supported<B: Backend>(options: &Upscale) -> bool {
     B::PICTURES_ON_DEVICE && options.fidelity != 0.0 && options.color_fix != ColorFix::MeanStd
 }
 
-/// The pixels of `picture` if the device can take it: 8 bits and no alpha, which the host resizes.
+/// Returns the pixels of `picture` if the device can take it: 8 bits and no alpha, which the host resizes.
 pub(crate) fn pixels<'a, B: Backend>(
     picture: &'a DynamicImage,
     options: &Upscale,
@@ -67,7 +67,7 @@ pub(crate) async fn enlarge<B: Backend>(
     Ok(large.into())
 }
 
-/// The plain resize, `[1, 3, H, W]` in -1..1.
+/// Returns the plain resize, `[1, 3, H, W]` in -1..1.
 fn to_tensor<B: Backend>(
     picture: &RgbImage,
     to: Enlargement,
@@ -120,7 +120,7 @@ async fn read<B: Backend>(
     Ok((extremes.into_vec().expect("extremes are in f32"), bytes))
 }
 
-/// The picture whose bytes [`PictureOperations::to_bytes`](crate::backend::PictureOperations::to_bytes) returned.
+/// Returns the picture whose bytes [`PictureOperations::to_bytes`](crate::backend::PictureOperations::to_bytes) returned.
 fn to_picture(words: TensorData, to: Enlargement) -> RgbImage {
     let [width, height] = [to.width, to.height].map(|side| side as u32);
     // All hosts that Rust's GPU crates support are little-endian.
@@ -128,7 +128,7 @@ fn to_picture(words: TensorData, to: Enlargement) -> RgbImage {
     RgbImage::from_raw(width, height, bytes).expect("bytes of all pixels")
 }
 
-/// The largest difference of two bytes, and the number of bytes that differ.
+/// Returns the largest difference of two bytes, and the number of bytes that differ.
 #[cfg(test)]
 pub(crate) fn levels_apart(a: &[u8], b: &[u8]) -> (u8, usize) {
     assert_eq!(a.len(), b.len());

@@ -44,7 +44,7 @@ impl Strip {
         };
     }
 
-    /// A copy of some rows.
+    /// Returns a copy of some rows.
     pub(crate) fn rows(&self, rows: Range<usize>) -> Planes {
         self.planes.rows(rows.start - self.top..rows.end - self.top)
     }

@@ -8,7 +8,7 @@ use burn::tensor::{DType, Int, Tensor, TensorData};
 /// The number of source pixels under the cubic kernel.
 const TAPS: usize = 4;
 
-/// The source pixels and the weights, `[to, 4]` each, of a side of `n` pixels that is enlarged to `to`. They are those of
+/// Returns the source pixels and the weights, `[to, 4]` each, of a side of `n` pixels that is enlarged to `to`. They are those of
 /// [`Enlarger::cubic`](crate::pixels::resize::Enlarger::cubic).
 pub(crate) fn cubic_taps<B: Backend>(
     n: usize,

@@ -85,7 +85,7 @@ impl Checkpoint {
     ///
     /// # Errors
     ///
-    /// Those of [`SafetensorsFile::open`].
+    /// The errors of [`SafetensorsFile::open`].
     pub(crate) fn open(source: WeightsSource) -> Result<Self> {
         let file = SafetensorsFile::open(source)?;
         Self::new(file.name.clone(), vec![file])

@@ -69,7 +69,7 @@ impl Model {
     ///
     /// # Panics
     ///
-    /// If the browser has no WebGPU adapter, or the adapter has no device.
+    /// Panics if the browser has no WebGPU adapter, or the adapter has no device.
     #[wasm_bindgen(js_name = useGpu)]
     pub async fn use_gpu(&mut self) {
         self.gpu = match Gpu::new().await {

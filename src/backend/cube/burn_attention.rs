@@ -74,7 +74,7 @@ where
     )
 }
 
-/// Upper bound on the memory in addition to inputs and output, in bytes, for queries of this number of `values`: the padded queries,
+/// Returns an upper bound on the memory in addition to inputs and output, in bytes, for queries of this number of `values`: the padded queries,
 /// their output, and the output in the order of the inputs. It also counts for f32, where this kernel does not run, because the
 /// precision of a model does not follow from that of the backend.
 pub(super) fn workspace(values: usize) -> u64 {

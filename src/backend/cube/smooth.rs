@@ -58,7 +58,7 @@ pub(super) fn add_smoothed<R: CubeRuntime>(
     output
 }
 
-/// The `i`-th weight of a tent. The weights add up to one.
+/// Returns the `i`-th weight of a tent. The weights add up to one.
 #[cube]
 fn tent(i: usize, reach: usize) -> f32 {
     let height = f32::cast_from(reach + 1);

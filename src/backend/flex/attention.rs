@@ -33,11 +33,11 @@ pub(super) struct AttentionKernel {
 }
 
 impl AttentionKernel {
-    /// The kernel for tokens of type `E`.
+    /// Returns the kernel for tokens of type `E`.
     ///
     /// # Panics
     ///
-    /// If the shapes of query and key disagree.
+    /// Panics if the shapes of query and key disagree.
     pub(super) fn new<E: TileElement>(
         [n, queries, channels]: [usize; 3],
         [contexts, keys, width]: [usize; 3],
@@ -120,7 +120,7 @@ impl AttentionKernel {
         unsafe { written(self.n * self.queries * channels, write) }
     }
 
-    /// The scaled and transposed keys of each head of each context, tile by tile. They are transposed once; otherwise the product would
+    /// Returns the scaled and transposed keys of each head of each context, tile by tile. They are transposed once; otherwise the product would
     /// rearrange them for each block of queries.
     fn transposed_keys<E: TileElement>(&self, key: &[E]) -> Vec<Vec<f32>> {
         let (channels, size) = (self.channels(), self.size);
@@ -242,7 +242,7 @@ impl Softmax {
 
 const LANES: usize = 16;
 
-/// The maximum of `start` and `values`.
+/// Returns the maximum of `start` and `values`.
 #[inline(always)]
 fn max(start: f32, values: &[f32]) -> f32 {
     // `f32::max` takes two more instructions for NaN. A NaN shows in the sum in any case.

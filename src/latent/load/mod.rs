@@ -126,7 +126,7 @@ impl<B: Backend> Vae<B> {
     ///
     /// # Errors
     ///
-    /// Those of [`UNet::load_diffusers`](crate::unet::UNet::load_diffusers).
+    /// The errors of [`UNet::load_diffusers`](crate::unet::UNet::load_diffusers).
     pub fn load_diffusers(
         folder: impl AsRef<Path>,
         device: &B::Device,
@@ -145,7 +145,7 @@ impl<B: Backend> VaeDecoder<B> {
     ///
     /// # Errors
     ///
-    /// Those of [`Vae::load_diffusers`].
+    /// The errors of [`Vae::load_diffusers`].
     pub fn load_diffusers(
         folder: impl AsRef<Path>,
         device: &B::Device,

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
 use tempfile::TempDir;
 
-/// The fixture's fields.
+/// Returns the fixture's fields.
 fn fields() -> Fields {
     let text = std::fs::read_to_string(fixture("vae_tiny/config.json")).unwrap();
     serde_json::from_str(&text).unwrap()

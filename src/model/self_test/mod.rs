@@ -138,12 +138,12 @@ impl<B: Backend> SelfTest<'_, B> {
         Input::new(tensor)
     }
 
-    /// The input of a norm: its mean is not zero, and it has the precision of residual sums.
+    /// Returns the input of a norm: its mean is not zero, and it has the precision of residual sums.
     fn sums<const D: usize>(&mut self, shape: [usize; D]) -> Input<B, D> {
         Input::new(widen(self.input(shape, 2.0, 1.0).tensor))
     }
 
-    /// The weights of a layer with `inputs` inputs. Its outputs are about as large as its inputs.
+    /// Returns the weights of a layer with `inputs` inputs. Its outputs are about as large as its inputs.
     fn weight<const D: usize>(&mut self, shape: [usize; D], inputs: usize) -> Input<B, D> {
         self.input(shape, 0.0, (inputs as f64).sqrt().recip())
     }
@@ -219,7 +219,7 @@ fn values<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f64> {
     data.into_vec().expect("converted to f64 just now")
 }
 
-/// The tolerated error relative to the largest output. burn's GPU kernels may multiply in TF32 or f16 even in f32: ten bits of
+/// Returns the tolerated error relative to the largest output. burn's GPU kernels may multiply in TF32 or f16 even in f32: ten bits of
 /// precision give an error of 3e-4. f16 and bf16 also round the output and the values within an operation.
 fn tolerance(precision: DType) -> f64 {
     match precision {

@@ -106,7 +106,7 @@ impl<B: Backend> SelfTest<'_, B> {
     }
 }
 
-/// The kind of the operation, in words.
+/// Returns the kind of the operation, in words.
 pub(super) fn name(operation: Operation) -> &'static str {
     match operation {
         Operation::Convolution { .. } => "convolution",
@@ -119,7 +119,7 @@ pub(super) fn name(operation: Operation) -> &'static str {
     }
 }
 
-/// The operation and its shape, in words.
+/// Returns the operation and its shape, in words.
 fn describe(operation: Operation) -> String {
     let shape = match operation {
         Operation::Convolution {

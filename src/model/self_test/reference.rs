@@ -67,7 +67,7 @@ pub(super) fn attention(
     sum / total
 }
 
-/// The mean of `values`, and their deviation `sqrt(var + epsilon)`.
+/// Returns the mean of `values`, and their deviation `sqrt(var + epsilon)`.
 fn statistics(values: impl Iterator<Item = f64> + Clone, epsilon: f64) -> [f64; 2] {
     let count = values.clone().count() as f64;
     let mean = values.clone().sum::<f64>() / count;
@@ -89,7 +89,7 @@ pub(super) fn group_norm(
     if silu { y / (1.0 + (-y).exp()) } else { y }
 }
 
-/// The mean and the deviation of each group.
+/// Returns the mean and the deviation of each group.
 pub(super) fn group_statistics(x: &[f64], options: GroupNormOptions) -> Vec<[f64; 2]> {
     let groups = x.chunks(x.len() / options.groups);
     let groups = groups.map(|group| statistics(group.iter().copied(), options.epsilon));
@@ -139,7 +139,7 @@ fn gelu(x: f64) -> f64 {
     x * (0.5 + density * sum)
 }
 
-/// The position in the picture, `[C, H, W]`, of the value at `at` of its padded cells, `[C * factor^2, H' / factor, W' / factor]`
+/// Returns the position in the picture, `[C, H, W]`, of the value at `at` of its padded cells, `[C * factor^2, H' / factor, W' / factor]`
 /// with `[H', W'] = padded`.
 pub(super) fn folded(
     [h, w]: [usize; 2],
@@ -164,7 +164,7 @@ pub(super) fn folded(
     (c * h + y) * w + x
 }
 
-/// The position in the cells of the value at `at` of the picture, `[C, H, W]`: the inverse of [`folded`].
+/// Returns the position in the cells of the value at `at` of the picture, `[C, H, W]`: the inverse of [`folded`].
 pub(super) fn unfolded(
     [h, w]: [usize; 2],
     factor: usize,

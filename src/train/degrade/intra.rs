@@ -100,7 +100,7 @@ fn read_block(plane: &Planes, left: usize, top: usize) -> Block4x4 {
     })
 }
 
-/// The four predictions of a block from its neighbours: their mean, the row above repeated, the column on the left repeated,
+/// Returns the four predictions of a block from its neighbours: their mean, the row above repeated, the column on the left repeated,
 /// and the sum of both minus the corner (WebP's "true motion"). Missing neighbours take the mean of the existing ones. The
 /// first block has no neighbours, and its predictions are zero.
 fn predictions(plane: &Planes, left: usize, top: usize) -> [Block4x4; 4] {

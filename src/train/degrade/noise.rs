@@ -54,7 +54,7 @@ fn count_levels(picture: &Planes) -> usize {
     present.iter().filter(|&&present| present).count()
 }
 
-/// A Poisson variate of the given mean, which may be up to 256.
+/// Draws a Poisson variate of the given mean, which may be up to 256.
 ///
 /// Below a mean of 16, this is Knuth's product of uniform numbers. From 16 on, it is a rounded normal variate, which loses
 /// the skewness of at most 1/4.

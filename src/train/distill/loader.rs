@@ -23,7 +23,7 @@ pub(super) struct PairLoader<B: Backend> {
 }
 
 impl<B: Backend> PairLoader<B> {
-    /// A loader of the batches with `numbers`. `source` is the result of [`DataConfig::open`].
+    /// Creates a loader of the batches with `numbers`. `source` is the result of [`DataConfig::open`].
     pub(super) fn new(
         config: DataConfig,
         source: PictureSource,

@@ -39,7 +39,7 @@ use std::path::Path;
 ///
 /// # Errors
 ///
-/// - Those of [`DistillConfig::validate`], [`Trainer::new`], [`Trainer::step`] and [`Trainer::checkpoint`].
+/// - The errors of [`DistillConfig::validate`], [`Trainer::new`], [`Trainer::step`] and [`Trainer::checkpoint`].
 /// - [`Error::Format`] if an earlier stage has no checkpoint.
 /// - [`Error::Config`] if there are no devices, if there are several without the feature `collective`, or if the devices
 ///   cannot share a step's batches evenly.

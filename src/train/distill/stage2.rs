@@ -86,11 +86,11 @@ impl<B: Backend> DiscriminatorInput<B> {
 }
 
 impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> Stage2Objective<B> {
-    /// The objective of a GenDR-Pix with `config`. Its teacher is the GenDR-Adc given by a config, a UNet and a decoder.
+    /// Creates the objective of a GenDR-Pix with `config`. Its teacher is the GenDR-Adc given by a config, a UNet and a decoder.
     ///
     /// # Errors
     ///
-    /// - Those of [`GenDrPixConfig::validate`], [`LatentConfig::validate_adc`], [`StudentInit::validate`] and
+    /// - The errors of [`GenDrPixConfig::validate`], [`LatentConfig::validate_adc`], [`StudentInit::validate`] and
     ///   [`NegativePromptConfig::validate`].
     /// - [`Error::Shape`] if a prompt does not fit the teacher's config.
     /// - [`Error::Config`] if the pixel-unshuffle factors of student and teacher differ.

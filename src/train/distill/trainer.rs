@@ -238,17 +238,17 @@ where
         self.uninitialised = false;
     }
 
-    /// Number of steps done.
+    /// Returns the number of steps done.
     pub fn steps_done(&self) -> u64 {
         self.step
     }
 
-    /// Whether all steps are done.
+    /// Returns whether all steps are done.
     pub fn finished(&self) -> bool {
         self.step >= self.config.learner.schedule.steps
     }
 
-    /// The model with the moving average of the weights.
+    /// Returns the model with the moving average of the weights.
     pub fn ema(&self) -> &<O::Model as AutodiffModule<B>>::InnerModule {
         &self.student.ema
     }
@@ -280,7 +280,7 @@ where
     /// # Errors
     ///
     /// - [`Error::Diverged`] if a term of the loss is not finite. No weights have changed.
-    /// - Those of [`Objective::init_student`], in the first step.
+    /// - The errors of [`Objective::init_student`], in the first step.
     /// - [`Error::Io`] if a sample sheet cannot be written. The step has been taken.
     pub fn step(&mut self) -> Result<StepReport> {
         if self.uninitialised {

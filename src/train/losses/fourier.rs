@@ -277,7 +277,7 @@ mod golden_tests {
         }
     }
 
-    /// Number of bins that `config` opens for a picture of 64 x 96.
+    /// Returns the number of bins that `config` opens for a picture of 64 x 96.
     fn open_bins(config: &MaskedFourierConfig) -> f64 {
         let fourier: Result<MaskedFourierLoss<B>> = config.init(64, 96, &Default::default());
         fourier.unwrap().open

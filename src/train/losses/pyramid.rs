@@ -218,7 +218,7 @@ mod tests {
         });
     }
 
-    /// The loss of `picture` with `error` added.
+    /// Returns the loss of `picture` with `error` added.
     fn loss_of_error(picture: &Tensor<Plain, 4>, error: Tensor<Plain, 4>) -> f64 {
         let loss = PyramidConfig::default().init().unwrap();
         values(loss.forward(picture.clone() + error, picture.clone()))[0]

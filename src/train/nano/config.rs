@@ -35,7 +35,7 @@ pub struct NanoConfig {
 }
 
 impl NanoConfig {
-    /// The recipe of the bundled weights, part one: procedural pictures.
+    /// Returns the recipe of the bundled weights, part one: procedural pictures.
     #[must_use]
     pub fn recipe(seed: u64) -> Self {
         Self {
@@ -70,7 +70,7 @@ impl NanoConfig {
         }
     }
 
-    /// The recipe of the bundled weights, part two: starts from the weights of part one and adds photos.
+    /// Returns the recipe of the bundled weights, part two: starts from the weights of part one and adds photos.
     ///
     /// Procedural pictures teach edges and noise removal, but not quite how photos look. The README has the scores of both
     /// parts. A share of procedural pictures remains, so that the model does not memorise a small folder.

@@ -99,7 +99,7 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> Objective<B> for NanoO
 }
 
 impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> NanoObjective<B> {
-    /// The target of the Fourier loss, `y_tea`: the output of the averaged student for `input`, averaged over paddings.
+    /// Returns the target of the Fourier loss, `y_tea`: the output of the averaged student for `input`, averaged over paddings.
     ///
     /// The original is not a good target. A restoration trained with L1 is weaker at high frequencies than the original.
     /// The loss sees the lattice's frequencies only, so it would raise just these, which adds a pattern of 8x8 pixels. The

@@ -95,7 +95,7 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> NanoTrainer<B> {
     ///
     /// # Errors
     ///
-    /// Those of [`GenDrPix::load`], and [`Error::Config`] if the bundle's model or number of prompt tokens is not that of
+    /// The errors of [`GenDrPix::load`], and [`Error::Config`] if the bundle's model or number of prompt tokens is not that of
     /// this training.
     pub fn start_from(&mut self, bundle: &Path) -> Result<()> {
         let source = WeightsSource::File(bundle.to_owned());
@@ -119,7 +119,7 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> NanoTrainer<B> {
         Ok(())
     }
 
-    /// Number of steps done.
+    /// Returns the number of steps done.
     pub fn steps_done(&self) -> u64 {
         self.trainer.steps_done()
     }
@@ -128,7 +128,7 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> NanoTrainer<B> {
     ///
     /// # Errors
     ///
-    /// Those of [`GenDrPix::from_parts`].
+    /// The errors of [`GenDrPix::from_parts`].
     pub fn model(&self) -> Result<GenDrPix<B::InnerBackend>> {
         let weights = self.trainer.ema().weights();
         GenDrPix::from_parts(self.config.model.clone(), weights, &self.device)
@@ -138,7 +138,7 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> NanoTrainer<B> {
     ///
     /// # Errors
     ///
-    /// Those of [`Trainer::step`].
+    /// The errors of [`Trainer::step`].
     pub fn step(&mut self) -> Result<NanoStepReport> {
         let report = self.trainer.step()?;
         let term = |name| report.terms.get(name).copied();
@@ -154,7 +154,7 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> NanoTrainer<B> {
     ///
     /// # Errors
     ///
-    /// Those of [`Trainer::checkpoint`].
+    /// The errors of [`Trainer::checkpoint`].
     pub fn checkpoint(&self) -> Result<()> {
         self.trainer.checkpoint()
     }

@@ -20,7 +20,7 @@ impl Replica {
         world_size: 1,
     };
 
-    /// Whether this replica initialises the training, reports its progress and writes its files.
+    /// Returns whether this replica initialises the training, reports its progress and writes its files.
     pub(crate) fn is_leader(self) -> bool {
         self.rank == 0
     }

@@ -29,7 +29,7 @@ pub(crate) fn with_scratch<T: Default, R>(
     result
 }
 
-/// The first `count` values, after appending `fill` if there are fewer.
+/// Returns the first `count` values, after appending `fill` if there are fewer.
 pub(crate) fn grown_to<T: Clone>(values: &mut Vec<T>, count: usize, fill: T) -> &mut [T] {
     if values.len() < count {
         values.resize(count, fill);

@@ -183,7 +183,7 @@ mod together {
         assert!(apart < 0.1 * moved, "{apart} apart, {moved} moved");
     }
 
-    /// Root mean square of the difference.
+    /// Returns the root mean square of the difference.
     fn distance(a: &AllWeights, b: &AllWeights) -> f64 {
         let squares =
             a.0.iter()

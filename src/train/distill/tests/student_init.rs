@@ -12,7 +12,7 @@ const FITTED: StudentInit = StudentInit::Fitted(LeastSquaresFit {
     ridge: 1e-3,
 });
 
-/// A config with a learning rate of zero, so that every step measures the initial weights, and with enough pictures for a
+/// Returns a config with a learning rate of zero, so that every step measures the initial weights, and with enough pictures for a
 /// fit.
 fn zero_rate_config() -> TrainerConfig {
     let mut config = trainer_config(false);
