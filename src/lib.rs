@@ -55,7 +55,7 @@
 //! | `train` | the bundled model's training and the paper's distillation; includes `latent` |
 //! | `collective` | the distillation on several devices; includes `train`, and adds some sixty crates of burn-collective's |
 
-#![warn(missing_docs)]
+#![warn(missing_debug_implementations, missing_docs)]
 // docs.rs shows the feature that each item needs.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

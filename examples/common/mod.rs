@@ -1,4 +1,4 @@
-//! Shared by the measuring examples.
+//! Code that the measuring examples share: model sizes, test pictures, and the measurement of time and memory.
 
 #[allow(
     dead_code,
@@ -92,13 +92,14 @@ pub fn memory() -> Option<u64> {
     status("VmRSS:")
 }
 
-/// Resets [`peak_memory`] to the present size, if the system can (Linux).
+/// Resets [`peak_memory`] to the current size, if the system supports it (Linux).
 #[allow(dead_code, reason = "not every example compares memory with a plan")]
-pub fn forget_peak() {
-    // If it cannot, the peak is that since the start of the process.
+pub fn reset_peak_memory() {
+    // Without support, the peak stays the one since the start of the process.
     let _ = std::fs::write("/proc/self/clear_refs", "5");
 }
 
+/// Returns a field of `/proc/self/status` in bytes.
 fn status(field: &str) -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix(field))?;

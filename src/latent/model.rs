@@ -151,7 +151,7 @@ impl<B: Backend, I: LatentInput<B>> LatentModel<B, I> {
     /// [`Error::Option`] for an option out of range or a memory budget, [`Error::Shape`] for a tensor of another shape,
     /// [`Error::Cancelled`].
     pub fn restore(&self, x: Tensor<B, 4>, options: &Restore) -> Result<Tensor<B, 4>> {
-        self.restore_watched(x, options, options.watch(Phase::Restore).alone())
+        self.restore_watched(x, options, options.watch(Phase::Restore).as_whole())
     }
 
     fn restore_watched(

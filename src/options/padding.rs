@@ -1,10 +1,10 @@
-//! Where a picture is cut into cells, and how it continues beyond its edges.
+//! The padding of a picture before it is divided into cells, and its continuation beyond the edges.
 
 use serde::{Deserialize, Serialize};
 
-/// The pixels that are added above and to the left of a picture before it is cut into cells. As many pixels are added below and
-/// to the right as complete the last cells. If the picture is whole cells, the paddings of an axis add up to a cell's
-/// side.
+/// The number of pixels that are added above and to the left of a picture before it is divided into cells. The pixels that
+/// complete the last cells are added below and to the right. If a side of the picture is a multiple of a cell's side, the two
+/// paddings of that axis add up to one cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Padding {
     /// Pixels above.
@@ -14,10 +14,10 @@ pub struct Padding {
 }
 
 impl Padding {
-    /// Half a cell on all sides: the positive pass of PadCFG.
+    /// Half a cell of 8 pixels on all sides, as in the positive pass of PadCFG.
     pub const CENTRED: Self = Self { top: 4, left: 4 };
 
-    /// No padding except what completes the last cells.
+    /// No padding except the pixels that complete the last cells.
     pub(crate) const NONE: Self = Self { top: 0, left: 0 };
 
     /// Creates a padding of `top` and `left` pixels.
@@ -30,8 +30,8 @@ impl Padding {
         self.top <= factor && self.left <= factor
     }
 
-    /// The padding of the negative pass that belongs to this padding: one pixel less, so that the two passes cut the picture
-    /// differently. `[4,4,4,4]` gives `[3,5,3,5]`.
+    /// Returns the padding of the negative pass that corresponds to this one. It is one pixel smaller, so that the two passes
+    /// divide the picture differently. `[4,4,4,4]` gives `[3,5,3,5]`.
     pub(crate) fn shifted(self, factor: usize) -> Self {
         let back = |p: usize| (p + factor - 1) % factor;
         Self {
@@ -70,7 +70,8 @@ impl Edge {
         }
     }
 
-    /// Returns the [`source`](Self::source) of each of `padded` positions, of which `before` come before the picture's `n`.
+    /// Returns the [`source`](Self::source) of each of `padded` positions along an axis of `n` pixels. The first `before`
+    /// positions are padding.
     pub(crate) fn sources(self, before: usize, n: usize, padded: usize) -> Vec<i32> {
         let position = |i: usize| i as isize - before as isize;
         (0..padded)

@@ -122,7 +122,7 @@ impl<'a> Correction<'a> {
             let pairs = change[REACH..][..columns.len()].iter().zip(plain);
             out.extend(pairs.map(|(change, plain)| plain.0 + self.weights[0] * change));
         }
-        // A band is the difference of two smoothings, so the weight of a smoothing is the difference of two bands' weights.
+        // A band is the difference of two smoothings. The weight of a smoothing is therefore the difference of the weights of two bands.
         for level in 1..=LEVELS {
             let step = self.weights[level] - self.weights[level - 1];
             if step != 0.0 {

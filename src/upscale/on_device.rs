@@ -98,7 +98,7 @@ fn corrected<B: Backend>(
     let weights = band_weights(options.color_fix, options.fidelity).map(f64::from);
     let finest = [1.0 - weights[0], weights[0]];
     let mut sum = B::mix(plain.clone(), restored.clone(), finest);
-    // A band is the difference of two smoothings, so the weight of a smoothing is the difference of two bands' weights.
+    // A band is the difference of two smoothings. The weight of a smoothing is therefore the difference of the weights of two bands.
     for level in 1..=LEVELS {
         let step = weights[level] - weights[level - 1];
         if step != 0.0 {

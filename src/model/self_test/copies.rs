@@ -1,4 +1,4 @@
-//! The comparison of the operations that copy or add values.
+//! Compares the operations that copy or add values with the reference.
 
 use super::{SelfTest, reference};
 use crate::backend::Backend;
@@ -6,7 +6,7 @@ use crate::options::padding::{Edge, Padding, padded_side};
 use crate::restore::shuffle::PICTURE_CHANNELS;
 
 impl<B: Backend> SelfTest<'_, B> {
-    /// Compares folding, cropping, concatenation, additions and mixtures.
+    /// Compares pixel unshuffle and shuffle, crop, concatenation, additions and weighted sums.
     pub(super) fn copies(&mut self, factor: usize) {
         let (size @ [h, w], padding, edge) = ([11, 21], Padding::new(3, 5), Edge::Reflect);
         let padded = size.map(|n| padded_side(n, factor));
