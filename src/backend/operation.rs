@@ -1,4 +1,4 @@
-//! The operations of the model with their shapes. Plans and counts of multiply-accumulates use them.
+//! The operations of the models with their shapes, for memory plans and counts of multiply-accumulates.
 
 /// An operation in a pass over one picture. Concatenations, residual additions and upsampling are not included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

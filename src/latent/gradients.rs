@@ -1,4 +1,4 @@
-//! The VAE's gradients, compared with finite differences, from the picture to the latent and back. The UNet's tests check the
+//! Compares the VAE's gradients with finite differences, from the picture to the latent and back. The UNet's tests check the
 //! gradients of the parameters of convolutions and norms.
 
 use super::Vae;

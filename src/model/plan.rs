@@ -143,7 +143,7 @@ impl Planner<'_> {
         let size = with_margin([h, w], self.edge, factor);
         let runs = self.passes > 0;
         let in_cells = |tiling| CellTiling::new(tiling, factor);
-        let tiling = tiling.filter(|&tiling| runs && !in_cells(tiling).holds(size));
+        let tiling = tiling.filter(|&tiling| runs && !in_cells(tiling).fits(size));
         let (tiles, tile) = tiling.map_or((1, size), |tiling| in_cells(tiling).tiles(size));
         // One row of tiles is restored at a time, unless the correction needs the whole picture.
         let in_bands = tiling.is_some() && input.is_some_and(|input| !input.needs_whole_picture);

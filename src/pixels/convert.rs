@@ -93,7 +93,7 @@ pub(super) fn write_rows(
     }
 }
 
-/// A sample of a pixel: an integer whose range stands for `0.0..=1.0`, or a float.
+/// A sample of a pixel: an integer whose range represents `0.0..=1.0`, or a float.
 trait Sample: Primitive + Send {
     fn to_unit(self) -> f32;
     /// Rounds to the nearest integer and clamps to the range of the type. Floats are unchanged.

@@ -1,4 +1,4 @@
-//! Pictures to planes and back, through [`Pixels`] and [`Canvas`].
+//! Tests of the conversion of pictures to planes and back, through [`Pixels`] and [`Canvas`].
 
 use super::*;
 use crate::error::Error;

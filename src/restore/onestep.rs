@@ -112,7 +112,7 @@ mod tests {
     use super::*;
     use crate::backend::Flex;
 
-    /// From `z = alpha x0 + sigma eps`, each kind of prediction returns `x0`.
+    /// For `z = alpha x0 + sigma eps`, the step returns `x0` with each kind of prediction.
     #[test]
     fn every_prediction_inverts_the_forward_process() {
         let device = Default::default();

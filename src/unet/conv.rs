@@ -20,7 +20,7 @@ pub struct Conv2d<B: Backend> {
 
 impl<B: Backend> Conv2d<B> {
     fn new(channels: [usize; 2], kernel: usize, stride: usize, device: &B::Device) -> Self {
-        // burn's layer only supplies the weights, by PyTorch's default initialisation.
+        // burn's layer only supplies the weights, with PyTorch's default initialisation.
         let layer = Conv2dConfig::new(channels, [kernel; 2])
             .with_padding(PaddingConfig2d::Valid)
             .init(device);
@@ -46,12 +46,12 @@ impl<B: Backend> Conv2d<B> {
         self.forward_biased(x, self.bias.val())
     }
 
-    /// [`forward`](Self::forward) with an output for residual sums, in f32 or wider.
+    /// Like [`forward`](Self::forward), with an output for residual sums, in f32 or wider.
     pub fn forward_wide(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
         widen(self.forward(x))
     }
 
-    /// [`forward`](Self::forward) with `bias`, `[C']`, in place of the layer's own.
+    /// Like [`forward`](Self::forward), with `bias`, `[C']`, instead of the layer's own bias.
     pub fn forward_biased(&self, x: Tensor<B, 4>, bias: Tensor<B, 1>) -> Tensor<B, 4> {
         let x = to_dtype(x, self.dtype());
         let weight = self.weight.val();

@@ -1,4 +1,4 @@
-//! The UNet's gradients, compared with finite differences and between backends.
+//! Compares the UNet's gradients with finite differences, and between backends.
 
 use super::UNet;
 use crate::backend::{Backend, Flex};
@@ -79,7 +79,7 @@ fn largest(values: &[f64]) -> f64 {
     values.iter().fold(0f64, |m, v| m.max(v.abs()))
 }
 
-/// `tensor` with `offset` added to one element.
+/// Returns `tensor` with `offset` added to one element.
 fn nudged<B: Backend, const D: usize>(
     tensor: Tensor<B, D>,
     element: usize,
@@ -163,7 +163,7 @@ fn agree_with_finite_differences() {
         for element in [gradient.len() / 3, gradient.len() - 1] {
             let difference =
                 (at(number, element, step) - at(number, element, -step)) / (2.0 * step);
-            // The loss is a sum of several thousand products, whose last bits are lost.
+            // The loss is a sum of several thousand products, which loses their last bits.
             assert!(
                 (difference - gradient[element]).abs() <= tolerance * largest + 1e-7,
                 "{kind}, element {element}: difference {difference:e}, gradient {:e} of {largest:e}",

@@ -78,8 +78,8 @@ impl<B: Backend> ResnetBlock<B> {
         unwatched(|watch| self.forward_watched(x, bias, watch))
     }
 
-    /// [`forward`](Self::forward), which may be cancelled between the convolutions: at the widest stage they are the longest
-    /// operations of a UNet.
+    /// Like [`forward`](Self::forward), but can be cancelled between the convolutions, which are the longest operations of a UNet
+    /// at the widest stage.
     pub(crate) fn forward_watched(
         &self,
         x: Tensor<B, 4>,

@@ -1,4 +1,4 @@
-//! Detects an output of one colour from a picture that is not: a sign of wrong weights or too low a precision.
+//! Detects a single-coloured output for a picture with several colours, which indicates wrong weights or too low a precision.
 
 #[cfg(doc)]
 use crate::backend::PictureOperations;
@@ -12,28 +12,28 @@ use rayon::prelude::*;
 pub(crate) struct Extremes(Vec<[f32; 2]>);
 
 impl Extremes {
-    /// From the result of [`PictureOperations::extremes`] for a tensor in -1..1.
+    /// Combines the result of [`PictureOperations::extremes`] for a tensor in -1..1.
     ///
     /// # Errors
     ///
     /// [`Error::NonFiniteOutput`] if a value is NaN or infinite.
-    pub(crate) fn of_parts(parts: &[f32], channels: usize) -> Result<Self> {
+    pub(crate) fn from_parts(parts: &[f32], channels: usize) -> Result<Self> {
         let (parts, _) = parts.as_chunks::<3>();
         if parts.iter().any(|&[_, _, broken]| broken != 0.0) {
             return Err(Error::NonFiniteOutput);
         }
         let unit = |value: f32| ((value + 1.0) * 0.5).clamp(0.0, 1.0);
-        let of_channel = |parts: &[[f32; 3]]| {
+        let channel_range = |parts: &[[f32; 3]]| {
             let parts = parts.iter();
             parts.fold([1.0_f32, 0.0_f32], |[least, most], &[low, high, _]| {
                 [least.min(unit(low)), most.max(unit(high))]
             })
         };
         let channels = parts.chunks_exact(parts.len() / channels);
-        Ok(Self(channels.map(of_channel).collect()))
+        Ok(Self(channels.map(channel_range).collect()))
     }
 
-    /// Maps planes from -1..1 to 0..1 in place and includes their values.
+    /// Maps planes from -1..1 to 0..1 in place, and includes their values in the extremes.
     ///
     /// # Errors
     ///
@@ -57,7 +57,7 @@ impl Extremes {
         Ok(())
     }
 
-    /// Returns whether no channel varies by more than one level of 8 bits.
+    /// Returns whether no channel varies by more than one 8-bit level.
     pub(crate) fn are_one_colour(&self) -> bool {
         self.0
             .iter()
@@ -93,10 +93,10 @@ fn to_unit(values: &mut [f32]) -> ValueRange {
             for chunk in chunks.iter_mut().map(|chunk| &mut chunk[..]).chain([rest]) {
                 for (value, [least, most, broken]) in chunk.iter_mut().zip(&mut lanes) {
                     *value = (*value + 1.0) * 0.5;
-                    // `f32::min` handles NaN, at the cost of two more instructions.
+                    // `f32::min` handles NaN at the cost of two more instructions.
                     *least = if *value < *least { *value } else { *least };
                     *most = if *value > *most { *value } else { *most };
-                    // Finite values add zero, others NaN.
+                    // A finite value adds zero, any other value adds NaN.
                     *broken += *value * 0.0;
                 }
             }
@@ -111,8 +111,8 @@ fn to_unit(values: &mut [f32]) -> ValueRange {
     )
 }
 
-/// Returns whether a channel's standard deviation is over four levels of 8 bits. Noise or specks on a flat picture stay below, and
-/// a model may well remove those.
+/// Returns whether the standard deviation of a channel exceeds four 8-bit levels. Noise and specks on a flat picture, which a model
+/// may remove, stay below.
 pub(crate) fn varies(planes: &Planes) -> bool {
     (0..planes.channels).any(|channel| {
         let plane = planes.plane(channel);

@@ -1,4 +1,4 @@
-//! Attention in half precision on the matrix units of a GPU, by burn's flash attention kernel.
+//! Attention in half precision on the matrix units of a GPU, with burn's flash attention kernel.
 
 use super::layout::tensor;
 use burn::tensor::{DType, Tensor};
@@ -75,8 +75,8 @@ where
 }
 
 /// Returns an upper bound on the memory in addition to inputs and output, in bytes, for queries of this number of `values`: the padded queries,
-/// their output, and the output in the order of the inputs. It also counts for f32, where this kernel does not run, because the
-/// precision of a model does not follow from that of the backend.
+/// their output, and the output in the order of the inputs. It is included for f32 as well, where this kernel does not run, because
+/// the precision of a model does not follow from that of the backend.
 pub(super) fn workspace(values: usize) -> u64 {
     3 * values as u64 * size_of::<half::f16>() as u64
 }

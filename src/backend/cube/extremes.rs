@@ -117,7 +117,7 @@ mod tests {
                 for parts in [Gpu::extremes(x.clone()), picture_operations::extremes(x)] {
                     let parts: Vec<f32> = parts.into_data().into_vec().unwrap();
                     assert!(
-                        Extremes::of_parts(&parts, 3).is_err(),
+                        Extremes::from_parts(&parts, 3).is_err(),
                         "{bad} at {position}"
                     );
                 }

@@ -1,5 +1,5 @@
-//! Smooths a difference and adds it. The smoothings up to a level are together a convolution with a tent along each axis, `n = 2^level`
-//! high and `2 n - 1` wide.
+//! Smooths a difference and adds it. Together, the smoothings up to a level are a convolution along each axis with a tent that is
+//! `n = 2^level` high and `2 n - 1` wide.
 
 use super::layout::{addresses, cubes, empty};
 use burn_cubecl::tensor::CubeTensor;

@@ -1,4 +1,4 @@
-//! Attention by burn's own, in chunks of queries that bound the memory of the scores.
+//! Attention with burn's own operation, in chunks of queries that bound the memory of the scores.
 
 use crate::backend::Backend;
 use burn::tensor::Tensor;

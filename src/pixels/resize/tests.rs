@@ -1,4 +1,4 @@
-//! Resizing against PyTorch, and properties that hold for any picture.
+//! Compares resizing with PyTorch, and tests properties that hold for any picture.
 
 use super::*;
 use crate::options::padding::Edge;

@@ -1,4 +1,4 @@
-//! The `config.json` of diffusers.
+//! Tests of reading the `config.json` of diffusers.
 
 use super::super::diffusers_config::*;
 use super::super::fields::Fields;

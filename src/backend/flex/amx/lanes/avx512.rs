@@ -60,7 +60,7 @@ pub(crate) fn max(_: Tiles, a: Lanes, b: Lanes) -> Lanes {
     unsafe { _mm512_max_ps(a, b) }
 }
 
-/// The reduce_max of all.
+/// The largest number of all lanes.
 #[inline(always)]
 pub(crate) fn reduce_max(_: Tiles, values: Lanes) -> f32 {
     // SAFETY: `Tiles` proves that the CPU has AVX-512.
