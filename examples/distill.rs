@@ -7,7 +7,7 @@
 //! done
 //! ```
 //!
-//! If a training is stopped, the same command resumes it from the last checkpoint of the stage. The folder of a stage contains
+//! If a training run is stopped, the same command resumes it from the last checkpoint of the stage. The folder of a stage contains
 //! `log.jsonl`, with a line for every twenty steps, and the sample sheets that the config requests. Stage 2 writes
 //! `model.safetensors`.
 //!

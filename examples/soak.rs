@@ -112,9 +112,9 @@ fn size(i: usize, longest: u32) -> [u32; 2] {
     if i == 0 {
         return [longest; 2];
     }
-    let least = longest / 8;
+    let shortest = longest / 8;
     [(31, 7), (17, 3)].map(|(step, start)| {
         let i = i as u32;
-        least + (i * i * step + i * start) % (longest - least + 1)
+        shortest + (i * i * step + i * start) % (longest - shortest + 1)
     })
 }

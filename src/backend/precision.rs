@@ -35,7 +35,7 @@ impl Precision {
         }
     }
 
-    /// Checks that `device` supports this precision, for the config of a training.
+    /// Checks that `device` supports this precision, for the config of a training run.
     ///
     /// # Errors
     ///

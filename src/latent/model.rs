@@ -171,7 +171,7 @@ impl<B: Backend, I: LatentInput<B>> LatentModel<B, I> {
         check_shape(&x)?;
         let ensemble = options.ensemble.as_ref().unwrap_or(&self.config.ensemble);
         let share = 1.0 / ensemble.len() as f64;
-        let tiling = options.tiling.map(|it| CellTiling::new(it, factor));
+        let tiling = options.tiling.map(|tiling| CellTiling::new(tiling, factor));
         Ok(wrapped(x, options.edge, factor, |x, edge| {
             in_tiles(x, tiling, edge, watch, |x, watch| {
                 let paddings = ensemble.iter().map(|&padding| (padding, share));

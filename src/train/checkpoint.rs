@@ -1,4 +1,4 @@
-//! Checkpoints of a training. Each is a folder `checkpoint-N`, named after the steps done, and is written whole or not at all.
+//! Checkpoints of a training run. Each is a folder `checkpoint-N`, named after the steps done, and is written completely or not at all.
 
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,7 @@ const UNFINISHED_FOLDER: &str = "checkpoint.unfinished";
 /// often to write sample sheets.
 const IGNORED_FIELDS: [&str; 2] = ["steps", "samples_every"];
 
-/// The checkpoint folder of one training. It keeps the last checkpoint.
+/// The checkpoint folder of one training run. It keeps the last checkpoint.
 #[derive(Debug)]
 pub(super) struct CheckpointFolder {
     folder: PathBuf,
@@ -34,7 +34,7 @@ struct CheckpointState {
 }
 
 impl CheckpointFolder {
-    /// Checkpoints in `folder` of a training with `config`. Fields in [`IGNORED_FIELDS`] may change between runs.
+    /// Checkpoints in `folder` of a training run with `config`. Fields in [`IGNORED_FIELDS`] may change between runs.
     pub(super) fn new(folder: &Path, config: &impl Serialize) -> Self {
         Self {
             folder: folder.to_owned(),
@@ -56,7 +56,7 @@ impl CheckpointFolder {
         let unfinished = self.folder.join(UNFINISHED_FOLDER);
         let written = self.write(&unfinished, step, write);
         if written.is_err() {
-            // The remains of a failed attempt only take up space. The first error is the one to report.
+            // If this fails, the remains only waste space. The first error is more important.
             let _ = fs::remove_dir_all(&unfinished);
         }
         written?;

@@ -1,4 +1,4 @@
-//! The learning rate over the steps of a training.
+//! The learning rate over the steps of a training run.
 
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};

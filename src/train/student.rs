@@ -67,7 +67,7 @@ impl<B: Backend> Student<B> {
         onestep.x0(z, prediction)
     }
 
-    /// Computes the latent that the model of `config` gives for its UNet's input `z`.
+    /// Computes the latent that a model with `config` predicts for its UNet's input `z`.
     ///
     /// # Shapes
     ///

@@ -152,12 +152,12 @@ impl ExtendedRange {
             .collect();
         let first = REACH.saturating_sub(positions.start);
         let beyond = (positions.end + REACH).saturating_sub(n);
-        let (least, most) = sources.iter().fold((n, 0), |(least, most), &source| {
-            (least.min(source), most.max(source))
+        let (min, max) = sources.iter().fold((n, 0), |(min, max), &source| {
+            (min.min(source), max.max(source))
         });
         Self {
             inside: first..sources.len() - beyond,
-            span: least..most + 1,
+            span: min..max + 1,
             sources,
         }
     }

@@ -165,8 +165,8 @@ impl<B: Backend> SelfTest<'_, B> {
         expected: impl Fn(usize) -> f64 + Sync,
     ) {
         let found = values(found);
-        let [most, least] = OUTPUTS;
-        let count = (EFFORT / effort).clamp(least, most).min(found.len());
+        let [max, min] = OUTPUTS;
+        let count = (EFFORT / effort).clamp(min, max).min(found.len());
         let pairs: Vec<(f64, f64)> = (0..count)
             .into_par_iter()
             .map(|i| {

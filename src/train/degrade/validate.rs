@@ -80,21 +80,21 @@ pub(super) fn check_share(field: &'static str, place: &str, value: f64) -> Resul
     Err(fail(field, format!("{place}: {value} is not from 0 to 1")))
 }
 
-/// Fails unless the interval is in order and within `least` to `most`.
+/// Fails unless the interval is in order and within `min` to `max`.
 fn check_interval<T: PartialOrd + Debug>(
     field: &'static str,
     place: &str,
     [low, high]: Interval<T>,
-    least: T,
-    most: T,
+    min: T,
+    max: T,
 ) -> Result<()> {
     // NaN fails this comparison.
-    if low >= least && low <= high && high <= most {
+    if low >= min && low <= high && high <= max {
         return Ok(());
     }
     Err(fail(
         field,
-        format!("{place}: [{low:?}, {high:?}] is not an interval within {least:?} to {most:?}"),
+        format!("{place}: [{low:?}, {high:?}] is not an interval within {min:?} to {max:?}"),
     ))
 }
 

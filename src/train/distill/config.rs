@@ -179,7 +179,7 @@ impl DistillConfig {
     }
 
     /// Returns the config with the paper's sizes: Stable Diffusion 2.1's UNet, VAE16, Real-ESRGAN's degradation, and pictures from the folder
-    /// `pictures`. Loss weights and learning rate are the paper's. The paper does not give batch, crop and steps.
+    /// `pictures`. Loss weights and learning rate are the paper's. The paper does not state batch size, crop size and steps.
     #[must_use]
     pub fn sd21() -> Self {
         let nano = Self::nano();
@@ -248,7 +248,7 @@ impl DistillConfig {
         }
     }
 
-    /// Everything that determines the training of `stage`, except the weights of the stages before it. A checkpoint with
+    /// Returns everything that determines the training of `stage`, except the weights of the stages before it. A checkpoint with
     /// another identity is refused.
     pub(super) fn identity(&self, stage: TrainingStage) -> impl Serialize {
         let Self {

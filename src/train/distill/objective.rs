@@ -1,4 +1,4 @@
-//! What one training optimises: the interface between the trainer and a stage's losses.
+//! The interface between the trainer and the losses of a stage.
 
 use crate::backend::Backend;
 use crate::error::{Error, Result};
@@ -61,17 +61,17 @@ pub struct StudentState<'a, B: AutodiffBackend, M: AutodiffModule<B>> {
     pub cooling_down: bool,
 }
 
-/// What one training optimises: a model, and the loss of a batch.
+/// The objective of a training run: the model that is trained, and the loss of a batch.
 pub trait Objective<B: Backend + AutodiffBackend<InnerBackend: Backend>> {
     /// The model that is trained, the student.
     type Model: AutodiffModule<B>;
 
-    /// Initialises a new student before its first step. The default leaves it unchanged. `pairs` is an endless iterator
+    /// Initialises a new student before its first step. The default body leaves it unchanged. `pairs` is an endless iterator
     /// over the batches that the student will be trained on, from the first one.
     ///
     /// # Errors
     ///
-    /// Depend on the objective.
+    /// The errors depend on the objective.
     fn init_student(
         &self,
         _student: &mut Self::Model,

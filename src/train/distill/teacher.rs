@@ -11,7 +11,7 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::AutodiffBackend;
 use rand::rngs::SmallRng;
 
-/// `| Enc(y) - onestep(UNet16(Enc(x))) |_1`. For the negative prompt, `x` takes the place of `y`.
+/// `| Enc(y) - onestep(UNet16(Enc(x))) |_1`. For the negative prompt, `x` replaces `y`.
 ///
 /// `B` is the backend without gradients.
 #[derive(Debug)]

@@ -23,7 +23,7 @@ pub enum WindowShape {
 pub struct MaskedFourierConfig {
     /// Factor of the pixel-shuffle, the side of a cell in pixels. Default: 8.
     pub factor: usize,
-    /// Radius of a window, in bins. The paper does not give it. Default: 1.
+    /// Radius of a window, in bins. The paper does not state it. Default: 1.
     pub radius: usize,
     /// Shape of a window. Default: a disc.
     pub window: WindowShape,

@@ -1,4 +1,4 @@
-//! The losses of the paper's training. The file of each has its formula and source.
+//! The losses of the paper's training. The file of each loss states its formula and source.
 //!
 //! | loss | compares | in the paper |
 //! | --- | --- | --- |

@@ -72,8 +72,8 @@ impl PyramidConfig {
 /// Unlike there, the divisor depends on the target alone. If each picture were divided by its own contrast, a texture with
 /// half the contrast would be almost right. The divisor is 1 where the target is flat, so the loss is in the units of L1.
 ///
-/// The loss cannot distinguish a plausible texture from a wrong one. It compares position by position, which the features
-/// of a network do less.
+/// The loss cannot distinguish a plausible texture from a wrong one, because it compares position by position. The features of a
+/// network depend less on the position.
 #[derive(Clone, Debug)]
 pub struct PyramidLoss(PyramidConfig);
 
@@ -230,9 +230,9 @@ mod tests {
         let texture = random([1, 3, 32, 32], 5);
         let noise = random([1, 3, 32, 32], 6) * 0.1;
         assert_eq!(loss_of_error(&texture, flat.clone()), 0.0);
-        // An offset in brightness does not count; L1 measures it.
+        // A brightness offset has no loss here. L1 measures it.
         assert!(loss_of_error(&flat, flat.clone() + 0.3) < 1e-12);
-        // The same error counts on a flat picture and is masked by texture.
+        // The same error has a high loss on a flat picture, and a low one where texture masks it.
         let (visible, masked) = (
             loss_of_error(&flat, noise.clone()),
             loss_of_error(&texture, noise),

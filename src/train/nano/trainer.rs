@@ -30,7 +30,7 @@ pub struct NanoStepReport {
     pub rate: f64,
 }
 
-/// Trains the bundled model, one step at a time. The model has no other teacher than its own averaged weights.
+/// Trains the bundled model, one step at a time. Its only teacher is the model with its own averaged weights.
 pub struct NanoTrainer<B: Backend + AutodiffBackend<InnerBackend: Backend>> {
     config: NanoConfig,
     pub(super) trainer: Trainer<B, NanoObjective<B>>,
@@ -48,7 +48,7 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> fmt::Debug for NanoTra
 }
 
 impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> NanoTrainer<B> {
-    /// Starts a training, or resumes it from the last checkpoint in `folder`.
+    /// Starts a training run, or resumes it from the last checkpoint in `folder`.
     ///
     /// # Errors
     ///
@@ -91,12 +91,12 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> NanoTrainer<B> {
         })
     }
 
-    /// Replaces the random weights and prompts with those of a bundle, to train them further.
+    /// Replaces the random weights and prompts by those of a bundle, to continue their training.
     ///
     /// # Errors
     ///
     /// The errors of [`GenDrPix::load`], and [`Error::Config`] if the bundle's model or number of prompt tokens is not that of
-    /// this training.
+    /// this training run.
     pub fn start_from(&mut self, bundle: &Path) -> Result<()> {
         let source = WeightsSource::File(bundle.to_owned());
         let (config, weights) = load_bundle::<B>(source, &self.device)?;
@@ -150,7 +150,7 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> NanoTrainer<B> {
         })
     }
 
-    /// Saves everything that [`new`](Self::new) needs to resume from here, either whole or not at all.
+    /// Saves everything that [`new`](Self::new) needs to resume from this step. The checkpoint is written completely or not at all.
     ///
     /// # Errors
     ///

@@ -94,7 +94,7 @@ impl Palette {
         }
     }
 
-    /// Draws a colour near position `place` in the palette, 0 to 1. Equal positions give similar colours.
+    /// Draws a colour near position `place` in the palette, 0 to 1. Equal positions have similar colours.
     pub(super) fn colour_at(&self, place: f32, rng: &mut impl Rng) -> Light {
         let n = self.centres.len();
         let centre = self.centres[((place * n as f32).max(0.0) as usize).min(n - 1)];

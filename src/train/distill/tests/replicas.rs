@@ -1,4 +1,4 @@
-//! Tests of a training on several devices, all of which are the CPU.
+//! Tests of a training run on several devices, all of which are the CPU.
 
 use super::pipeline::small;
 use super::*;
@@ -225,7 +225,7 @@ mod together {
         let result =
             AssertUnwindSafe(|| run_replicas::<B, ()>(&three, |replica, _| wait(replica), panic));
         assert!(catch_unwind(result).is_err());
-        // The failure does not affect the next training.
+        // The failure does not affect the next training run.
         let result = run_replicas::<B, _>(
             &three,
             |replica, _| replica.broadcast_from_leader::<B, _>(vae()),

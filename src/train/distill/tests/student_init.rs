@@ -79,7 +79,7 @@ fn an_initialised_student_is_trainable() {
     }
 }
 
-/// A resumed training does not initialise its student again.
+/// A resumed training run does not initialise its student again.
 #[test]
 fn a_resumed_training_keeps_its_weights() {
     let folder = tempfile::tempdir().unwrap();
