@@ -54,7 +54,7 @@ use burn::tensor::{FloatDType, Tensor};
 /// A burn backend with the operations of the model.
 ///
 /// Each operation has a default body that is composed of burn's own operations, so any burn backend can be used with two empty
-/// implementations: `impl gendr_pix::PictureOperations for MyBackend {}` and `impl gendr_pix::Backend for MyBackend {}`.
+/// implementations: `impl gendr_pix::backend::PictureOperations for MyBackend {}` and `impl gendr_pix::Backend for MyBackend {}`.
 /// A backend overrides an operation where a kernel of its own is faster. The kernel and the default body must agree.
 ///
 /// No axis of a tensor has length zero. All tensors of an operation have the precision of the weights, with two exceptions.

@@ -8,7 +8,7 @@ use burn::tensor::{Int, Tensor};
 ///
 /// **Unstable:** this trait may change in any release. It is public only because it is a supertrait of
 /// [`Backend`](crate::Backend). All items have default bodies, so an empty implementation is enough:
-/// `impl gendr_pix::PictureOperations for MyBackend {}`.
+/// `impl gendr_pix::backend::PictureOperations for MyBackend {}`.
 pub trait PictureOperations: burn::tensor::backend::Backend {
     /// Whether an enlargement converts pictures on the device, by the operations of this trait. This saves time where the device
     /// is not the host: bytes are transferred instead of floats.

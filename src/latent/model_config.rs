@@ -32,21 +32,25 @@ pub struct LatentConfig {
 impl LatentConfig {
     /// Returns the paper's GenDR on Stable Diffusion 2.1's UNet. For values that the paper leaves open see
     /// [`GenDrPixConfig::sd21`](crate::GenDrPixConfig::sd21).
+    #[must_use]
     pub fn gendr_sd21() -> Self {
         Self::gendr(UNetConfig::sd21(), VaeConfig::vae16())
     }
 
     /// Returns the paper's GenDR-Adc on Stable Diffusion 2.1's UNet.
+    #[must_use]
     pub fn adc_sd21() -> Self {
         Self::adc(UNetConfig::sd21(), VaeConfig::vae16())
     }
 
     /// Returns a GenDR for a CPU: see [`UNetConfig::nano`] and [`VaeConfig::nano`].
+    #[must_use]
     pub fn gendr_nano() -> Self {
         Self::gendr(UNetConfig::nano(), VaeConfig::nano())
     }
 
     /// Returns a GenDR-Adc for a CPU: see [`UNetConfig::nano`] and [`VaeConfig::nano`].
+    #[must_use]
     pub fn adc_nano() -> Self {
         Self::adc(UNetConfig::nano(), VaeConfig::nano())
     }

@@ -17,7 +17,7 @@ fn open() -> (Vae<B>, Golden) {
 
 /// The inputs are so small that the epsilon of each norm affects the output.
 #[test]
-fn probes() {
+fn single_layers_agree_with_diffusers() {
     let (vae, golden) = open();
     let (encoder, decoder) = (&vae.encoder.encoder, &vae.decoder.decoder);
     let first = || golden.tensor::<4>("probe.x_first");
@@ -44,7 +44,7 @@ fn probes() {
 /// Compares the outputs of the encoder's blocks, which show where an error begins. (The test also checks the keys of the
 /// attention, because their bias does not affect the output.)
 #[test]
-fn intermediates_of_the_encoder() {
+fn encoder_blocks_agree_with_diffusers() {
     let (vae, golden) = open();
     let encoder = &vae.encoder.encoder;
     let check = |name: &str, x: &Tensor<B, 4>| {
@@ -72,7 +72,7 @@ fn intermediates_of_the_encoder() {
 }
 
 #[test]
-fn intermediates_of_the_decoder() {
+fn decoder_blocks_agree_with_diffusers() {
     let (vae, golden) = open();
     let decoder = &vae.decoder.decoder;
     let check = |name: &str, x: &Tensor<B, 4>| {

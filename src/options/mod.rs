@@ -91,7 +91,7 @@ impl Upscale {
     }
 
     /// Sets the maximum number of output pixels. A larger output is refused with
-    /// [`Error::OutputTooLarge`](crate::Error::OutputTooLarge) before any work starts. Default: 2^27 (134 megapixels).
+    /// [`Error::OutputTooLarge`] before any work starts. Default: 2^27 (134 megapixels).
     #[must_use]
     pub fn max_output_pixels(mut self, pixels: u64) -> Self {
         self.max_output_pixels = pixels;

@@ -21,6 +21,7 @@ impl Padding {
     pub(crate) const NONE: Self = Self { top: 0, left: 0 };
 
     /// Creates a padding of `top` and `left` pixels.
+    #[must_use]
     pub const fn new(top: usize, left: usize) -> Self {
         Self { top, left }
     }

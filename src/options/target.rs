@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn sides() {
+    fn sides_follow_from_the_target() {
         assert_eq!(size(Target::Scale(1.5), 7, 3), (10, 4));
         assert_eq!(size(Target::Width(1920), 640, 427), (1920, 1281));
         assert_eq!(size(Target::Height(1080), 640, 427), (1619, 1080));
@@ -142,7 +142,7 @@ mod tests {
     proptest! {
         /// The steps cover the whole picture, and its proportions are kept to within half a pixel.
         #[test]
-        fn proportions(width in 1..5000_u32, height in 1..5000_u32, more in 0..5000_u32) {
+        fn proportions_are_kept(width in 1..5000_u32, height in 1..5000_u32, more in 0..5000_u32) {
             let longest = width.max(height) + more;
             let to = Target::Longest(longest).enlarge(width, height, u64::MAX).unwrap();
             prop_assert_eq!(to.width.max(to.height), longest as usize);

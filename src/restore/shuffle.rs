@@ -8,7 +8,7 @@ use burn::tensor::Tensor;
 /// The number of channels of a picture: red, green and blue.
 pub(crate) const PICTURE_CHANNELS: usize = 3;
 
-/// Returns the number of channels into which a cell of `factor` x `factor` pixels is folded.
+/// Returns the number of channels that a cell of `factor` x `factor` pixels becomes.
 pub(crate) fn cell_channels(factor: usize) -> usize {
     PICTURE_CHANNELS.saturating_mul(factor.saturating_mul(factor))
 }

@@ -117,7 +117,7 @@ mod tests {
 
     /// Pins the peaks for a workspace of zero, and for one with a byte for each multiply-accumulate.
     #[test]
-    fn peaks_stay_as_they_are() {
+    fn peaks_are_unchanged() {
         let (sd21, nano) = (UNetConfig::sd21(), UNetConfig::nano());
         let (global, windows) = (Attention::Global, Attention::Window);
         for (config, size, attention, element, pictures, peaks) in [

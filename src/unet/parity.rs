@@ -42,7 +42,7 @@ fn time_embedding() {
 
 /// The inputs are so small that the epsilon of each norm affects the output.
 #[test]
-fn probes() {
+fn single_layers_agree_with_diffusers() {
     let global = WindowedAttention::in_down_block(Attention::Global, 0);
     let (unet, golden) = open();
     let conditioning = conditioning(&unet, &golden);
@@ -77,7 +77,7 @@ fn probes() {
 
 /// Compares the outputs of the blocks, which show where an error begins.
 #[test]
-fn intermediates() {
+fn blocks_agree_with_diffusers() {
     let (unet, golden) = open();
     let conditioning = conditioning(&unet, &golden);
     let mut x = unet.conv_in.forward(golden.tensor("main.sample"));

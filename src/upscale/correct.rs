@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ends_are_exact() {
+    fn fidelities_of_zero_and_one_are_exact() {
         let (plain, restored) = (noise(40, 31, 1), noise(40, 31, 2));
         let at = |fidelity| {
             corrected(
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fixes_undo_a_shift_of_colour() {
+    fn the_colour_fixes_undo_a_colour_shift() {
         let plain = noise(48, 40, 5);
         let mut shifted = plain.clone();
         for (channel, (gain, shift)) in [(1.1, 0.02), (0.9, -0.05), (1.0, 0.1)]
@@ -410,7 +410,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn parts_are_those_of_the_whole(
+        fn parts_equal_the_same_rows_of_the_whole(
             width in 1..80_usize, height in 1..120_usize, from in 0.0..1.0_f64, part in 0.0..1.0_f64,
             edge in prop_oneof![Just(Edge::Reflect), Just(Edge::Replicate), Just(Edge::Wrap)],
         ) {

@@ -1,4 +1,4 @@
-//! The default bodies of [`PictureOperations`](crate::PictureOperations), composed of burn's own operations.
+//! The default bodies of [`PictureOperations`](crate::backend::PictureOperations), composed of burn's own operations.
 
 use crate::backend::pad::pad;
 use crate::options::padding::{Edge, Padding};

@@ -110,7 +110,7 @@ mod together {
     /// A resumed adversarial stage trains student and heads on two devices as on one. Not every batch has a gradient of
     /// every parameter.
     #[test]
-    fn a_training_resumes_on_another_number_of_devices() {
+    fn a_training_run_resumes_on_another_number_of_devices() {
         let folders = [(); 3].map(|()| tempfile::tempdir().unwrap());
         let mut config = small();
         config.negative.share = 0.5;

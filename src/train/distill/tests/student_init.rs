@@ -81,7 +81,7 @@ fn an_initialised_student_is_trainable() {
 
 /// A resumed training run does not initialise its student again.
 #[test]
-fn a_resumed_training_keeps_its_weights() {
+fn a_resumed_training_run_keeps_its_weights() {
     let folder = tempfile::tempdir().unwrap();
     let mut models = TestModels::new();
     models.start = StudentInit::Fitted(LeastSquaresFit {
