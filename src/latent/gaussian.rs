@@ -30,17 +30,17 @@ impl<B: Backend> Gaussian<B> {
         }
     }
 
-    /// Returns the mean, which is also the most likely value.
+    /// Returns the mean, `[N, C, H, W]`, which is also the most likely value.
     pub fn mode(&self) -> Tensor<B, 4> {
         self.mean.clone()
     }
 
-    /// Returns the logarithm of the variance.
+    /// Returns the logarithm of the variance, `[N, C, H, W]`.
     pub fn log_variance(&self) -> Tensor<B, 4> {
         self.log_variance.clone()
     }
 
-    /// Returns the standard deviation.
+    /// Returns the standard deviation, `[N, C, H, W]`.
     pub fn std(&self) -> Tensor<B, 4> {
         (self.log_variance() * 0.5).exp()
     }

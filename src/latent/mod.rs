@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! GenDR      picture -> VAE encoder       -> UNet, one step -> VAE decoder -> picture
-//! GenDR-Adc  picture -> pixel-unshuffle x8 -> UNet, one step -> VAE decoder -> picture
+//! GenDR-Adc  picture -> pixel unshuffle x8 -> UNet, one step -> VAE decoder -> picture
 //! ```
 
 mod adc;

@@ -1,7 +1,7 @@
 //! Progress of the work, and its cancellation.
 //!
-//! A [`Watch`] stands for a share of the work and is passed down with it. Each level divides its share among its parts (passes,
-//! tiles, layers) and knows nothing of the other levels.
+//! A [`Watch`] represents a share of the work. Each function that does this work receives it, and divides it among the parts of the
+//! work (passes, tiles, layers). A function does not need to know the shares of others.
 
 use crate::error::Error;
 #[cfg(doc)]

@@ -27,7 +27,7 @@
 //! | BMP | yes | yes | colours converted to sRGB | no | yes | 8 bit, colour |
 //!
 //! Palettes and grey with fewer than 8 bits become 8 bit (palettes in TIFF cannot be read). Only the first picture of an
-//! animation or of a multi-page TIFF is read. Formats that the application enables in the `image` crate are read as well, and
+//! animation or of a multi-page TIFF is read. Formats that the application enables in the `image` crate are also read, and
 //! written without profile, EXIF and XMP.
 //!
 //! AVIF is one of those formats. It is not a feature of this crate, because it would add build time for every user, although AVIF

@@ -82,7 +82,7 @@ impl OneStep {
         Ok(())
     }
 
-    /// Computes `x0` from the UNet's input `z` and its prediction. All have the same shape.
+    /// Computes `x0` from the UNet's input `z` and its prediction. All three tensors are `[N, C, H, W]`.
     pub fn x0<B: Backend>(&self, z: Tensor<B, 4>, prediction: Tensor<B, 4>) -> Tensor<B, 4> {
         match self.prediction {
             Prediction::Noise => B::mix(z, prediction, [1.0, -self.sigma].map(|w| w / self.alpha)),

@@ -39,7 +39,7 @@ impl Opened {
         self.0.image().height()
     }
 
-    /// Returns the picture as a PNG file, which browsers can show whatever the original format is.
+    /// Returns the picture as a PNG file, so that browsers can show pictures in any format.
     pub fn preview(&self) -> Result<Vec<u8>, JsError> {
         Ok(self.0.to_bytes(ImageFormat::Png)?.0)
     }
@@ -161,7 +161,7 @@ impl Gpu {
         image: &DynamicImage,
         options: &Upscale,
     ) -> Result<DynamicImage, Error> {
-        // burn does not learn that the browser has refused a kernel, and continues with whatever is in the device's memory.
+        // burn does not learn that the browser has refused a kernel, and continues with undefined memory of the device.
         let filters = [
             ErrorFilter::OutOfMemory,
             ErrorFilter::Validation,

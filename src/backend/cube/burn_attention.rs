@@ -17,7 +17,7 @@ const TILE: usize = 16;
 const MAX_SIZE: usize = 128;
 
 /// Computes [`Backend::multi_head_attention`](crate::Backend::multi_head_attention). Returns `None` if the device has no matrix units
-/// or the precision is not f16 or bf16: burn's kernel multiplies in f16, whatever the precision of its inputs, and accumulates in f32.
+/// or the precision is not f16 or bf16. burn's kernel multiplies in f16 for any precision of its inputs, and accumulates in f32.
 pub(super) fn burn_attention<R, F, I, T>(
     query: &Tensor<CubeBackend<R, F, I, T>, 3>,
     key: &Tensor<CubeBackend<R, F, I, T>, 3>,

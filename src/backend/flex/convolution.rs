@@ -46,7 +46,7 @@ pub(super) struct ConvolutionKernel {
     pub(super) w: usize,
     pub(super) kernel: usize,
     pub(super) stride: usize,
-    /// The matrix unit, if it is to be used.
+    /// The matrix unit; `None` to use the vector unit.
     tiles: Option<Tiles>,
     algorithm: ConvolutionAlgorithm,
 }

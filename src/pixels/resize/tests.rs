@@ -114,7 +114,7 @@ fn one_pixel_keeps_its_value() {
     assert_eq!(reduce(&pixel, 1, 1), pixel);
 }
 
-/// Bilinear resampling without antialias reads two neighbours per pixel, whatever the step.
+/// Bilinear resampling without antialias reads two neighbours per pixel for any step.
 #[test]
 fn resample_does_not_widen_the_kernel() {
     let picture = Planes::new(1, 8, 1, (0..8).map(|x| (x * x) as f32).collect());

@@ -21,8 +21,7 @@ use std::path::Path;
 pub struct NanoStepReport {
     /// Number of steps done.
     pub step: u64,
-    /// Mean absolute error of the step's batch, relative to that of bicubic interpolation. `None` in a step of the negative
-    /// prompt.
+    /// Mean absolute error of the batch, divided by that of bicubic interpolation. `None` in a step of the negative prompt.
     pub relative_l1: Option<f64>,
     /// Masked Fourier space loss; `None` before the learning rate falls.
     pub fourier: Option<f64>,
