@@ -73,7 +73,7 @@ fn scale(text: &str) -> Result<f64, String> {
     if (1.0..=64.0).contains(&scale) {
         Ok(scale)
     } else {
-        Err(format!("{scale} is not from 1 to 64"))
+        Err(format!("{scale} is not between 1 and 64"))
     }
 }
 

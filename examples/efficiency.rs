@@ -111,7 +111,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Err(format!("{width}x{height}: sides must be multiples of 8").into());
     }
     if args.backend.backend == "flex" && args.backend.precision != "f32" {
-        return Err("models with a VAE compute in f32 on `flex`".into());
+        return Err("models with a VAE support only f32 on `flex`".into());
     }
     let Some(subject) = args.only else {
         return tables(&args);

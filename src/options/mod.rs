@@ -180,7 +180,7 @@ impl Upscale {
         if !(0.0..=1.0).contains(&self.fidelity) {
             return Err(Error::Option {
                 option: "fidelity",
-                reason: format!("{} is not from 0 to 1", self.fidelity),
+                reason: format!("{} is not between 0 and 1", self.fidelity),
             });
         }
         self.restore.validate(factor)

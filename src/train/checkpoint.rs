@@ -105,7 +105,7 @@ impl CheckpointFolder {
             serde_json::from_str(&text).map_err(|e| invalid(e.to_string()))?;
         if state.step != step {
             return Err(invalid(format!(
-                "is of step {}, but the folder is named after step {step}",
+                "is from step {}, but the folder is named after step {step}",
                 state.step
             )));
         }
@@ -113,7 +113,7 @@ impl CheckpointFolder {
         differences("", &state.config, &self.config, &mut differing);
         if !differing.is_empty() {
             let fields = differing.join("; ");
-            return Err(invalid(format!("is of another config: {fields}")));
+            return Err(invalid(format!("was saved with another config: {fields}")));
         }
         Ok(Some((step, folder)))
     }

@@ -43,7 +43,7 @@ impl Pictures {
     ///
     /// # Errors
     ///
-    /// - [`Error::Config`] if `smallest` is larger than a procedural picture, or the share is not from 0 to 1.
+    /// - [`Error::Config`] if `smallest` is larger than a procedural picture, or the share is not between 0 and 1.
     /// - [`Error::Io`] if the folder or a subfolder does not exist, is not a folder or cannot be listed.
     /// - [`Error::NoPictures`] if no file can be used.
     pub fn open(&self, smallest: usize) -> Result<PictureSource> {
@@ -53,7 +53,7 @@ impl Pictures {
             Self::Mixed { folder, procedural } => (Some(folder), *procedural),
         };
         if !(0.0..=1.0).contains(&procedural) {
-            let (field, reason) = ("procedural", format!("{procedural} is not from 0 to 1"));
+            let (field, reason) = ("procedural", format!("{procedural} is not between 0 and 1"));
             return Err(Error::Config { field, reason });
         }
         if procedural > 0.0 && smallest > SIDE {

@@ -102,7 +102,7 @@ impl UNetConfig {
             if len != stages {
                 return fail(
                     field,
-                    format!("has {len} entries, block_out_channels has {stages}"),
+                    format!("has {len} entries, but block_out_channels has {stages}"),
                 );
             }
         }

@@ -36,7 +36,7 @@ impl<B: Backend> UNet<B> {
     }
 
     /// Replaces the first and the last convolution by those of `other`, each only if the shapes differ.
-    pub(crate) fn with_ends_of(mut self, other: &Self) -> Self {
+    pub(crate) fn with_ends_from(mut self, other: &Self) -> Self {
         for (own, other) in [
             (&mut self.conv_in, &other.conv_in),
             (&mut self.conv_out, &other.conv_out),

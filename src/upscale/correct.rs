@@ -107,14 +107,14 @@ impl<'a> Correction<'a> {
         let mut change = Vec::with_capacity(ys.sources.len() * stride);
         for &y in &ys.sources {
             let (plain, row) = (plain[y - ys.span.start], restored.row(channel, y));
-            let at = |&x: &usize| row[x] - plain[x - xs.span.start].0;
+            let difference = |&x: &usize| row[x] - plain[x - xs.span.start].0;
             let inside = xs.inside.clone();
-            change.extend(xs.sources[..inside.start].iter().map(at));
+            change.extend(xs.sources[..inside.start].iter().map(difference));
             let columns = xs.sources[inside.start]..xs.sources[inside.end - 1] + 1;
             let start = columns.start - xs.span.start;
             let pairs = row[columns].iter().zip(&plain[start..]);
             change.extend(pairs.map(|(restored, plain)| restored - plain.0));
-            change.extend(xs.sources[inside.end..].iter().map(at));
+            change.extend(xs.sources[inside.end..].iter().map(difference));
         }
 
         let mut out = Vec::with_capacity(rows.len() * columns.len());

@@ -58,7 +58,7 @@ impl Extremes {
     }
 
     /// Returns whether no channel varies by more than one 8-bit level.
-    pub(crate) fn are_one_colour(&self) -> bool {
+    pub(crate) fn have_single_colour(&self) -> bool {
         self.0.iter().all(|[min, max]| max - min <= 1.0 / 255.0)
     }
 }

@@ -89,7 +89,7 @@ pub(crate) async fn enlarge<B: Backend>(
         correcting.check()?;
         let end = bands.get(i + 1).map_or(to.height, |next| next.rows.start);
         let last = end == to.height;
-        if last && model_runs && extremes.are_one_colour() && varies(&pixels.rgb) {
+        if last && model_runs && extremes.have_single_colour() && varies(&pixels.rgb) {
             return Err(Error::ConstantOutput);
         }
         if model_runs && color_fix == ColorFix::MeanStd {
@@ -180,7 +180,7 @@ mod tests {
     #[test]
     fn bands_give_the_result_of_the_whole_picture() {
         let picture = Rgba32FImage::from_fn(23, 37, |x, y| {
-            let value = |by: u32| ((x * by + y * y) % 17) as f32 / 16.0;
+            let value = |factor: u32| ((x * factor + y * y) % 17) as f32 / 16.0;
             Rgba([value(3), value(5), value(7) + 0.2, value(11)])
         });
         let enlarged = |tiling: Option<Tiling>, options: &Upscale| -> Vec<f32> {

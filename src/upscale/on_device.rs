@@ -54,7 +54,7 @@ pub(crate) async fn enlarge<B: Backend>(
     let extremes = B::extremes(restored.clone());
     let corrected = corrected(plain, restored, options);
     let (extremes, bytes) = read(extremes, B::to_bytes(corrected)).await?;
-    if Extremes::from_parts(&extremes, channels)?.are_one_colour() {
+    if Extremes::from_parts(&extremes, channels)?.have_single_colour() {
         let picture = Pixels::read(&picture.clone().into())?;
         if varies(&picture.rgb) {
             return Err(Error::ConstantOutput);
@@ -154,7 +154,9 @@ pub(crate) mod tests {
 
     fn picture(width: u32, height: u32) -> RgbImage {
         RgbImage::from_fn(width, height, |x, y| {
-            let level = |by: u32| (128 + 3 * x + (x * x * by + y * y * 7 + x * y * by) % 120) as u8;
+            let level = |factor: u32| {
+                (128 + 3 * x + (x * x * factor + y * y * 7 + x * y * factor) % 120) as u8
+            };
             Rgb([level(3), level(5), level(11)])
         })
     }

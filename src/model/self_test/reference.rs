@@ -144,7 +144,7 @@ fn gelu(x: f64) -> f64 {
 
 /// Returns the index in the picture, `[C, H, W]`, of the value at index `at` of its padded cells,
 /// `[C * factor^2, H' / factor, W' / factor]` with `[H', W'] = padded`.
-pub(super) fn folded(
+pub(super) fn unshuffle_source(
     [h, w]: [usize; 2],
     factor: usize,
     padding: Padding,
@@ -167,8 +167,8 @@ pub(super) fn folded(
     (c * h + y) * w + x
 }
 
-/// Returns the index in the cells of the value at index `at` of the picture, `[C, H, W]`: the inverse of [`folded`].
-pub(super) fn unfolded(
+/// Returns the index in the cells of the value at index `at` of the picture, `[C, H, W]`: the inverse of [`unshuffle_source`].
+pub(super) fn shuffle_source(
     [h, w]: [usize; 2],
     factor: usize,
     padding: Padding,

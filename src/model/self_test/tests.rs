@@ -88,11 +88,11 @@ impl Backend for Faulty {
     }
 
     fn pixel_unshuffle(picture: Tensor<Self, 4>, factor: usize) -> Tensor<Self, 4> {
-        faulty("folding", plain::pixel_unshuffle(picture, factor))
+        faulty("pixel unshuffle", plain::pixel_unshuffle(picture, factor))
     }
 
     fn pixel_shuffle(features: Tensor<Self, 4>, factor: usize) -> Tensor<Self, 4> {
-        faulty("unfolding", plain::pixel_shuffle(features, factor))
+        faulty("pixel shuffle", plain::pixel_shuffle(features, factor))
     }
 
     fn concatenate(a: Tensor<Self, 4>, b: Tensor<Self, 4>) -> Tensor<Self, 4> {
@@ -133,8 +133,8 @@ fn faulty_operations_are_named() {
         "linear map",
         "attention",
         "feed-forward",
-        "folding",
-        "unfolding",
+        "pixel unshuffle",
+        "pixel shuffle",
         "concatenation",
         "addition of tokens",
     ] {

@@ -77,7 +77,10 @@ pub(super) fn check_share(field: &'static str, place: &str, value: f64) -> Resul
     if (0.0..=1.0).contains(&value) {
         return Ok(());
     }
-    Err(fail(field, format!("{place}: {value} is not from 0 to 1")))
+    Err(fail(
+        field,
+        format!("{place}: {value} is not between 0 and 1"),
+    ))
 }
 
 /// Fails unless the interval is in order and within `min` to `max`.

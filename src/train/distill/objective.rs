@@ -111,13 +111,13 @@ pub struct NegativePromptConfig {
 impl NegativePromptConfig {
     /// # Errors
     ///
-    /// [`Error::Config`] if the share is not from 0 to 1, or the weight is negative or not finite.
+    /// [`Error::Config`] if the share is not between 0 and 1, or the weight is negative or not finite.
     pub fn validate(&self) -> Result<()> {
         let fail = |field, reason| Err(Error::Config { field, reason });
         if !(0.0..=1.0).contains(&self.share) {
             return fail(
                 "negative.share",
-                format!("{} is not from 0 to 1", self.share),
+                format!("{} is not between 0 and 1", self.share),
             );
         }
         if !(self.weight.is_finite() && self.weight >= 0.0) {

@@ -98,7 +98,7 @@ impl StudentInit {
         student.positive = prompt(&teacher.positive);
         student.negative = prompt(&teacher.negative);
         let unet = UNet::from_inner(teacher.unet.clone()).map(&mut RequireGrad);
-        student.unet = unet.with_ends_of(&student.unet);
+        student.unet = unet.with_ends_from(&student.unet);
         let Self::Fitted(fit) = self else {
             return Ok(());
         };

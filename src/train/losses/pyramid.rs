@@ -37,11 +37,11 @@ impl PyramidConfig {
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] if the number of levels is not from 1 to 16, or `sigma` is not a positive number.
+    /// [`Error::Config`] if the number of levels is not between 1 and 16, or `sigma` is not a positive number.
     pub fn init(&self) -> Result<PyramidLoss> {
         let fail = |field, reason| Err(Error::Config { field, reason });
         if !(1..=16).contains(&self.levels) {
-            let reason = format!("{} is not from 1 to 16", self.levels);
+            let reason = format!("{} is not between 1 and 16", self.levels);
             return fail("pyramid.levels", reason);
         }
         if !(self.sigma > 0.0 && self.sigma.is_finite()) {
