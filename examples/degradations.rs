@@ -1,4 +1,4 @@
-//! Writes a contact sheet of degraded pictures, which a network is trained to restore.
+//! Writes a contact sheet of degraded versions of a picture. Networks are trained to restore such pictures.
 //!
 //! ```sh
 //! cargo run --release --features train --example degradations -- photo.jpg sheet.png --preset real_esrgan --seed 1
@@ -32,7 +32,7 @@ struct Args {
     /// Seed of the first degraded cell.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Scale by which the degraded pictures are smaller, from 1 to 64.
+    /// Factor by which the degraded pictures are smaller, from 1 to 64.
     #[arg(long, default_value_t = 4.0, value_parser = scale)]
     scale: f64,
     /// Number of cells in a row.
@@ -73,7 +73,7 @@ fn scale(text: &str) -> Result<f64, String> {
     if (1.0..=64.0).contains(&scale) {
         Ok(scale)
     } else {
-        Err(format!("{scale} is not from 1 to 64"))
+        Err(format!("{scale} is not between 1 and 64"))
     }
 }
 

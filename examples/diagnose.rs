@@ -1,13 +1,13 @@
-//! Reports the largest activation of each layer, and whether f16 (up to 65,504) holds the model:
+//! Reports the largest activation of each layer, and whether the range of f16 (up to 65,504) is sufficient for the model:
 //!
 //! ```sh
 //! cargo run --release --example diagnose -- small.jpg other.png --json
 //! cargo run --release --example diagnose -- --weights sd21.safetensors    # on noise
 //! ```
 //!
-//! The model runs in f32 on the default CPU backend, over the pictures at four times their size. Values inside a layer count as
-//! well where they can exceed its input and output (the hidden layer of the feed-forward). Sums of norms and products are in f32
-//! on all backends.
+//! The model runs in f32 on the default CPU backend and enlarges the pictures four times. Values inside a layer are included
+//! where they can exceed the layer's input and output (the hidden layer of the feed-forward). All backends compute the sums of
+//! norms and products in f32.
 
 mod common;
 
@@ -25,14 +25,14 @@ use std::sync::{Arc, Mutex};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Metadata, Subscriber, span};
 
-/// The largest f16.
+/// The largest f16 value.
 const LARGEST: f64 = 65_504.0;
-/// Share of it that a model may reach over the tested pictures, as other pictures may reach more.
+/// The share of [`LARGEST`] that a model may reach on the tested pictures. Other pictures may reach more.
 const SAFE: f64 = 0.25;
 /// Number of layers to print.
 const SHOWN: usize = 15;
 
-/// Reports the largest activation of each layer, and whether f16 holds the model.
+/// Report the largest activation of each layer, and whether f16 is sufficient for the model.
 #[derive(Parser)]
 struct Args {
     /// Pictures to enlarge four times; default: noise of 128x128 pixels.
@@ -73,7 +73,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         #[cfg(feature = "pretrained")]
         None => GenDrPix::<B>::pretrained(&device)?,
         #[cfg(not(feature = "pretrained"))]
-        None => return Err("no weights are built in: give `--weights`".into()),
+        None => return Err("no weights are built in: pass `--weights`".into()),
     };
     let pictures = args.pictures.iter().map(|path| {
         let picture = Picture::open(path)?;
@@ -102,7 +102,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let largest = layers
         .iter()
-        .fold(0.0, |most: f64, it| most.max(it.largest));
+        .fold(0.0, |largest: f64, layer| largest.max(layer.largest));
     let share = largest / LARGEST;
     let f16 = share <= SAFE;
     if args.json {
@@ -133,12 +133,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         );
     }
     let verdict = match share {
-        _ if f16 => "f16 holds this model",
-        ..1.0 => "f16 is not recommended: too close to the end of its range",
-        _ => "f16 does not hold this model",
+        _ if f16 => "f16 is sufficient",
+        ..1.0 => "f16 is not recommended, because this is close to the end of its range",
+        _ => "f16 overflows",
     };
     println!(
-        "of {} layers the largest is {largest:.1}: {verdict}",
+        "largest activation of all {} layers: {largest:.1}; {verdict}",
         layers.len()
     );
     Ok(())
@@ -167,7 +167,7 @@ impl Subscriber for Listener {
     fn exit(&self, _: &span::Id) {}
 }
 
-/// The fields of an event.
+/// The fields of an activation event.
 #[derive(Default)]
 struct Fields {
     layer: String,
@@ -184,11 +184,11 @@ impl Visit for Fields {
     fn record_debug(&mut self, _: &Field, _: &dyn fmt::Debug) {}
 }
 
-/// The layers of a pass, in the order in which they run.
+/// Returns the layers of a pass, in the order in which they run.
 fn layers(config: &UNetConfig) -> Vec<Layer> {
     let widths = &config.block_out_channels;
     let stages = config.stages();
-    let mut names = Names::default();
+    let mut names = LayerList::default();
     names.add("conv_in", "convolution");
     for stage in 0..stages {
         let block = format!("down_blocks.{stage}");
@@ -209,7 +209,7 @@ fn layers(config: &UNetConfig) -> Vec<Layer> {
     for (i, stage) in (0..stages).rev().enumerate() {
         let block = format!("up_blocks.{i}");
         for layer in 0..=config.layers_per_block[stage] {
-            // Its input includes the skip's channels.
+            // The input includes the channels of the skip, so its width always differs from that of the output.
             names.resnet(&block, layer, true);
             if config.up_attention[i] {
                 names.transformer(&block, layer);
@@ -224,10 +224,11 @@ fn layers(config: &UNetConfig) -> Vec<Layer> {
     names.0
 }
 
+/// The layers listed so far.
 #[derive(Default)]
-struct Names(Vec<Layer>);
+struct LayerList(Vec<Layer>);
 
-impl Names {
+impl LayerList {
     fn add(&mut self, name: &str, kind: &'static str) {
         self.0.push(Layer {
             name: name.into(),

@@ -7,10 +7,12 @@
 //! done
 //! ```
 //!
-//! If it is stopped, the same command resumes from the stage's last checkpoint. A stage's folder contains `log.jsonl`, with
-//! a line for every twenty steps, and the sample sheets that its config requests. Stage 2 writes `model.safetensors`.
+//! If a training run is stopped, the same command resumes it from the last checkpoint of the stage. The folder of a stage contains
+//! `log.jsonl`, with a line for every twenty steps, and the sample sheets that the config requests. Stage 2 writes
+//! `model.safetensors`.
 //!
-//! With the feature `collective`, `--replicas` shares each step's batches (`accumulate` in the config) among several devices.
+//! With the feature `collective`, `--replicas` divides the batches of each step (`accumulate` in the config) among several
+//! devices.
 //! For four GPUs, use `--features train,collective,cuda` and `--backend cuda --replicas 4`.
 
 #[path = "common/training.rs"]
@@ -24,7 +26,7 @@ use gendr_pix::{Backend, Storage, backend};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::error::Error;
 use std::path::PathBuf;
-use training::{LOG_EVERY, Log, STYLE, Saving};
+use training::{CheckpointTimer, LOG_EVERY, Log, STYLE};
 
 /// Distil a GenDR-Pix model.
 #[derive(Parser)]
@@ -55,10 +57,10 @@ enum Command {
         /// Folder of the distillation, with a subfolder for each stage.
         #[arg(long)]
         folder: PathBuf,
-        /// Backend. `wgpu` and `cuda` need the cargo feature of the same name.
+        /// Backend to compute on; each one except `flex` needs the cargo feature of the same name.
         #[arg(long, value_parser = ["flex", "wgpu", "cuda"], default_value = "flex")]
         backend: String,
-        /// Number of replicas of the model that train together, distributed over the devices. More than one need the cargo
+        /// Number of replicas of the model that train together, distributed over the devices. Two or more need the cargo
         /// feature `collective`.
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
         replicas: u16,
@@ -169,7 +171,7 @@ fn train<B: Backend>(
     };
     let bar = ProgressBar::new(trainer.learner.schedule.steps)
         .with_style(ProgressStyle::with_template(STYLE)?);
-    let mut saving = Saving::start();
+    let mut timer = CheckpointTimer::start();
     let mut log_error = None;
     let model =
         distill::<Autodiff<B>>(config, stage, &folder, &devices::<B>(replicas), |report| {
@@ -180,7 +182,7 @@ fn train<B: Backend>(
                 bar.set_message(terms.join(", "));
                 log_error = log_error.take().or(log.write(report).err());
             }
-            saving.due()
+            timer.due()
         })?;
     bar.finish();
     if let Some(model) = model {

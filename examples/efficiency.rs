@@ -1,12 +1,12 @@
-//! Measures the paper's headline, the cost of the VAE: GenDR with guidance, GenDR-Adc with guidance, and GenDR-Pix with PadCFG
-//! and without guidance, all with random weights:
+//! Measures what the VAE costs, which is the paper's main claim. Compares GenDR with guidance, GenDR-Adc with guidance, and
+//! GenDR-Pix with PadCFG and without guidance, all with random weights:
 //!
 //! ```sh
 //! cargo run --release --features latent --example efficiency -- --model sd21 --size 512x512 --json table.json
 //! ```
 //!
-//! Each model runs in a process of its own, so that each has its own peak of memory. Seconds are those of whole pictures (resize,
-//! passes, conversion), after one that is not counted.
+//! Each model runs in a process of its own, so that the peak memory of each is known. Times are for whole pictures (resize,
+//! passes, conversion), after one picture that is not timed.
 
 // Without a backend the program only reports that.
 #![cfg_attr(
@@ -33,24 +33,24 @@ const GUIDANCE: f64 = 1.5;
 /// Output side divided by input side.
 const SCALE: u32 = 4;
 
-/// Compares time, memory and multiply-accumulates of the paper's models.
+/// Compare time, memory and multiply-accumulates of the paper's models.
 #[derive(Parser)]
 struct Args {
-    /// Sizes of UNet and VAE.
+    /// Size of UNet and VAE.
     #[arg(long, value_enum, default_value_t = Size::Nano)]
     model: Size,
-    /// Size of the output, in multiples of 8; the input's sides are a quarter of it.
+    /// Size of the output. Both sides must be multiples of 8. The sides of the input are a quarter of them.
     #[arg(long, default_value = "512x512", value_parser = size)]
     size: (u32, u32),
     #[command(flatten)]
     backend: BackendArgs,
-    /// Number of pictures for each model, after one that is not counted; the median is reported.
+    /// Number of timed pictures per model, after one that is not timed. The median is reported.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
     runs: u64,
-    /// File to write the figures to as JSON, one object for each model.
+    /// JSON file to write the figures to, with one object per model.
     #[arg(long)]
     json: Option<PathBuf>,
-    /// Measure one subject and print its figures. The program calls itself with this option.
+    /// Measure one subject and print its figures as JSON. The program runs itself with this option.
     #[arg(long, value_enum, hide = true)]
     only: Option<Subject>,
 }
@@ -59,11 +59,11 @@ struct Args {
 enum Size {
     /// Stable Diffusion 2.1's UNet and VAE16.
     Sd21,
-    /// The bundled UNet and a VAE16 of an eighth of the width.
+    /// The bundled model's UNet and VAE16 with an eighth of its width.
     Nano,
 }
 
-/// The subjects: the models, then the parts of the first.
+/// What is measured: one of the models, or a part of GenDR.
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum Subject {
     Gendr,
@@ -83,20 +83,21 @@ const MODELS: [Subject; 4] = [
 ];
 const PARTS: [Subject; 3] = [Subject::Encoder, Subject::Unet, Subject::Decoder];
 
-/// The figures of a subject.
+/// The measurements of a subject.
 #[derive(Serialize, Deserialize)]
 struct Figures {
     name: String,
-    /// Median of the runs.
+    /// Median over the runs.
     seconds: f64,
-    /// The process's largest resident size, or what a GPU's pools took.
+    /// Peak resident size of the process, or the memory that the pools of a GPU have reserved.
     peak_bytes: Option<u64>,
     weight_bytes: u64,
-    /// With the products of attention.
+    /// Multiply-accumulates of a picture, including the matrix products of attention.
     macs: u64,
 }
 
 impl Figures {
+    /// Returns the peak memory without the weights, in bytes.
     fn above_weights(&self) -> Option<f64> {
         let peak = self.peak_bytes?;
         Some(peak as f64 - self.weight_bytes as f64)
@@ -110,7 +111,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Err(format!("{width}x{height}: sides must be multiples of 8").into());
     }
     if args.backend.backend == "flex" && args.backend.precision != "f32" {
-        return Err("models with a VAE compute in f32 on `flex`".into());
+        return Err("models with a VAE support only f32 on `flex`".into());
     }
     let Some(subject) = args.only else {
         return tables(&args);
@@ -137,7 +138,7 @@ fn tables(args: &Args) -> Result<(), Box<dyn Error>> {
         }
         Ok(serde_json::from_slice(&child.stdout)?)
     };
-    // Created before the work, so that a file that cannot be written does not waste it.
+    // Created before the measurements, so that a path that cannot be written fails at once.
     let json = args.json.as_ref().map(|path| {
         let file = std::fs::File::create(path);
         file.map_err(|error| format!("{}: {error}", path.display()))
@@ -149,20 +150,20 @@ fn tables(args: &Args) -> Result<(), Box<dyn Error>> {
         serde_json::to_writer_pretty(file, &models)?;
     }
     let first = &models[0];
-    let rows = MODELS.iter().zip(&models).map(|(&subject, of)| {
-        let less = of.above_weights().zip(first.above_weights());
+    let rows = MODELS.iter().zip(&models).map(|(&subject, figures)| {
+        let above_weights = figures.above_weights().zip(first.above_weights());
         let paper = |subject| macs(subject, args).paper() as f64;
         vec![
-            of.name.clone(),
-            format!("{:.3}", of.seconds),
-            format!("{:.2}x", first.seconds / of.seconds),
-            gigabytes(of.peak_bytes.map(|bytes| bytes as f64)),
-            gigabytes(Some(of.weight_bytes as f64)),
-            gigabytes(of.above_weights()),
-            less.map_or("-".into(), |(of, first)| {
-                format!("{:.0} %", 100.0 * (1.0 - of / first))
+            figures.name.clone(),
+            format!("{:.3}", figures.seconds),
+            format!("{:.2}x", first.seconds / figures.seconds),
+            gigabytes(figures.peak_bytes.map(|bytes| bytes as f64)),
+            gigabytes(Some(figures.weight_bytes as f64)),
+            gigabytes(figures.above_weights()),
+            above_weights.map_or("-".into(), |(bytes, first)| {
+                format!("{:.0} %", 100.0 * (1.0 - bytes / first))
             }),
-            giga(of.macs as f64),
+            giga(figures.macs as f64),
             giga(paper(subject)),
             format!("{:.2}x", paper(Subject::Gendr) / paper(subject)),
         ]
@@ -181,19 +182,19 @@ fn tables(args: &Args) -> Result<(), Box<dyn Error>> {
     ];
     let (width, height) = args.size;
     println!(
-        "{width}x{height} on {} in {}, median of {}; peak, and the peak above the weights\n",
+        "{width}x{height} on {} in {}, median of {}; `above` is the peak memory without the weights\n",
         args.backend.backend, args.backend.precision, args.runs
     );
     print_table(&head, rows.collect());
 
     let parts = PARTS.into_iter().map(measured);
     let parts = parts.collect::<Result<Vec<_>, _>>()?;
-    let rows = parts.iter().map(|of| {
+    let rows = parts.iter().map(|figures| {
         vec![
-            of.name.clone(),
-            format!("{:.3}", of.seconds),
-            giga(of.macs as f64),
-            giga(2.0 * of.macs as f64 / of.seconds),
+            figures.name.clone(),
+            format!("{:.3}", figures.seconds),
+            giga(figures.macs as f64),
+            giga(2.0 * figures.macs as f64 / figures.seconds),
         ]
     });
     println!();
@@ -234,7 +235,7 @@ fn print_table(head: &[&str], rows: Vec<Vec<String>>) {
     }
 }
 
-/// The configs of GenDR, GenDR-Adc and GenDR-Pix, and the tokens of a prompt.
+/// Returns the configs of GenDR, GenDR-Adc and GenDR-Pix, and the number of tokens of a prompt.
 fn configs(size: Size) -> (LatentConfig, LatentConfig, GenDrPixConfig, usize) {
     match size {
         Size::Sd21 => (
@@ -252,7 +253,7 @@ fn configs(size: Size) -> (LatentConfig, LatentConfig, GenDrPixConfig, usize) {
     }
 }
 
-/// Multiply-accumulates of a picture.
+/// Counts the multiply-accumulates of a picture.
 fn macs(subject: Subject, args: &Args) -> Macs {
     let (gendr, adc, pix, tokens) = configs(args.model);
     let (width, height) = (args.size.0 as usize, args.size.1 as usize);
@@ -269,7 +270,7 @@ fn macs(subject: Subject, args: &Args) -> Macs {
             adc.unet.macs(h, w, tokens),
             adc.vae.decoder_macs(h, w),
         ],
-        // The padding adds a cell to each axis.
+        // Padding adds one cell to each axis.
         Subject::PixPadcfg => vec![pix.unet.macs(h + 1, w + 1, tokens); 2],
         Subject::Pix => vec![pix.unet.macs(h + 1, w + 1, tokens)],
         Subject::Encoder => vec![gendr.vae.encoder_macs(height, width)],
@@ -291,7 +292,7 @@ fn measure<B: Measured>(subject: Subject, args: &Args) -> Result<Figures, Box<dy
     let (width, height) = args.size;
     let picture = picture(width / SCALE, height / SCALE);
     let guided = Upscale::new().scale(f64::from(SCALE)).guidance(GUIDANCE);
-    let once = guided.clone().guidance(1.0);
+    let unguided = guided.clone().guidance(1.0);
     let centred = |options: &Upscale| options.clone().ensemble(vec![Padding::CENTRED]);
     let random = |channels: usize, divisor: u32| {
         let shape = [
@@ -330,7 +331,7 @@ fn measure<B: Measured>(subject: Subject, args: &Args) -> Result<Figures, Box<dy
             let parameters = pix.unet.init::<B>(&device)?.parameters();
             let model = GenDrPix::<B>::new(pix, tokens, &device)?;
             let (name, options) = match subject {
-                Subject::Pix => ("GenDR-Pix, no guidance", centred(&once)),
+                Subject::Pix => ("GenDR-Pix, no guidance", centred(&unguided)),
                 _ => ("GenDR-Pix, PadCFG", centred(&guided)),
             };
             let run = move || model.upscale_with(&picture, &options).map(|_| ());
@@ -361,7 +362,7 @@ fn measure<B: Measured>(subject: Subject, args: &Args) -> Result<Figures, Box<dy
         }
     };
     run()?;
-    let seconds = median_seconds(args.runs as usize, run)?.ok_or("there is a run at least")?;
+    let seconds = median_seconds(args.runs as usize, run)?.ok_or("there is at least one run")?;
     let on_cpu = args.backend.backend == "flex";
     Ok(Figures {
         name: name.to_owned(),

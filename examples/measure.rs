@@ -4,7 +4,7 @@
 //!
 //! `cargo run --release --features cuda --example measure -- --backend cuda --precision bf16 --model sd21 --size 3840x2160`
 //!
-//! By size, at 0.25, 1, 4, 8 and 16 megapixels; `--tile 512` or `--budget 600000000` enlarges in tiles:
+//! For several sizes (0.25, 1, 4, 8 and 16 megapixels). `--tile 512` or `--budget 600000000` enlarges in tiles:
 //!
 //! `cargo run --release --example measure -- --size 512x512,1024x1024,2048x2048,3840x2160,4096x4096`
 
@@ -18,7 +18,7 @@ mod common;
 
 use clap::Parser;
 use common::backend::{BackendArgs, Measured};
-use common::{Model, forget_peak, median_seconds, memory, peak_memory, picture, size};
+use common::{Model, median_seconds, memory, peak_memory, picture, reset_peak_memory, size};
 use gendr_pix::{Attention, GenDrPix, Padding, Tiling, Upscale};
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -26,30 +26,30 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-/// Measures whole pictures: resize, passes and conversion, without decoding and encoding.
+/// Measure the enlargement of whole pictures: resize, passes and conversion, without decoding and encoding.
 #[derive(Parser)]
 struct Args {
-    /// Which model.
+    /// Size of the model.
     #[arg(long, value_enum, default_value_t = Model::Nano)]
     model: Model,
     #[command(flatten)]
     backend: BackendArgs,
-    /// Sizes of the output, measured in this order, smallest first; the input's sides are a quarter of it.
+    /// Sizes of the output, measured in this order. List the smallest first. The sides of the input are a quarter of them.
     #[arg(long, default_value = "1920x1080", value_parser = size, value_delimiter = ',')]
     size: Vec<(u32, u32)>,
-    /// Guidance scale; 1 is a single pass.
+    /// Guidance scale; 1 runs a single pass.
     #[arg(long, default_value_t = 1.0)]
     guidance: f64,
-    /// Side of a tile in pixels of the output; without it the whole picture at once.
+    /// Side of a tile in output pixels [default: the whole picture at once].
     #[arg(long)]
     tile: Option<usize>,
     /// Memory budget in bytes.
     #[arg(long)]
     budget: Option<u64>,
-    /// Limit self-attention to windows of this many tokens a side.
+    /// Limit self-attention to windows of at most this many tokens per side.
     #[arg(long)]
     window: Option<usize>,
-    /// Number of pictures, after one that is not counted.
+    /// Number of timed pictures, after one that is not timed.
     #[arg(long, default_value_t = 3)]
     runs: usize,
 }
@@ -82,23 +82,23 @@ fn measure<B: Measured>(args: &Args) -> Result<(), Box<dyn Error>> {
         println!("{width}x{height}");
         let picture = picture(width / 4, height / 4);
         let plan = model.plan(picture.width(), picture.height(), &options)?;
-        // The most that a GPU's tensors hold after any layer.
-        let most = Arc::new(AtomicU64::new(0));
-        let (peak, used) = (most.clone(), device.clone());
+        // The peak memory of a GPU's tensors, sampled after each layer.
+        let peak_in_use = Arc::new(AtomicU64::new(0));
+        let (peak, observed) = (peak_in_use.clone(), device.clone());
         let first = options.clone().on_progress(move |_| {
-            let bytes = B::device_memory_in_use(&used).unwrap_or(0);
+            let bytes = B::device_memory_in_use(&observed).unwrap_or(0);
             peak.fetch_max(bytes, Ordering::Relaxed);
         });
         model.upscale_with(&picture, &first)?;
         if i == 0 {
             println!(
-                "first picture, weights drawn: {:.2} s",
+                "first picture, with random initialisation of the weights: {:.2} s",
                 start.elapsed().as_secs_f64()
             );
         }
-        // Drawing the weights takes more memory than the weights.
-        let drawn = peak_memory();
-        forget_peak();
+        // The initialisation takes more memory than the weights alone.
+        let initial_peak = peak_memory();
+        reset_peak_memory();
         let median = median_seconds(args.runs, || -> gendr_pix::Result<()> {
             let start = Instant::now();
             // Seconds of each phase, and the time of the last report.
@@ -113,7 +113,7 @@ fn measure<B: Measured>(args: &Args) -> Result<(), Box<dyn Error>> {
             model.upscale_with(&picture, &options)?;
             println!("pass: {:.3} s", start.elapsed().as_secs_f64());
             if B::device_memory(&device).is_some() {
-                return Ok(()); // A GPU queues work, so the times of phases would say nothing.
+                return Ok(()); // A GPU queues work, so the times of the phases are meaningless.
             }
             for (phase, seconds) in &phases.lock().expect("no panic").0 {
                 print!("  {phase:?} {seconds:.3} s");
@@ -128,16 +128,16 @@ fn measure<B: Measured>(args: &Args) -> Result<(), Box<dyn Error>> {
             println!(
                 "peak memory of the device: {:.3} GB, {:.3} GB of it in use after a layer, planned {:.3} GB, {} tiles",
                 bytes as f64 / 1e9,
-                most.load(Ordering::Relaxed) as f64 / 1e9,
+                peak_in_use.load(Ordering::Relaxed) as f64 / 1e9,
                 plan.peak_bytes as f64 / 1e9,
                 plan.tiles
             );
         } else if let (Some(peak), Some(program)) = (peak_memory(), program) {
-            let whole = drawn.unwrap_or(0).max(peak);
-            println!("peak memory of the process: {:.2} GB", whole as f64 / 1e9);
+            let process = initial_peak.unwrap_or(0).max(peak);
+            println!("peak memory of the process: {:.2} GB", process as f64 / 1e9);
             let (found, planned) = ((peak - program) as f64, plan.peak_bytes as f64);
             println!(
-                "above the program itself: {:.3} GB, planned {:.3} GB ({:+.1} %), {} tiles",
+                "peak without the program itself: {:.3} GB, planned {:.3} GB ({:+.1} %), {} tiles",
                 found / 1e9,
                 planned / 1e9,
                 100.0 * (planned / found - 1.0),

@@ -4,9 +4,10 @@
 //!
 //! On a GPU: `--features cuda` and `--backend cuda --precision bf16`, for example.
 //!
-//! Each operation is timed alone, at every shape of the pass, and multiplied by the number of times that the pass runs it.
-//! "The rest" is the time of the whole pass less these: concatenations, residual additions, upsampling, the shuffles around the
-//! UNet, and reading the weights from memory, which come from the cache when an operation is repeated.
+//! Each operation is timed alone at every shape of the pass. Its time is multiplied by the number of times that the pass runs it.
+//! "The rest" is the time of the whole pass minus the sum of all operations. It contains concatenations, residual additions,
+//! upsampling, the shuffles around the UNet, and reading the weights from memory: when an operation is repeated, its weights come
+//! from the cache.
 
 mod common;
 
@@ -21,17 +22,18 @@ use gendr_pix::{Backend, GenDrPix, Padding, Restore};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 
+/// Profile one pass by kind of operation.
 #[derive(Parser)]
 struct Args {
     #[command(flatten)]
     backend: BackendArgs,
-    /// Which model.
+    /// Size of the model.
     #[arg(long, value_enum, default_value_t = Model::Nano)]
     model: Model,
     /// Size of the output.
     #[arg(long, default_value = "512x512", value_parser = size)]
     size: (u32, u32),
-    /// Number of runs of each operation and of the pass; the median is reported.
+    /// Number of timed runs of each operation and of the pass. The median is reported.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
     /// Also list every operation at every shape.
@@ -126,6 +128,7 @@ fn profile<B: Backend>(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
+/// Returns the name of the group of operations in the table.
 fn kind(operation: Operation) -> &'static str {
     match operation {
         Operation::Convolution { .. } => "convolution",
@@ -137,7 +140,7 @@ fn kind(operation: Operation) -> &'static str {
     }
 }
 
-/// How operations are timed.
+/// Times single operations on random inputs.
 struct Timer {
     groups: usize,
     dtype: DType,
@@ -145,6 +148,7 @@ struct Timer {
 }
 
 impl Timer {
+    /// Returns the median time of `operation` in seconds.
     fn seconds<B: Backend>(&self, operation: Operation) -> f64 {
         match operation {
             Operation::Convolution {
@@ -227,12 +231,12 @@ impl Timer {
         random(shape, self.dtype)
     }
 
-    /// Returns the median seconds of the runs, after one that is not counted.
+    /// Returns the median time of the runs in seconds, after one run that is not timed.
     fn time<B: Backend>(&self, mut run: impl FnMut()) -> f64 {
         let mut run = || {
             run();
-            // GPUs queue work and return.
-            B::sync(&Default::default()).expect("a device that works");
+            // A GPU queues work and returns at once.
+            B::sync(&Default::default()).expect("the device works");
         };
         run();
         let median = median_seconds(self.runs as usize, || {

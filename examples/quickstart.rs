@@ -1,4 +1,4 @@
-//! The shortest way from a small picture to a large one.
+//! Enlarges a picture in a few lines.
 //!
 //! ```sh
 //! cargo run --release --example quickstart -- photo.jpg

@@ -4,13 +4,13 @@
 //! cargo run --release --example soak -- --pictures 200 --longest 512
 //! ```
 //!
-//! The program measures the memory of the process after each picture, and of the device if that is known. It fails if the peak
-//! over any ten pictures exceeds the peak over the first ten by more than the slack. Weights are random; sizes come from a fixed
-//! sequence, the largest first.
+//! After each picture, the program measures the memory of the process, and that of the device if the backend reports it. It fails
+//! if the peak over any ten pictures exceeds the peak over the first ten by more than the slack. The weights are random. The sizes
+//! come from a fixed sequence that starts with the largest.
 //!
-//! Linux's C library keeps much of the freed memory, in fragments: on a CPU up to a fifth more than in the first ten pictures,
-//! without growth after the first fifty. With `MALLOC_MMAP_THRESHOLD_=131072` in the environment it returns large pieces, and
-//! what remains is the crate's own.
+//! On Linux, the C library keeps much of the freed memory in fragments. On a CPU, memory rises by up to a fifth after the first
+//! ten pictures, and stays flat after the first fifty. With `MALLOC_MMAP_THRESHOLD_=131072` in the environment, the library
+//! returns large blocks to the system, so any growth that remains comes from this crate.
 
 // Without a backend the program only reports that.
 #![cfg_attr(
@@ -26,13 +26,13 @@ use common::{Model, memory, picture};
 use gendr_pix::{GenDrPix, Padding, Target, Upscale};
 use std::error::Error;
 
-/// Number of pictures in a group, whose peak is reported. Memory may rise within the first group.
+/// Number of pictures in a group. The peak of each group is reported. Memory may rise within the first group.
 const GROUP: usize = 10;
 
-/// Checks that memory stays flat over many pictures.
+/// Check that memory stays flat over many pictures.
 #[derive(Parser)]
 struct Args {
-    /// Which model.
+    /// Size of the model.
     #[arg(long, value_enum, default_value_t = Model::Nano)]
     model: Model,
     #[command(flatten)]
@@ -40,13 +40,13 @@ struct Args {
     /// Number of pictures.
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(20..))]
     pictures: u32,
-    /// Pixels of the longer side of the largest output.
+    /// Longer side of the largest output in pixels.
     #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u32).range(64..))]
     longest: u32,
     /// Return pooled memory after each picture.
     #[arg(long)]
     trim: bool,
-    /// Allowed growth over the first ten pictures, in per cent.
+    /// Allowed growth of the peak over that of the first ten pictures, in per cent.
     #[arg(long, default_value_t = 10)]
     slack: u64,
 }
@@ -62,7 +62,8 @@ fn soak<B: Measured>(args: &Args) -> Result<(), Box<dyn Error>> {
     let model = GenDrPix::<B>::new(config, tokens, &device)?;
     let model = args.backend.in_precision(model)?;
     let options = Upscale::new().ensemble(vec![Padding::CENTRED]);
-    let (mut first, mut most) = ([None; 2], [None; 2]);
+    // Peak bytes of the process and of the device.
+    let (mut first, mut peaks) = ([None; 2], [None; 2]);
     for i in 0..args.pictures as usize {
         let [width, height] = size(i, args.longest);
         let picture = picture(width.div_ceil(4), height.div_ceil(4));
@@ -71,48 +72,49 @@ fn soak<B: Measured>(args: &Args) -> Result<(), Box<dyn Error>> {
         if args.trim {
             model.trim();
         }
-        let held = [memory(), B::device_memory(&device)];
-        most = [0, 1].map(|of| most[of].max(held[of]));
+        let used = [memory(), B::device_memory(&device)];
+        peaks = [0, 1].map(|i| peaks[i].max(used[i]));
         if (i + 1) % GROUP == 0 {
-            let [process, device] = most.map(|bytes: Option<u64>| match bytes {
+            let [process, device] = peaks.map(|bytes: Option<u64>| match bytes {
                 Some(bytes) => format!("{:.1} MB", bytes as f64 / 1e6),
                 None => "unknown".into(),
             });
             println!("{} pictures: process {process}, device {device}", i + 1);
             if i < GROUP {
-                first = most;
+                first = peaks;
             } else {
-                check(args, first, most)?;
+                check(args, first, peaks)?;
             }
-            most = [None; 2];
+            peaks = [None; 2];
         }
     }
-    println!("flat after the first {GROUP}");
+    println!("memory stayed flat after the first {GROUP} pictures");
     Ok(())
 }
 
-/// Fails if the process or the device holds more than at first.
-fn check(args: &Args, first: [Option<u64>; 2], most: [Option<u64>; 2]) -> Result<(), String> {
+/// Fails if a peak of the process or of the device exceeds that of the first group by more than the slack.
+fn check(args: &Args, first: [Option<u64>; 2], peaks: [Option<u64>; 2]) -> Result<(), String> {
     for (i, what) in ["process", "device"].into_iter().enumerate() {
-        if let (Some(first), Some(most)) = (first[i], most[i])
-            && most > first + first * args.slack / 100
+        if let (Some(first), Some(peak)) = (first[i], peaks[i])
+            && peak > first + first * args.slack / 100
         {
             return Err(format!(
-                "memory of the {what} rose from {first} to {most} bytes"
+                "the memory of the {what} rose from {first} to {peak} bytes"
             ));
         }
     }
     Ok(())
 }
 
-/// Width and height of picture `i`: the largest first, then between an eighth of its side and its side.
+/// Returns width and height of picture `i`. The first picture is the largest. The sides of the others are between an eighth of
+/// the longest side and the whole of it.
 fn size(i: usize, longest: u32) -> [u32; 2] {
     if i == 0 {
         return [longest; 2];
     }
-    let least = longest / 8;
+    let shortest = longest / 8;
     [(31, 7), (17, 3)].map(|(step, start)| {
         let i = i as u32;
-        least + (i * i * step + i * start) % (longest - least + 1)
+        shortest + (i * i * step + i * start) % (longest - shortest + 1)
     })
 }

@@ -4,8 +4,8 @@
 //! cargo run --release --features train --example train_nano -- --folder runs/nano --out assets/nano.safetensors
 //! ```
 //!
-//! If it is stopped, the same command resumes from the last checkpoint. It logs every twenty steps to `log.jsonl` in the
-//! folder.
+//! If the training is stopped, the same command resumes it from the last checkpoint. Every twenty steps, a line is added to
+//! `log.jsonl` in the folder.
 
 #[path = "common/training.rs"]
 mod training;
@@ -17,7 +17,7 @@ use gendr_pix::{Storage, backend};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::error::Error;
 use std::path::PathBuf;
-use training::{LOG_EVERY, Log, STYLE, Saving};
+use training::{CheckpointTimer, LOG_EVERY, Log, STYLE};
 
 /// Train the bundled nano model.
 #[derive(Parser)]
@@ -34,7 +34,7 @@ struct Args {
     /// Number of training steps [default: the recipe's].
     #[arg(long)]
     steps: Option<u64>,
-    /// Folder of photos to train on besides procedural pictures, with the second part of the recipe.
+    /// Folder of photos to train on in addition to procedural pictures, as in the second part of the recipe.
     #[arg(long)]
     photos: Option<PathBuf>,
     /// Weights file to start from if the folder has no checkpoint yet.
@@ -66,7 +66,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let bar = ProgressBar::new(steps).with_style(ProgressStyle::with_template(STYLE)?);
         bar.set_position(trainer.steps_done());
         bar.reset_eta();
-        let mut saving = Saving::start();
+        let mut timer = CheckpointTimer::start();
         let (mut errors, mut fourier) = (Vec::new(), Vec::new());
         let mean = |values: &mut Vec<f64>| -> Option<f64> {
             let count = values.len();
@@ -84,7 +84,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 let line = serde_json::json!({ "step": report.step, "relative_l1": error, "fourier": fourier, "rate": report.rate });
                 log.write(&line)?;
             }
-            if saving.due() {
+            if timer.due() {
                 trainer.checkpoint()?;
             }
             bar.inc(1);

@@ -1,4 +1,4 @@
-//! The configuration of a whole model, which a bundle's header contains.
+//! The configuration of a GenDR-Pix model. The header of a bundle contains it as JSON.
 
 use crate::error::{Error, Result};
 use crate::options::padding::Padding;
@@ -13,11 +13,12 @@ use serde::{Deserialize, Serialize};
 pub struct GenDrPixConfig {
     /// Configuration of the UNet.
     pub unet: UNetConfig,
-    /// Side of the pixel cells that are folded into channels. The UNet has `3 * factor^2` input and output channels.
+    /// Side of a cell in pixels: the factor of pixel unshuffle and pixel shuffle. The UNet has `3 * factor^2` input and output
+    /// channels.
     pub factor: usize,
-    /// The fixed timestep, `0.0..=1000.0` in Stable Diffusion's training.
+    /// The fixed timestep. Stable Diffusion was trained with `0.0..=1000.0`.
     pub timestep: f64,
-    /// The step from the UNet's prediction to the picture.
+    /// The diffusion step, which computes the picture from the UNet's prediction.
     pub onestep: OneStep,
     /// Recommended guidance scale, for callers that set none. 1 means no guidance.
     pub guidance: f64,
@@ -26,7 +27,7 @@ pub struct GenDrPixConfig {
 }
 
 impl GenDrPixConfig {
-    /// The paper's model on Stable Diffusion 2.1's UNet.
+    /// Returns the paper's model on Stable Diffusion 2.1's UNet.
     ///
     /// The paper states neither the timestep nor the kind of prediction. Here they are 500, the middle of the training range,
     /// and noise, which SD 2.1-base predicts.
@@ -42,15 +43,15 @@ impl GenDrPixConfig {
         }
     }
 
-    /// The bundled model, which is small enough for a CPU: see [`UNetConfig::nano`].
+    /// Returns the bundled model, which is small enough for a CPU: see [`UNetConfig::nano`].
     #[must_use]
     pub fn nano() -> Self {
         Self {
             unet: UNetConfig::nano(),
-            // The error of a picture is about a tenth of its range, so that predictions are about one.
+            // The difference between the plain resize and the original is about a tenth of the range. Predictions are then about one.
             onestep: OneStep::residual(0.1),
-            // The four paddings by whole pixels of an input that is four times smaller. Their mean is a little closer to the
-            // original than one of them, and has less of the 8x8 pattern.
+            // The four paddings that are multiples of an input pixel at a scale of 4. The mean of the results is slightly closer to
+            // the original than a single result, and has less of the 8x8 pattern.
             ensemble: [(4, 4), (0, 0), (4, 0), (0, 4)]
                 .map(|(top, left)| Padding::new(top, left))
                 .to_vec(),
@@ -70,16 +71,16 @@ impl GenDrPixConfig {
         self.unet.validate()?;
         self.onestep.validate()?;
         if self.factor == 0 {
-            return fail("factor", "is zero".into());
+            return fail("factor", "is zero: it must be at least 1".into());
         }
         let channels = cell_channels(self.factor);
-        let why = format!("cells of {0}x{0} pixels become channels", self.factor);
+        let why = format!("pixel unshuffle reads cells of {0}x{0} pixels", self.factor);
         validate_channels(&self.unet, [channels; 2], &why)?;
         validate_run(self.timestep, self.guidance, &self.ensemble, self.factor)
     }
 }
 
-/// Checks the fields that every model's config has for its passes.
+/// Checks the fields for the passes, which the configs of all models contain.
 ///
 /// # Errors
 ///
@@ -101,7 +102,7 @@ pub(crate) fn validate_run(
         }
     }
     if ensemble.is_empty() {
-        return fail("ensemble", "is empty".into());
+        return fail("ensemble", "is empty: it needs at least one padding".into());
     }
     if let Some(padding) = ensemble.iter().find(|p| !p.fits(factor)) {
         return fail(
@@ -116,7 +117,7 @@ pub(crate) fn validate_run(
 ///
 /// # Errors
 ///
-/// [`Error::Config`] if they are not `expected`. `why` is the reason for these numbers, for the error's text.
+/// [`Error::Config`] if they are not `expected`. `why` explains these numbers in the text of the error.
 pub(crate) fn validate_channels(unet: &UNetConfig, expected: [usize; 2], why: &str) -> Result<()> {
     let ends = [
         ("in_channels", unet.in_channels),

@@ -1,4 +1,4 @@
-//! Errors: every failure that this crate reports, and the [kind](ErrorKind) of each, which names who can fix it.
+//! Errors: every failure that this crate reports, and the [kind](ErrorKind) of each, which tells who can fix it.
 
 use burn::tensor::backend::ExecutionError;
 use std::fmt;
@@ -40,12 +40,12 @@ pub enum Error {
         limit: u64,
     },
 
-    /// The enlargement does not fit into the memory budget of the options, not even in tiles.
+    /// The enlargement does not fit the memory budget of the options, even in tiles.
     #[error(
         "the enlargement needs at least {needed} bytes of memory, over the budget of {budget} bytes: raise `memory_budget` or lower the scale"
     )]
     OverBudget {
-        /// Bytes needed by the smallest tiles, or by the tiles that the options ask for.
+        /// Bytes needed by the smallest tiles, or by the tiles that the options request.
         needed: u64,
         /// Maximum number of bytes.
         budget: u64,
@@ -85,17 +85,17 @@ pub enum Error {
         "the device of backend `{backend}` does not support {precision}: use a backend with another precision, such as f32"
     )]
     Precision {
-        /// The name that the backend gives itself.
+        /// Name of the backend.
         backend: String,
         /// The float type.
         precision: &'static str,
     },
 
     /// Operations on the device return wrong results: see [`GenDrPix::self_test`](crate::GenDrPix::self_test).
-    #[error("the device computes incorrectly: {}", list_deviations(off))]
+    #[error("the device computes incorrectly: {}", list_deviations(deviations))]
     SelfTest {
         /// The operations whose error exceeds the tolerance.
-        off: Vec<Deviation>,
+        deviations: Vec<Deviation>,
     },
 
     /// The device failed during a computation, or lost its results.
@@ -207,7 +207,7 @@ pub enum Error {
     },
 }
 
-/// Groups [errors](Error) by who can fix them. Returned by [`Error::kind`].
+/// The kinds of [errors](Error), by who can fix them. Returned by [`Error::kind`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -288,7 +288,7 @@ impl Error {
     }
 }
 
-/// Describes the keys at fault, with a semicolon before each kind that occurs.
+/// Describes the wrong keys, with a semicolon before each kind that occurs.
 fn list_mismatch(missing: &[String], unused: &[String], misshapen: &[String]) -> String {
     [
         ("missing", missing),
@@ -312,9 +312,10 @@ fn list_keys(keys: &[String]) -> String {
     }
 }
 
-fn list_deviations(off: &[Deviation]) -> String {
-    let off: Vec<String> = off.iter().map(Deviation::to_string).collect();
-    off.join("; ")
+/// Joins the texts of the deviations.
+fn list_deviations(deviations: &[Deviation]) -> String {
+    let texts: Vec<String> = deviations.iter().map(Deviation::to_string).collect();
+    texts.join("; ")
 }
 
 /// The difference between the result of an operation on a device and the reference. Returned by
@@ -412,7 +413,12 @@ mod tests {
                 },
                 ErrorKind::Device,
             ),
-            (Error::SelfTest { off: Vec::new() }, ErrorKind::Device),
+            (
+                Error::SelfTest {
+                    deviations: Vec::new(),
+                },
+                ErrorKind::Device,
+            ),
             (Error::Device { reason: text() }, ErrorKind::Device),
             (Error::NonFiniteOutput, ErrorKind::Weights),
             (Error::ConstantOutput, ErrorKind::Weights),
@@ -455,7 +461,7 @@ mod tests {
         }
     }
 
-    /// A weights file that lacks `count` tensors.
+    /// Returns a weights file that lacks `count` tensors.
     fn keys(count: usize) -> Error {
         Error::Keys {
             path: "file".into(),

@@ -1,7 +1,7 @@
 //! Enlarges and restores pictures with GenDR-Pix: one-step diffusion super-resolution without a VAE, in pure Rust.
 //!
-//! A low-quality picture is enlarged by bicubic interpolation, folded into cells of 8x8 pixels, passed once through Stable
-//! Diffusion's UNet and unfolded: `x -> pixel-unshuffle x8 -> UNet -> pixel-shuffle x8 -> y`. The method is from Wang, Zhao, Li
+//! A low-quality picture is enlarged by bicubic interpolation. Its cells of 8x8 pixels become channels, which pass once through
+//! Stable Diffusion's UNet and become cells again: `x -> pixel unshuffle x8 -> UNet -> pixel shuffle x8 -> y`. The method is from Wang, Zhao, Li
 //! and Zhang, "Eliminating VAE for Fast and High-Resolution Generative Detail Restoration" (ICLR 2026, arXiv 2602.10630), called
 //! "the paper" in this documentation.
 //!
@@ -25,7 +25,7 @@
 //! | --- | --- |
 //! | choose a backend, save memory, train a model | the [`guide`] |
 //! | enlarge a picture | [`GenDrPix::upscale`], [`GenDrPix::upscale_with`] and its options, [`Upscale`] |
-//! | await a GPU, in a browser or another async program | [`GenDrPix::upscale_async`], [`picture::Picture::map_async`] |
+//! | enlarge pictures in a browser or another async program | [`GenDrPix::upscale_async`], [`picture::Picture::map_async`] |
 //! | show progress, cancel | [`Upscale::on_progress`], [`Upscale::cancel`] |
 //! | enlarge many pictures and decode the next one meanwhile | [`GenDrPix::upscale_many`], [`picture::ReadAhead`] |
 //! | read and write picture files with their metadata | [`picture`] |
@@ -36,26 +36,26 @@
 //! | use the paper's full-size model | [`GenDrPixConfig::sd21`] |
 //! | use another device | [`backend`] |
 //! | use your own burn backend | [`Backend`] |
-//! | use the parts | [`unet`], [`shuffle`], [`OneStep`], [`Padding`] |
+//! | use the building blocks | [`unet`], [`shuffle`], [`OneStep`], [`Padding`] |
 //!
 //! # Features
 //!
-//! Features only add, and all of them compile together.
+//! Features are additive. All of them can be enabled together.
 //!
 //! | feature | what it adds |
 //! | --- | --- |
 //! | `flex` (default) | the CPU backend: pure Rust, SIMD |
 //! | `pretrained` (default) | the bundled nano weights, in the binary |
-//! | `autotune` (default) | GPU backends time their kernels and keep the fastest; no effect without a GPU backend |
+//! | `autotune` (default) | GPU backends time several kernels for each operation and use the fastest; no effect without a GPU backend |
 //! | `ndarray` | burn's older CPU backend |
 //! | `cuda` | NVIDIA GPUs |
 //! | `wgpu` | any GPU, through WebGPU's shading language |
 //! | `vulkan`, `metal` | `wgpu` with kernels compiled for Vulkan or Metal |
 //! | `latent` | the paper's latent baselines, which keep all or half of the VAE |
-//! | `train` | the bundled model's training and the paper's distillation; includes `latent` |
-//! | `collective` | the distillation on several devices; includes `train`, and adds some sixty crates of burn-collective's |
+//! | `train` | training of the bundled model, and the paper's distillation; includes `latent` |
+//! | `collective` | the distillation on several devices; includes `train`, and adds about sixty dependencies of burn-collective |
 
-#![warn(missing_docs)]
+#![warn(missing_debug_implementations, missing_docs)]
 // docs.rs shows the feature that each item needs.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -78,8 +78,8 @@ fn half_precision_works_or_returns_an_error() {
     };
     match model.self_test() {
         Ok(right) => println!("{} operations", right.len()),
-        Err(Error::SelfTest { off }) => {
-            for deviation in off {
+        Err(Error::SelfTest { deviations }) => {
+            for deviation in deviations {
                 assert!(
                     deviation.operation.starts_with("convolution"),
                     "{deviation}"

@@ -6,13 +6,13 @@ use gendr_pix::{Backend, GenDrPix, Precision, Result};
 
 /// A backend that can report its device's memory.
 pub trait Measured: Backend {
-    /// Bytes that the calling thread's pools have taken from a GPU. Pools return nothing by themselves, so after a run this is
-    /// the run's peak.
+    /// Returns the bytes that the calling thread's memory pools have reserved on a GPU; `None` on a CPU. Pools return nothing on
+    /// their own, so after a run this is the peak of the run.
     fn device_memory(_device: &Self::Device) -> Option<u64> {
         None
     }
 
-    /// Bytes of these that tensors hold now.
+    /// Returns how many of the [reserved bytes](Self::device_memory) tensors use at the moment; `None` on a CPU.
     fn device_memory_in_use(_device: &Self::Device) -> Option<u64> {
         None
     }
@@ -21,6 +21,7 @@ pub trait Measured: Backend {
 #[cfg(feature = "flex")]
 impl Measured for gendr_pix::backend::Flex {}
 
+/// Returns the bytes that the memory pools of `device` have reserved, and the bytes in use.
 #[cfg(any(feature = "cuda", feature = "wgpu"))]
 fn pools<R: burn_cubecl::CubeRuntime>(device: &R::Device) -> Option<[u64; 2]> {
     let usage = R::client(device).memory_usage().ok()?;
@@ -55,10 +56,10 @@ measured!(
     backend::Cuda<half::bf16>
 );
 
-/// Backend and precision.
+/// The options of an example that choose backend and precision.
 #[derive(clap::Args)]
 pub struct BackendArgs {
-    /// Backend; all except `flex` need the cargo feature of the same name.
+    /// Backend to compute on; each one except `flex` needs the cargo feature of the same name.
     #[arg(long, value_parser = ["flex", "wgpu", "cuda"], default_value = "flex")]
     pub backend: String,
     /// Precision of weights and layers: bf16 on `flex` and `cuda`, f16 on GPUs.
@@ -75,7 +76,7 @@ impl BackendArgs {
         }
     }
 
-    /// The error for a backend that is not in this build.
+    /// Returns the error for a backend that is not in this build.
     pub fn missing(&self) -> String {
         let Self { backend, precision } = self;
         format!(
@@ -84,7 +85,7 @@ impl BackendArgs {
     }
 }
 
-/// Calls `$run::<B>($($argument),*)` with the backend that `$args` names; the error is boxed.
+/// Calls `$run::<B>($($argument),*)` with the backend that `$args` selects. The error is boxed.
 #[macro_export]
 macro_rules! on_backend {
     ($args:expr, $run:ident($($argument:expr),*)) => {{

@@ -1,4 +1,4 @@
-//! Shared by the measuring examples.
+//! Code that the measuring examples share: model sizes, test pictures, and the measurement of time and memory.
 
 #[allow(
     dead_code,
@@ -21,7 +21,7 @@ pub enum Model {
 }
 
 impl Model {
-    /// The model's config, and the number of tokens of its prompts.
+    /// Returns the model's config, and the number of tokens of its prompts.
     #[allow(dead_code, reason = "not every example has random weights")]
     pub fn config(self) -> (GenDrPixConfig, usize) {
         match self {
@@ -39,7 +39,7 @@ pub fn size(text: &str) -> Result<(u32, u32), String> {
     Ok((side(width)?, side(height)?))
 }
 
-/// A picture to measure with. Its content does not matter as long as it is not constant.
+/// Returns a picture to measure with. Its content does not matter as long as it is not constant.
 #[allow(dead_code, reason = "not every example measures whole pictures")]
 pub fn picture(width: u32, height: u32) -> DynamicImage {
     DynamicImage::ImageRgb8(RgbImage::from_fn(width, height, |x, y| {
@@ -51,7 +51,7 @@ pub fn picture(width: u32, height: u32) -> DynamicImage {
     }))
 }
 
-/// A picture of noise.
+/// Returns a picture of noise.
 #[allow(dead_code, reason = "not every example needs noise")]
 pub fn noise(width: u32, height: u32) -> DynamicImage {
     let mut state = 1_u32;
@@ -80,25 +80,26 @@ pub fn median_seconds<E>(
     Ok(seconds.get(runs / 2).copied())
 }
 
-/// The process's largest resident size in bytes, if the system reports it (Linux).
+/// Returns the process's largest resident size in bytes, if the system reports it (Linux).
 #[allow(dead_code, reason = "not every example measures whole pictures")]
 pub fn peak_memory() -> Option<u64> {
     status("VmHWM:")
 }
 
-/// The process's resident size in bytes, if the system reports it (Linux).
+/// Returns the process's resident size in bytes, if the system reports it (Linux).
 #[allow(dead_code, reason = "not every example compares memory with a plan")]
 pub fn memory() -> Option<u64> {
     status("VmRSS:")
 }
 
-/// Resets [`peak_memory`] to the present size, if the system can (Linux).
+/// Resets [`peak_memory`] to the current size, if the system supports it (Linux).
 #[allow(dead_code, reason = "not every example compares memory with a plan")]
-pub fn forget_peak() {
-    // If it cannot, the peak is that since the start of the process.
+pub fn reset_peak_memory() {
+    // Without support, the peak stays the one since the start of the process.
     let _ = std::fs::write("/proc/self/clear_refs", "5");
 }
 
+/// Returns a field of `/proc/self/status` in bytes.
 fn status(field: &str) -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix(field))?;

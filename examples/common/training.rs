@@ -1,4 +1,4 @@
-//! Shared by the training examples: the log, and when to save a checkpoint.
+//! Code that the training examples share: the log, and the interval between checkpoints.
 
 use serde::Serialize;
 use std::fs::{self, File, OpenOptions};
@@ -6,14 +6,14 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Steps between two lines of the log.
+/// Number of steps from one line of the log to the next.
 pub const LOG_EVERY: u64 = 20;
-/// Time between two checkpoints.
+/// Time from one checkpoint to the next.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(180);
 /// Template of the progress bar.
 pub const STYLE: &str = "{elapsed_precise} {wide_bar} {pos}/{len}, {eta} left, {msg}";
 
-/// `log.jsonl` in a run's folder. It is created with the first line, so a run that is refused leaves no log.
+/// The file `log.jsonl` in the folder of a run. The first line creates it, so a run that is refused leaves no log.
 pub struct Log {
     path: PathBuf,
     file: Option<File>,
@@ -43,10 +43,10 @@ impl Log {
     }
 }
 
-/// Keeps track of when a checkpoint is due.
-pub struct Saving(Instant);
+/// Decides when to save a checkpoint.
+pub struct CheckpointTimer(Instant);
 
-impl Saving {
+impl CheckpointTimer {
     pub fn start() -> Self {
         Self(Instant::now())
     }

@@ -1,7 +1,7 @@
 //! Traces the largest activation of each layer. This shows whether the activations fit half precision.
 //!
-//! Each layer emits a `tracing` event at level `TRACE` with the target [`TARGET`], in the order in which the layers run. The event
-//! requires the output to be read back from the device, so it is computed only if a subscriber has enabled it.
+//! Each layer emits a `tracing` event at level `TRACE` with the target [`TARGET`], in the order in which the layers run. For an event,
+//! the output must be read back from the device, so events are computed only if a subscriber has enabled them.
 
 use crate::backend::Backend;
 use burn::tensor::Tensor;
@@ -11,7 +11,7 @@ use tracing::{Level, enabled, trace};
 /// output. `largest` is infinite if a value is not finite.
 pub(crate) const TARGET: &str = "gendr_pix::activations";
 
-/// Whether a subscriber has enabled the events.
+/// Returns whether a subscriber has enabled the events.
 pub(crate) fn is_traced() -> bool {
     enabled!(target: TARGET, Level::TRACE)
 }

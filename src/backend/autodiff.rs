@@ -112,7 +112,7 @@ impl<B: Backend> Backward<B, 3> for LinearBackward {
     }
 }
 
-/// Trainings do not convert pictures on the device.
+/// Training does not convert pictures on the device.
 impl<B: Backend, C: CheckpointStrategy> PictureOperations for Autodiff<B, C> {}
 
 impl<B: Backend, C: CheckpointStrategy> Backend for Autodiff<B, C> {

@@ -3,24 +3,24 @@
 //!
 //! # The first picture on a GPU
 //!
-//! The first picture takes longer than later ones: its kernels are compiled and, with feature `autotune`, several are timed for
-//! each product and convolution. [`GenDrPix::warm_up`](crate::GenDrPix::warm_up) does this work beforehand. Both are shared by
-//! pictures of different sizes, so there is no need to bring pictures to common sizes:
+//! The first picture takes longer than later ones: its kernels are compiled and, with feature `autotune`, several kernels are timed
+//! for each product and convolution. [`GenDrPix::warm_up`](crate::GenDrPix::warm_up) does this work in advance. Pictures of
+//! different sizes share the results, so you do not need to pad or resize pictures to common sizes:
 //!
-//! - **Timings** are kept by shape with every length rounded up to a power of two. What was timed for one output serves all outputs
-//!   whose sides and whose area lie between the same powers, in cells of 8 pixels with the one that padding adds: widths of 2041
-//!   to 4088 pixels, for example. (Sources: `ConvAutotuneKey` in burn-cubecl 0.21 and `MatmulAutotuneKey` in
-//!   cubek-matmul 0.2, rounded by `anchor` in cubecl-runtime 0.10 at the default level `balanced`.)
-//! - **Compiled kernels** are kept by precision, vector width, address width, workgroup size, tile sizes and which bounds are checked. The
-//!   size of a picture is an argument at run time. A new size compiles a kernel again only if it leads to another of these few
-//!   combinations, such as a side that a tile no longer divides. (Sources: `KernelId` in cubecl-runtime 0.10, `TilingBlueprint` in
-//!   cubek-matmul 0.2, and `backend/cube/`, where no compile-time argument is a size of the picture.)
+//! - **Timings** are stored by shape, with every length rounded up to a power of two. A timing for one output applies to all outputs
+//!   whose sides and area are between the same powers of two. Sides count in cells of 8 pixels, plus the one cell that padding
+//!   adds. For example, widths of 2041 to 4088 pixels share their timings. (Sources: `ConvAutotuneKey` in burn-cubecl 0.21 and
+//!   `MatmulAutotuneKey` in cubek-matmul 0.2, rounded by `anchor` in cubecl-runtime 0.10 at the default level `balanced`.)
+//! - **Compiled kernels** are stored by precision, vector width, address width, workgroup size, tile sizes and the bounds that are
+//!   checked. The size of a picture is an argument at run time. A new size leads to another compilation only if one of these
+//!   properties changes, for example because a tile no longer divides a side. (Sources: `KernelId` in cubecl-runtime 0.10,
+//!   `TilingBlueprint` in cubek-matmul 0.2, and `backend/cube/`, where no compile-time argument is a size of the picture.)
 //!
-//! This is read from the sources; the times were not measured on a GPU.
+//! These statements come from reading the sources. The times were not measured on a GPU.
 //!
 //! burn stores the timings in a file: in `target` next to the nearest `Cargo.toml` in the working directory or
 //! above it, otherwise in the user's cache directory (`~/.cache/cubecl` on Linux). It does not store compiled kernels. Both
-//! settings apply to the whole program, so a library must not change them by itself. A program can change them with a file
+//! settings apply to the whole program, so a library must not change them. A program can change them with a file
 //! `cubecl.toml` in the working directory or above it:
 //!
 //! ```toml
@@ -54,7 +54,7 @@ use burn::tensor::{FloatDType, Tensor};
 /// A burn backend with the operations of the model.
 ///
 /// Each operation has a default body that is composed of burn's own operations, so any burn backend can be used with two empty
-/// implementations: `impl gendr_pix::PictureOperations for MyBackend {}` and `impl gendr_pix::Backend for MyBackend {}`.
+/// implementations: `impl gendr_pix::backend::PictureOperations for MyBackend {}` and `impl gendr_pix::Backend for MyBackend {}`.
 /// A backend overrides an operation where a kernel of its own is faster. The kernel and the default body must agree.
 ///
 /// No axis of a tensor has length zero. All tensors of an operation have the precision of the weights, with two exceptions.
@@ -109,7 +109,7 @@ pub trait Backend: PictureOperations {
         plain::concatenate(a, b)
     }
 
-    /// The region of `[H', W'] = size` pixels whose first row and column are `top_left`.
+    /// Returns the region of `[H', W'] = size` pixels whose first row and column are `top_left`.
     ///
     /// # Shapes
     ///
@@ -143,8 +143,8 @@ pub trait Backend: PictureOperations {
         plain::to_tokens(pixels)
     }
 
-    /// `pixels + tokens`, with the tokens rearranged by the inverse of [`to_tokens`](Self::to_tokens): the end of a residual
-    /// branch.
+    /// Returns `pixels + tokens`, with the tokens rearranged by the inverse of [`to_tokens`](Self::to_tokens). This is the end of a
+    /// residual branch.
     ///
     /// # Shapes
     ///
@@ -175,8 +175,9 @@ pub trait Backend: PictureOperations {
         plain::pixel_shuffle(features, factor)
     }
 
-    /// Pads the picture to `[H', W'] = padded` pixels, then does the same as [`pixel_unshuffle`](Self::pixel_unshuffle). `padding` is the
-    /// padding above and to the left; the rest goes below and to the right. The sides of `padded` are multiples of `factor`.
+    /// Pads the picture to `[H', W'] = padded` pixels, then applies [`pixel_unshuffle`](Self::pixel_unshuffle). `padding` is the
+    /// padding above and to the left. The remaining padding goes below and to the right. The sides of `padded` are multiples of
+    /// `factor`.
     ///
     /// # Shapes
     ///
@@ -207,7 +208,7 @@ pub trait Backend: PictureOperations {
         plain::shuffle_and_crop(features, factor, padding, size)
     }
 
-    /// `a * weights[0] + b * weights[1]` for two tensors of the same shape.
+    /// Returns `a * weights[0] + b * weights[1]` for two tensors of the same shape.
     fn mix<const D: usize>(
         a: Tensor<Self, D>,
         b: Tensor<Self, D>,
@@ -221,13 +222,13 @@ pub trait Backend: PictureOperations {
         x.cast(dtype)
     }
 
-    /// `a + b` for two tensors of the same shape.
+    /// Returns `a + b` for two tensors of the same shape.
     fn add<const D: usize>(a: Tensor<Self, D>, b: Tensor<Self, D>) -> Tensor<Self, D> {
         Self::mix(a, b, [1.0, 1.0])
     }
 
-    /// Calls `run`. During the call, the backend may keep the memory of dropped tensors and use it for later ones. It releases
-    /// that memory when the call ends.
+    /// Calls `run`. During the call, the backend may keep the memory of dropped tensors for later tensors. It releases that memory
+    /// at the end of the call.
     fn reusing_memory<T>(run: impl FnOnce() -> T) -> T {
         run()
     }
@@ -289,7 +290,7 @@ pub trait Backend: PictureOperations {
         plain::token_linear(x, weight, bias)
     }
 
-    /// Attention, `softmax(query key^T / sqrt(D)) value` for each head. Each head occupies `D = C / heads` consecutive channels.
+    /// Multi-head attention, `softmax(query key^T / sqrt(D)) value` for each head. Each head has `D = C / heads` consecutive channels.
     ///
     /// # Shapes
     ///
@@ -316,7 +317,7 @@ pub trait Backend: PictureOperations {
         plain::geglu(x)
     }
 
-    /// Feed-forward network of a transformer block: a linear layer, [`geglu`](Self::geglu), another linear layer.
+    /// Feed-forward network of a transformer block: a linear layer, [`geglu`](Self::geglu), and another linear layer.
     ///
     /// # Shapes
     ///
@@ -336,8 +337,8 @@ pub trait Backend: PictureOperations {
         plain::geglu_backward(x, gradient)
     }
 
-    /// Upper bound on the workspace of an operation on a batch of `pictures`, in bytes: the memory that it holds in addition to
-    /// its inputs and its output. [`Plan`](crate::Plan) uses it.
+    /// Returns an upper bound on the workspace of an operation on a batch of `pictures`, in bytes. The workspace is the memory in
+    /// addition to inputs and output. [`Plan`](crate::Plan) uses this bound.
     fn workspace(operation: Operation, pictures: usize) -> u64 {
         plain::workspace(operation, pictures, size_of::<Self::FloatElem>())
     }

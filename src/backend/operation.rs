@@ -1,4 +1,4 @@
-//! The operations of the model with their shapes. Plans and counts of multiply-accumulates use them.
+//! The operations of the models with their shapes, for memory plans and counts of multiply-accumulates.
 
 /// An operation in a pass over one picture. Concatenations, residual additions and upsampling are not included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +63,7 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// Number of multiply-accumulates. Norms and activations count as zero.
+    /// Returns the number of multiply-accumulates. Norms and activations count as zero.
     pub fn macs(self) -> u64 {
         let product = |factors: &[usize]| factors.iter().map(|&n| n as u64).product();
         match self {

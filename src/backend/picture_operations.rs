@@ -1,4 +1,4 @@
-//! The operations that turn 8-bit pictures into tensors and back on the device. `upscale::on_device` uses them.
+//! The operations that convert 8-bit pictures to tensors and back on the device. `upscale::on_device` uses them.
 
 use crate::backend::plain::picture_operations as plain;
 use crate::options::padding::Edge;
@@ -8,7 +8,7 @@ use burn::tensor::{Int, Tensor};
 ///
 /// **Unstable:** this trait may change in any release. It is public only because it is a supertrait of
 /// [`Backend`](crate::Backend). All items have default bodies, so an empty implementation is enough:
-/// `impl gendr_pix::PictureOperations for MyBackend {}`.
+/// `impl gendr_pix::backend::PictureOperations for MyBackend {}`.
 pub trait PictureOperations: burn::tensor::backend::Backend {
     /// Whether an enlargement converts pictures on the device, by the operations of this trait. This saves time where the device
     /// is not the host: bytes are transferred instead of floats.
@@ -33,8 +33,8 @@ pub trait PictureOperations: burn::tensor::backend::Backend {
         plain::from_bytes(bytes, size, sources, weights)
     }
 
-    /// Minimum and maximum of each channel of `x`, and whether it contains a NaN or an infinity (1 if so, otherwise 0). An
-    /// implementation may divide the channels into any number of parts.
+    /// Returns minimum and maximum of each channel of `x`, and a flag that is 1 if the channel contains NaN or infinity, and 0
+    /// otherwise. An implementation may divide the channels into any number of parts.
     ///
     /// # Shapes
     ///
@@ -44,8 +44,8 @@ pub trait PictureOperations: burn::tensor::backend::Backend {
         plain::extremes(x)
     }
 
-    /// `sum + weight * smooth(a - b)`. The smoothing applies the filter `[1, 2, 1] / 4` along both axes `level` times, with gaps of
-    /// 1, 2, 4, ... pixels between the taps.
+    /// Returns `sum + weight * smooth(a - b)`. The smoothing applies the filter `[1, 2, 1] / 4` along both axes `level` times, with
+    /// gaps of 1, 2, 4, ... pixels between the taps.
     ///
     /// # Shapes
     ///

@@ -1,8 +1,8 @@
 //! The precision of weights and activations.
 //!
-//! Weights, and the activations within a block, have the precision of the model. The residual sums that bypass the blocks are in
-//! f32. The statistics of norms are also in f32, because they would overflow f16: a group of a 4K picture has more elements than
-//! f16 can count (65,504). Matrix products accumulate in f32 if the backend supports it.
+//! Weights, and the activations within a block, have the precision of the model. The residual sums between the blocks are in
+//! f32. The statistics of norms are also in f32, because they would overflow in f16: a group of a 4K picture has more elements than
+//! the largest f16 number, 65,504. Matrix products accumulate in f32 if the backend supports it.
 
 use crate::backend::Backend;
 use crate::error::{Error, Result};
@@ -22,8 +22,8 @@ pub enum Precision {
     /// The float type of the backend: f32, unless its type parameter selects another.
     #[default]
     Full,
-    /// bf16, with 8 bits of precision and the range of f32. It takes half the memory, and is the fastest if the CPU or GPU has
-    /// instructions for it. The output of a pass is within 2 % of the output in f32.
+    /// bf16, which has 8 bits of precision and the range of f32. It takes half the memory of f32, and is the fastest precision if
+    /// the CPU or GPU has instructions for it. The output of a pass differs from the output in f32 by at most 2 %.
     Bf16,
 }
 
@@ -35,7 +35,7 @@ impl Precision {
         }
     }
 
-    /// Checks that `device` supports this precision, for the config of a training.
+    /// Checks that `device` supports this precision, for the config of a training run.
     ///
     /// # Errors
     ///
@@ -102,9 +102,9 @@ pub(crate) fn to_dtype<B: Backend, const D: usize>(
     }
 }
 
-/// The float type of a backend: the precision of weights in memory, and of tensors that do not specify another. Code that creates
-/// tensors names it explicitly. Without that, burn uses the float type of the backend that was the first in the process to use the
-/// device, which may be another backend.
+/// Returns the float type of a backend: the precision of weights in memory, and of tensors that do not specify another one. Code
+/// that creates tensors specifies it explicitly. Otherwise, burn would use the float type of the backend that was the first in the
+/// process to use the device, which may be another backend.
 pub(crate) fn float_type<B: Backend>() -> DType {
     <B as BackendTypes>::FloatElem::dtype()
 }

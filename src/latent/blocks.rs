@@ -55,11 +55,11 @@ impl<B: Backend> EncoderDownsample<B> {
     /// - input: `[N, C, H, W]`, with `H` and `W` of at least 2
     /// - output: `[N, C, floor(H / 2), floor(W / 2)]`
     fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
-        // The backends' kernels pad by zeros on all sides, so that the outputs are centred on the pixels 0, 2, 4, ... This
-        // layer needs the centres 1, 3, 5, ... One more row above and one more column to the left move the centres there.
-        // The outputs at this row and column are dropped.
+        // The backends' convolutions pad with zeros on all sides, so their outputs are centred on the pixels 0, 2, 4, ... This
+        // layer needs the centres 1, 3, 5, ... An additional row above and column to the left move the centres there. The outputs
+        // for this row and column are dropped.
         let [n, c, h, w] = x.dims();
-        // `Tensor::pad` of burn 0.21 returns the device's default type, whatever the type of `x` is.
+        // `Tensor::pad` of burn 0.21 returns the device's default type instead of the type of `x`.
         let padded = Tensor::zeros([n, c, h + 1, w + 1], (&x.device(), x.dtype()));
         let padded = padded.slice_assign([0..n, 0..c, 1..h + 1, 1..w + 1], x);
         let y = self.conv.forward_wide(padded);

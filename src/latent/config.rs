@@ -3,13 +3,13 @@
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-/// The largest number of stages. One pixel of the latent then covers 2^16 x 2^16 pixels of the picture: more than anyone
-/// needs, and far from an overflow.
+/// Maximum number of stages. With 17 stages, a pixel of the latent covers 2^16 x 2^16 pixels of the picture, which is more than any
+/// model needs and far from an overflow.
 const MAX_STAGES: usize = 17;
 
 /// Configuration of a [`Vae`](super::Vae): diffusers' `AutoencoderKL` for RGB pictures.
 ///
-/// A stage is a block of the encoder and the block of the decoder with the same size.
+/// A stage consists of a block of the encoder and the block of the decoder with the same size.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VaeConfig {
@@ -21,7 +21,7 @@ pub struct VaeConfig {
     pub layers_per_block: usize,
     /// Groups of every group norm.
     pub norm_num_groups: usize,
-    /// Scale of the UNet's latent, which is `(latent - shift_factor) * scaling_factor` of the encoder's.
+    /// Scale of the UNet's latent, which is `(latent - shift_factor) * scaling_factor` for the encoder's `latent`.
     pub scaling_factor: f64,
     /// Shift of the UNet's latent: see [`scaling_factor`](Self::scaling_factor). Zero where diffusers has `null`.
     pub shift_factor: f64,
@@ -32,7 +32,7 @@ pub struct VaeConfig {
 }
 
 impl VaeConfig {
-    /// The paper's VAE16: 57,266,643 parameters.
+    /// Returns the paper's VAE16: 57,266,643 parameters.
     ///
     /// Source: `config.json` of ostris/vae-kl-f8-d16, with its author's correction of the scaling factor.
     #[must_use]
@@ -49,7 +49,7 @@ impl VaeConfig {
         }
     }
 
-    /// VAE16 with an eighth of its width, which is small enough for a CPU. It is untrained, so its latent is not scaled.
+    /// Returns VAE16 with an eighth of its width, which is small enough for a CPU. It is untrained, so its latent is not scaled.
     #[must_use]
     pub fn nano() -> Self {
         Self {
@@ -60,12 +60,12 @@ impl VaeConfig {
         }
     }
 
-    /// The number of stages.
+    /// Returns the number of stages.
     pub fn stages(&self) -> usize {
         self.block_out_channels.len()
     }
 
-    /// The side of the picture's cell that one pixel of the latent covers. Each stage except the deepest halves the sides.
+    /// Returns the side of the cell of pixels that one pixel of the latent covers. Each stage except the deepest halves the sides.
     pub fn factor(&self) -> usize {
         1 << self.stages().saturating_sub(1)
     }
@@ -120,17 +120,17 @@ impl VaeConfig {
         Ok(())
     }
 
-    /// The width of the stage with the size of the picture.
+    /// Returns the width of the widest stage, which has the size of the picture.
     pub(super) fn widest(&self) -> usize {
         self.block_out_channels[0]
     }
 
-    /// The width of the stage with the size of the latent.
+    /// Returns the width of the deepest stage, which has the size of the latent.
     pub(super) fn deepest(&self) -> usize {
         self.block_out_channels[self.stages() - 1]
     }
 
-    /// The channels of the encoder's output: mean and logarithm of the variance.
+    /// Returns the number of channels of the encoder's output: means and logarithms of the variances.
     pub(super) fn moments(&self) -> usize {
         2 * self.latent_channels
     }

@@ -19,6 +19,7 @@ impl<B: Backend> Gaussian<B> {
     /// # Shapes
     ///
     /// - moments: `[N, 2 * C, H, W]`, the means, then the logarithms of the variances, which are clamped to -30..20
+    #[must_use]
     pub fn from_moments(moments: Tensor<B, 4>) -> Self {
         let [_, channels, _, _] = moments.dims();
         let half = channels / 2;
@@ -29,17 +30,17 @@ impl<B: Backend> Gaussian<B> {
         }
     }
 
-    /// Returns the mean, which is also the most likely value.
+    /// Returns the mean, `[N, C, H, W]`, which is also the most likely value.
     pub fn mode(&self) -> Tensor<B, 4> {
         self.mean.clone()
     }
 
-    /// Returns the logarithm of the variance.
+    /// Returns the logarithm of the variance, `[N, C, H, W]`.
     pub fn log_variance(&self) -> Tensor<B, 4> {
         self.log_variance.clone()
     }
 
-    /// Returns the standard deviation.
+    /// Returns the standard deviation, `[N, C, H, W]`.
     pub fn std(&self) -> Tensor<B, 4> {
         (self.log_variance() * 0.5).exp()
     }

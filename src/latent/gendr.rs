@@ -11,18 +11,18 @@ use crate::model::prompted::random_weights;
 use crate::weights::{Weights, load_diffusers};
 use std::path::Path;
 
-/// A GenDR model (paper, "The model"; arXiv 2503.06790): one step in the latent of a VAE.
+/// A GenDR model (paper, "The model"; arXiv 2503.06790): one diffusion step in the latent space of a VAE.
 pub type GenDr<B> = LatentModel<B, VaeEncoder<B>>;
 
 impl<B: Backend> GenDr<B> {
     /// Loads a diffusers pipeline folder: the UNet in `unet/`, the VAE in `vae/`, and `prompts.safetensors`.
     ///
-    /// A folder does not store the timestep and the prediction. It gets those of [`LatentConfig::gendr_sd21`]; use
+    /// A folder stores neither the timestep nor the kind of prediction, so those of [`LatentConfig::gendr_sd21`] are used. Use
     /// [`from_parts`](Self::from_parts) for others.
     ///
     /// # Errors
     ///
-    /// The errors of [`Vae::load_diffusers`], and [`Error::Config`] if UNet and VAE do not fit each other.
+    /// The errors of [`Vae::load_diffusers`], and [`Error::Config`] if UNet and VAE do not match.
     pub fn load(folder: impl AsRef<Path>, device: &B::Device) -> Result<Self> {
         let (unet, weights) = load_diffusers(folder.as_ref(), device)?;
         let (vae_config, vae) = Vae::load_diffusers(folder, device)?;
@@ -34,7 +34,7 @@ impl<B: Backend> GenDr<B> {
         Self::from_parts(config, weights, vae, device)
     }
 
-    /// Creates a model with random weights and prompts of `tokens` tokens, to measure or to train.
+    /// Creates a model with random weights and random prompts of `tokens` tokens, for measurements or for training.
     ///
     /// # Errors
     ///
@@ -45,7 +45,7 @@ impl<B: Backend> GenDr<B> {
         Self::from_parts(config, weights, vae, device)
     }
 
-    /// Creates a model from its parts: folds the timestep and the prompts into the UNet's conditioning.
+    /// Creates a model from its parts. Computes the UNet's conditioning from the timestep and the prompts.
     ///
     /// # Errors
     ///

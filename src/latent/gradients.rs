@@ -1,4 +1,4 @@
-//! The VAE's gradients, compared with finite differences, from the picture to the latent and back. The UNet's tests check the
+//! Compares the VAE's gradients with finite differences, from the picture to the latent and back. The UNet's tests check the
 //! gradients of the parameters of convolutions and norms.
 
 use super::Vae;
@@ -7,7 +7,7 @@ use crate::testing::finite_difference::{Tracked, random};
 use crate::testing::golden::fixtures;
 use burn::tensor::Tensor;
 
-/// The sum of the output's product with random numbers.
+/// Returns the sum of the output's product with random numbers.
 fn weigh(output: Tensor<Tracked, 4>) -> Tensor<Tracked, 1> {
     let weights = Tensor::from_inner(random(output.dims(), 2));
     (output * weights).sum()

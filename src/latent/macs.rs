@@ -38,9 +38,9 @@ mod tests {
         assert_eq!([encoder.attention, decoder.attention], [attention; 2]);
     }
 
-    /// By hand: one stage of 4 channels and one layer, over 2x2 pixels.
+    /// Computed by hand: one stage of 4 channels and one layer, over 2x2 pixels.
     #[test]
-    fn a_vae_of_one_stage_has_the_cost_by_hand() {
+    fn a_vae_of_one_stage_has_the_cost_computed_by_hand() {
         let config = VaeConfig {
             latent_channels: 1,
             block_out_channels: vec![4],

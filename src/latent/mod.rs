@@ -1,9 +1,9 @@
-//! The paper's latent models, which are the predecessors and baselines of GenDR-Pix (feature `latent`). They have a VAE, or
-//! half of one.
+//! The paper's latent models (feature `latent`), which are the predecessors and baselines of GenDR-Pix. They contain a whole VAE
+//! or its decoder.
 //!
 //! ```text
 //! GenDR      picture -> VAE encoder       -> UNet, one step -> VAE decoder -> picture
-//! GenDR-Adc  picture -> pixel-unshuffle x8 -> UNet, one step -> VAE decoder -> picture
+//! GenDR-Adc  picture -> pixel unshuffle x8 -> UNet, one step -> VAE decoder -> picture
 //! ```
 
 mod adc;

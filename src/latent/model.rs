@@ -1,6 +1,6 @@
 //! A latent model: `image -> tensor -> resize -> [input] -> UNet -> one step -> VAE decoder -> image`.
 //!
-//! GenDR and GenDR-Adc differ in the input only: the first encodes the picture, the second folds it into cells.
+//! GenDR and GenDR-Adc differ only in the input of the UNet: GenDR encodes the picture, and GenDR-Adc unshuffles its pixels.
 
 use super::model_config::LatentConfig;
 use super::vae::{VaeDecoder, VaeEncoder};
@@ -24,25 +24,25 @@ use burn::tensor::{Tensor, read_sync};
 use image::DynamicImage;
 use std::fmt::Debug;
 
-/// A model that works in the latent of a VAE: [`GenDr`](super::GenDr) or [`GenDrAdc`](super::GenDrAdc).
+/// A model that works in the latent space of a VAE: [`GenDr`](super::GenDr) or [`GenDrAdc`](super::GenDrAdc).
 ///
-/// It takes the options of [`GenDrPix`](crate::GenDrPix) except for the memory budget. Guidance is the plain one: two passes
-/// of the UNet over one latent. The picture is encoded and decoded once, whatever the guidance scale. A self-ensemble
-/// encodes and decodes once for each padding. By default there is one padding, which only fills up the last cells.
+/// It supports the options of [`GenDrPix`](crate::GenDrPix) except for the memory budget. It uses standard guidance: two passes of
+/// the UNet over the same latent. The picture is encoded and decoded once for any guidance scale. A self-ensemble encodes and
+/// decodes once for each padding. The default is one padding, which only completes the last cells.
 #[derive(Debug)]
 pub struct LatentModel<B: Backend, I> {
     config: LatentConfig,
     input: I,
     unet: PromptedUNet<B>,
     decoder: VaeDecoder<B>,
-    /// The tiles of the VAE, or none.
+    /// The tiles of the VAE; `None` for the whole picture.
     vae_tiling: Option<Tiling>,
     device: B::Device,
 }
 
-/// How a picture becomes the input of the UNet.
+/// The conversion of a picture to the input of the UNet.
 pub trait LatentInput<B: Backend>: Debug {
-    /// The input of the UNet.
+    /// Returns the input of the UNet.
     ///
     /// # Shapes
     ///
@@ -56,7 +56,7 @@ pub trait LatentInput<B: Backend>: Debug {
     ) -> Cancellable<Tensor<B, 4>>;
 }
 
-/// GenDR's input: the latent of the VAE's encoder.
+/// The input of GenDR's UNet: the latent from the VAE's encoder.
 impl<B: Backend> LatentInput<B> for VaeEncoder<B> {
     fn unet_input(
         &self,
@@ -68,7 +68,7 @@ impl<B: Backend> LatentInput<B> for VaeEncoder<B> {
     }
 }
 
-/// GenDR-Adc's input: cells of pixels, folded into channels.
+/// The input of GenDR-Adc's UNet: cells of pixels, moved to channels.
 #[derive(Clone, Copy, Debug)]
 pub struct FoldedCells {
     /// The side of a cell in pixels.
@@ -88,7 +88,7 @@ impl<B: Backend> LatentInput<B> for FoldedCells {
 }
 
 impl<B: Backend, I: LatentInput<B>> LatentModel<B, I> {
-    /// `config` is valid.
+    /// Creates a model. `config` must be valid.
     pub(super) fn with_input(
         config: LatentConfig,
         input: I,
@@ -106,14 +106,14 @@ impl<B: Backend, I: LatentInput<B>> LatentModel<B, I> {
         })
     }
 
-    /// Runs the VAE in tiles, or over the whole picture. Default: the whole picture.
+    /// Sets the tiles of the VAE. `None` runs it over the whole picture, which is the default.
     #[must_use]
     pub fn tiling(mut self, tiling: Option<Tiling>) -> Self {
         self.vae_tiling = tiling;
         self
     }
 
-    /// The config of the model.
+    /// Returns the config of the model.
     #[must_use]
     pub fn config(&self) -> &LatentConfig {
         &self.config
@@ -151,7 +151,7 @@ impl<B: Backend, I: LatentInput<B>> LatentModel<B, I> {
     /// [`Error::Option`] for an option out of range or a memory budget, [`Error::Shape`] for a tensor of another shape,
     /// [`Error::Cancelled`].
     pub fn restore(&self, x: Tensor<B, 4>, options: &Restore) -> Result<Tensor<B, 4>> {
-        self.restore_watched(x, options, options.watch(Phase::Restore).alone())
+        self.restore_watched(x, options, options.watch(Phase::Restore).as_whole())
     }
 
     fn restore_watched(
@@ -171,7 +171,7 @@ impl<B: Backend, I: LatentInput<B>> LatentModel<B, I> {
         check_shape(&x)?;
         let ensemble = options.ensemble.as_ref().unwrap_or(&self.config.ensemble);
         let share = 1.0 / ensemble.len() as f64;
-        let tiling = options.tiling.map(|it| CellTiling::new(it, factor));
+        let tiling = options.tiling.map(|tiling| CellTiling::new(tiling, factor));
         Ok(wrapped(x, options.edge, factor, |x, edge| {
             in_tiles(x, tiling, edge, watch, |x, watch| {
                 let paddings = ensemble.iter().map(|&padding| (padding, share));
@@ -182,7 +182,8 @@ impl<B: Backend, I: LatentInput<B>> LatentModel<B, I> {
         })?)
     }
 
-    /// Pads the picture, enters the latent, takes the step with each prompt, blends in the latent, decodes and crops.
+    /// Runs one padding: pads the picture, computes the UNet's input, takes the step with each prompt, blends the latents, decodes
+    /// and crops.
     fn pass(
         &self,
         x: Tensor<B, 4>,
@@ -191,11 +192,11 @@ impl<B: Backend, I: LatentInput<B>> LatentModel<B, I> {
         options: &Restore,
         watch: Watch,
     ) -> Cancellable<Tensor<B, 4>> {
-        // Into the latent, the step, and out of the latent.
+        // The UNet's input, the step, and the decoder.
         let mut parts = watch.parts(3);
         let factor = self.config.vae.factor();
         let [_, _, h, w] = x.dims();
-        // Unlike GenDR-Pix, the VAE leaves no pattern of cells that a padding of whole cells would have to move.
+        // Unlike GenDR-Pix, the VAE leaves no pattern of cells, so the padding need not move cells.
         let padded = [h + padding.top, w + padding.left].map(|n| n.next_multiple_of(factor));
         let x = pad(x, padding, edge, padded);
         let z = self.input.unet_input(x, self.vae_tiling, parts.part())?;

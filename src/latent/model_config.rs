@@ -13,45 +13,49 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LatentConfig {
-    /// The UNet. Its output has the channels of the latent. The input of GenDR has the same, that of GenDR-Adc has
-    /// `3 * factor^2` with the VAE's factor.
+    /// The UNet. Its output has the channels of the latent. Its input has the same channels in a GenDR, and `3 * factor^2`
+    /// channels, with the VAE's factor, in a GenDR-Adc.
     pub unet: UNetConfig,
     /// The VAE.
     pub vae: VaeConfig,
-    /// The fixed timestep, `0.0..=1000.0` in Stable Diffusion's training.
+    /// The fixed timestep. Stable Diffusion was trained with `0.0..=1000.0`.
     pub timestep: f64,
-    /// The step from the UNet's prediction to the latent. GenDR-Adc needs [`Prediction::Sample`], since its UNet reads no
-    /// latent from which noise could be subtracted.
+    /// The diffusion step, which computes the latent from the UNet's prediction. GenDR-Adc needs [`Prediction::Sample`], since
+    /// its UNet does not read a latent from which noise could be subtracted.
     pub onestep: OneStep,
-    /// Recommended guidance scale, the default of the options; 1 is no guidance.
+    /// Recommended guidance scale, for callers that set none. 1 means no guidance.
     pub guidance: f64,
-    /// Recommended paddings of the self-ensemble, the default of the options; one padding is no ensemble.
+    /// Recommended paddings of the self-ensemble, for callers that set none. A single padding means no ensemble.
     pub ensemble: Vec<Padding>,
 }
 
 impl LatentConfig {
-    /// The paper's GenDR on Stable Diffusion 2.1's UNet. For values that the paper leaves open see
+    /// Returns the paper's GenDR on Stable Diffusion 2.1's UNet. For values that the paper leaves open see
     /// [`GenDrPixConfig::sd21`](crate::GenDrPixConfig::sd21).
+    #[must_use]
     pub fn gendr_sd21() -> Self {
         Self::gendr(UNetConfig::sd21(), VaeConfig::vae16())
     }
 
-    /// The paper's GenDR-Adc on Stable Diffusion 2.1's UNet.
+    /// Returns the paper's GenDR-Adc on Stable Diffusion 2.1's UNet.
+    #[must_use]
     pub fn adc_sd21() -> Self {
         Self::adc(UNetConfig::sd21(), VaeConfig::vae16())
     }
 
-    /// A GenDR for a CPU: see [`UNetConfig::nano`] and [`VaeConfig::nano`].
+    /// Returns a GenDR for a CPU: see [`UNetConfig::nano`] and [`VaeConfig::nano`].
+    #[must_use]
     pub fn gendr_nano() -> Self {
         Self::gendr(UNetConfig::nano(), VaeConfig::nano())
     }
 
-    /// A GenDR-Adc for a CPU: see [`UNetConfig::nano`] and [`VaeConfig::nano`].
+    /// Returns a GenDR-Adc for a CPU: see [`UNetConfig::nano`] and [`VaeConfig::nano`].
+    #[must_use]
     pub fn adc_nano() -> Self {
         Self::adc(UNetConfig::nano(), VaeConfig::nano())
     }
 
-    /// A GenDR of a UNet and a VAE. Sets the channels of the UNet.
+    /// Returns a GenDR of a UNet and a VAE. Sets the channels of the UNet.
     fn gendr(unet: UNetConfig, vae: VaeConfig) -> Self {
         Self {
             unet: UNetConfig {
@@ -67,7 +71,7 @@ impl LatentConfig {
         }
     }
 
-    /// A GenDR-Adc of a UNet and a VAE. Sets the channels of the UNet.
+    /// Returns a GenDR-Adc of a UNet and a VAE. Sets the channels of the UNet.
     fn adc(unet: UNetConfig, vae: VaeConfig) -> Self {
         let in_channels = cell_channels(vae.factor());
         let gendr = Self::gendr(unet, vae);
@@ -81,13 +85,13 @@ impl LatentConfig {
         }
     }
 
-    /// Checks that the numbers fit each other in a GenDR.
+    /// Checks that the fields agree with each other in a GenDR.
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] for the errors of [`UNetConfig::validate`], [`VaeConfig::validate`] and [`OneStep::validate`], UNet
-    /// channels that differ from the latent's, a timestep or guidance that is negative or not finite, an empty ensemble, or
-    /// a padding larger than the cell.
+    /// The errors of [`UNetConfig::validate`], [`VaeConfig::validate`] and [`OneStep::validate`], and [`Error::Config`] if the
+    /// UNet's channels differ from the latent's, if the timestep or the guidance is negative or not finite, if the ensemble is
+    /// empty, or if a padding is wider than a cell.
     pub fn validate_gendr(&self) -> Result<()> {
         self.validate(
             |config| config.vae.latent_channels,
@@ -95,11 +99,11 @@ impl LatentConfig {
         )
     }
 
-    /// Checks that the numbers fit each other in a GenDR-Adc.
+    /// Checks that the fields agree with each other in a GenDR-Adc.
     ///
     /// # Errors
     ///
-    /// The errors of [`validate_gendr`](Self::validate_gendr), where the UNet's input must have `3 * factor^2` channels, and
+    /// The errors of [`validate_gendr`](Self::validate_gendr), with `3 * factor^2` channels for the UNet's input, and
     /// [`Error::Config`] if the prediction is not the sample.
     pub fn validate_adc(&self) -> Result<()> {
         let why = "it reads cells of pixels and writes the latent";
@@ -107,7 +111,7 @@ impl LatentConfig {
         if self.onestep.prediction != Prediction::Sample {
             return Err(Error::Config {
                 field: "onestep",
-                reason: "the UNet reads no latent, so it must predict the sample itself".into(),
+                reason: "must be `sample`, because the UNet does not read a latent".into(),
             });
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! Golden tensors of single layers, and comparisons of tiled with whole pictures.
+//! Compares single layers with golden tensors, and tiled with whole pictures.
 
 use super::{Vae, VaeConfig};
 use crate::options::progress::unwatched;
@@ -15,9 +15,9 @@ fn open() -> (Vae<B>, Golden) {
     (vae, Golden::open("vae_tiny/io.safetensors"))
 }
 
-/// The inputs are so small that the epsilon of each norm shows.
+/// The inputs are so small that the epsilon of each norm affects the output.
 #[test]
-fn probes() {
+fn single_layers_agree_with_diffusers() {
     let (vae, golden) = open();
     let (encoder, decoder) = (&vae.encoder.encoder, &vae.decoder.decoder);
     let first = || golden.tensor::<4>("probe.x_first");
@@ -41,10 +41,10 @@ fn probes() {
     );
 }
 
-/// The outputs of the encoder's blocks. They show where an error begins. (The test also checks the keys of the attention,
-/// because the output does not show their bias.)
+/// Compares the outputs of the encoder's blocks, which show where an error begins. (The test also checks the keys of the
+/// attention, because their bias does not affect the output.)
 #[test]
-fn intermediates_of_the_encoder() {
+fn encoder_blocks_agree_with_diffusers() {
     let (vae, golden) = open();
     let encoder = &vae.encoder.encoder;
     let check = |name: &str, x: &Tensor<B, 4>| {
@@ -72,7 +72,7 @@ fn intermediates_of_the_encoder() {
 }
 
 #[test]
-fn intermediates_of_the_decoder() {
+fn decoder_blocks_agree_with_diffusers() {
     let (vae, golden) = open();
     let decoder = &vae.decoder.decoder;
     let check = |name: &str, x: &Tensor<B, 4>| {
@@ -110,7 +110,7 @@ fn largest(x: Tensor<B, 4>) -> f32 {
     x.abs().max().into_scalar()
 }
 
-/// Doubles the size twice and applies a convolution: each output depends on its neighbours only.
+/// Doubles the size twice and applies a convolution. Each output depends on its neighbours only.
 fn local(conv: &Conv2d<B>, x: Tensor<B, 4>) -> Tensor<B, 4> {
     let [_, _, h, w] = x.dims();
     let nearest = InterpolateOptions::new(InterpolateMode::Nearest).with_align_corners(false);
@@ -147,7 +147,7 @@ fn rel_l2(found: Tensor<B, 4>, expected: Tensor<B, 4>) -> f32 {
     norm(found - expected.clone()) / norm(expected)
 }
 
-/// A picture of `side` x `side` whose values rise to the right and downwards.
+/// Returns a picture of `side` x `side` whose values rise to the right and downwards.
 fn ramp(side: usize) -> Tensor<B, 4> {
     let device = Default::default();
     let line = Tensor::<B, 1, Int>::arange(0..side as i64, &device).float() / side as f32;
@@ -155,8 +155,8 @@ fn ramp(side: usize) -> Tensor<B, 4> {
     (across + line.reshape([1, 1, side, 1]) - 1.0).expand([1, 3, side, side])
 }
 
-/// A picture with the same statistics everywhere has nearly the same output in tiles, the closer the larger the tiles. The
-/// rest of the difference comes from group norms and attention, which cover one tile only.
+/// A picture with the same statistics everywhere has nearly the same output in tiles, and larger tiles are closer. The remaining
+/// difference comes from group norms and attention, which cover one tile only.
 #[test]
 fn tiles_of_noise_are_close_to_the_whole() {
     let (vae, _) = open();
@@ -174,7 +174,7 @@ fn tiles_of_noise_are_close_to_the_whole() {
     }
 }
 
-/// The largest step from one column to the next in the mean over rows and channels, without the border of the picture.
+/// Returns the largest step from one column to the next in the mean over rows and channels, without the border of the picture.
 fn largest_step(y: Tensor<B, 4>) -> f32 {
     const BORDER: usize = 32;
     let width = y.dims()[3] - 1;
@@ -183,8 +183,8 @@ fn largest_step(y: Tensor<B, 4>) -> f32 {
     steps.mean_dim(2).mean_dim(1).max().into_scalar()
 }
 
-/// On a flat picture and on a ramp, the steps between blended tiles are about as large as the largest step of the whole
-/// (measured: 1.0 and 1.5 times). Steps between tiles without overlap are larger (4.3 and 3.8 times).
+/// On a flat picture and on a ramp, the steps between blended tiles are about as large as the largest step in the result for the
+/// whole picture (measured: 1.0 and 1.5 times). Steps between tiles without overlap are larger (4.3 and 3.8 times).
 #[test]
 fn tiles_leave_no_seams() {
     let (vae, _) = open();

@@ -146,7 +146,7 @@ impl<B: Backend> VaeEncoder<B> {
         unwatched(|watch| self.to_latent_watched(picture, tiling, watch))
     }
 
-    /// [`to_latent`](Self::to_latent), which may be cancelled after each layer.
+    /// Like [`to_latent`](Self::to_latent), but can be cancelled after each layer.
     pub(super) fn to_latent_watched(
         &self,
         picture: Tensor<B, 4>,
@@ -207,7 +207,7 @@ impl<B: Backend> VaeDecoder<B> {
         })
     }
 
-    /// Computes the picture of a UNet's latent, whose scale and shift are undone first.
+    /// Computes the picture of a UNet's latent. Scale and shift are undone first.
     ///
     /// # Shapes
     ///
@@ -216,7 +216,7 @@ impl<B: Backend> VaeDecoder<B> {
         unwatched(|watch| self.to_picture_watched(latent, tiling, watch))
     }
 
-    /// [`to_picture`](Self::to_picture), which may be cancelled after each layer.
+    /// Like [`to_picture`](Self::to_picture), but can be cancelled after each layer.
     pub(super) fn to_picture_watched(
         &self,
         latent: Tensor<B, 4>,

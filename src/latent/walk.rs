@@ -80,7 +80,7 @@ impl VaeConfig {
     }
 }
 
-/// An emitter that drops the events of tensors: there is no memory plan for the VAE.
+/// Returns an emitter that drops the events of tensors, because there is no memory plan for the VAE.
 fn operations_only(mut emit: impl FnMut(Operation)) -> Emitter<impl FnMut(Event)> {
     Emitter::new(move |event| {
         if let Event::Run(operation) = event {

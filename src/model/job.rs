@@ -1,7 +1,7 @@
-//! One piece of work, prepared: validated and planned once, then run once for each band of the picture.
+//! A prepared restoration: it is validated and planned once, and runs once for each band of the picture.
 
 use super::GenDrPix;
-use super::plan::{Input, Plan, Planner};
+use super::plan::{InputPicture, Plan, Planner};
 use crate::backend::Backend;
 use crate::error::Result;
 use crate::options::Upscale;
@@ -39,13 +39,13 @@ impl<B: Backend> GenDrPix<B> {
     ) -> Result<(Job<'_, B>, Enlargement)> {
         options.validate(self.config.factor)?;
         let to = options.enlargement(width, height)?;
-        let input = Input {
+        let input = InputPicture {
             pixels: u64::from(width) * u64::from(height),
             needs_whole_picture: options.needs_whole_picture(),
             corrected_on_device: on_device::is_supported::<B>(options),
         };
         let passes = match options.fidelity {
-            0.0 => Vec::new(), // The plain resize: the model does not run.
+            0.0 => Vec::new(), // The output is the plain resize, and the model does not run.
             _ => self.passes(&options.restore),
         };
         let size = [to.height, to.width];
@@ -74,7 +74,7 @@ impl<B: Backend> GenDrPix<B> {
         passes: Vec<Pass>,
         count: usize,
         size: [usize; 2],
-        input: Option<Input>,
+        input: Option<InputPicture>,
         options: &Restore,
     ) -> Result<Job<'_, B>> {
         let layer_element = self.dtype().size() as u64;
@@ -99,7 +99,7 @@ impl<B: Backend> GenDrPix<B> {
         })
     }
 
-    /// The passes by guidance and self-ensemble.
+    /// Returns the passes that guidance and self-ensemble require.
     fn passes(&self, options: &Restore) -> Vec<Pass> {
         let guidance = options.guidance.unwrap_or(self.config.guidance);
         let ensemble = options.ensemble.as_ref().unwrap_or(&self.config.ensemble);
@@ -108,14 +108,14 @@ impl<B: Backend> GenDrPix<B> {
 }
 
 impl<B: Backend> Job<'_, B> {
-    /// The tiles of the plan, in the model's cells.
+    /// Returns the tiles of the plan, in the model's cells.
     pub(super) fn tiling(&self) -> Option<CellTiling> {
         let factor = self.model.config.factor;
         let tiling = self.plan.tiling;
         tiling.map(|tiling| CellTiling::new(tiling, factor))
     }
 
-    /// Restores pictures, or a band of one: all passes over each tile, blended.
+    /// Restores pictures, or a band of one picture. Runs all passes over each tile and blends the results.
     ///
     /// # Shapes
     ///
@@ -133,7 +133,7 @@ impl<B: Backend> Job<'_, B> {
         })
     }
 
-    /// One pass, the paper's `G(pad(x), c)`, cropped back to the size of `x`.
+    /// Runs one pass, the paper's `G(pad(x), c)`, and crops the result to the size of `x`.
     fn pass(
         &self,
         x: Tensor<B, 4>,

@@ -1,4 +1,4 @@
-//! The model: `image -> resize -> pad -> unshuffle -> UNet -> one step -> shuffle -> crop -> blend -> correct -> image`.
+//! The GenDR-Pix model: `image -> resize -> pad -> unshuffle -> UNet -> one step -> shuffle -> crop -> blend -> correct -> image`.
 
 mod job;
 pub(crate) mod plan;
@@ -26,7 +26,7 @@ use prompted::{PromptedUNet, random_weights};
 use std::borrow::Cow;
 use std::path::Path;
 
-/// A GenDR-Pix model, ready to run: `Send + Sync`, all methods take `&self`.
+/// A GenDR-Pix model with its weights. It is `Send + Sync`, and running it takes `&self`, so threads can share it.
 ///
 /// ```no_run
 /// # #[cfg(all(feature = "flex", feature = "pretrained"))]
@@ -54,27 +54,29 @@ impl<B: Backend> GenDrPix<B> {
     ///
     /// # Errors
     ///
-    /// [`Error::Precision`] if the device does not compute in the backend's precision, [`Error::NonFiniteWeight`] if that
-    /// precision cannot hold the weights.
+    /// [`Error::Precision`] if the device does not support the backend's precision, [`Error::NonFiniteWeight`] if a weight
+    /// overflows in that precision.
     #[cfg(feature = "pretrained")]
     pub fn pretrained(device: &B::Device) -> Result<Self> {
-        // A static, so that the program holds the bytes once and not once for each backend.
+        // A static, so that the program contains the bytes once and not once for each backend.
         static NANO: &[u8] = include_bytes!("../../assets/nano.safetensors");
         Self::from_bytes(NANO, device)
     }
 
     /// Loads a bundle file, or a diffusers UNet folder that contains `prompts.safetensors`.
     ///
-    /// Weights of any precision on disk (f32, f16, bf16) are converted to the backend's float type. A folder does not store
-    /// the timestep and the prediction. It gets those of [`GenDrPixConfig::sd21`]; use [`from_parts`](Self::from_parts) for
-    /// others.
+    /// The file may contain weights in f32, f16 or bf16. They are converted to the backend's float type. A folder stores
+    /// neither the timestep nor the kind of prediction, so those of [`GenDrPixConfig::sd21`] are used. Use
+    /// [`from_parts`](Self::from_parts) for others.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] if a file cannot be read, [`Error::Format`] if it is not a valid bundle or folder, [`Error::Config`] if
-    /// its numbers contradict each other, [`Error::Keys`] if tensors are missing, unused or of another shape,
-    /// [`Error::NonFiniteWeight`] if a tensor holds NaN or infinity, [`Error::Precision`] if the device does not compute in
-    /// the backend's precision.
+    /// - [`Error::Io`] if a file cannot be read.
+    /// - [`Error::Format`] if it is not a valid bundle or folder.
+    /// - [`Error::Config`] if the config contradicts itself or is not supported.
+    /// - [`Error::Keys`] if tensors are missing, unused or have another shape.
+    /// - [`Error::NonFiniteWeight`] if a weight is not finite in the backend's precision.
+    /// - [`Error::Precision`] if the device does not support that precision.
     pub fn load(path: impl AsRef<Path>, device: &B::Device) -> Result<Self> {
         let path = path.as_ref();
         let (config, weights) = if path.is_dir() {
@@ -90,8 +92,8 @@ impl<B: Backend> GenDrPix<B> {
         Self::from_parts(config, weights, device)
     }
 
-    /// Loads a bundle from memory: static bytes (`include_bytes!`), which are not copied as a whole, or owned bytes (a
-    /// download), which are dropped after loading.
+    /// Loads a bundle from memory. Static bytes (`include_bytes!`) are not copied as a whole. Owned bytes, such as a download,
+    /// are dropped after loading.
     ///
     /// # Errors
     ///
@@ -102,23 +104,23 @@ impl<B: Backend> GenDrPix<B> {
         Self::from_parts(config, weights, device)
     }
 
-    /// Creates a model with random weights and prompts of `tokens` tokens, to measure or to train.
+    /// Creates a model with random weights and random prompts of `tokens` tokens, for measurements or for training.
     ///
     /// # Errors
     ///
     /// [`Error::Config`] if the config contradicts itself or `tokens` is zero, [`Error::Precision`] if the device does not
-    /// compute in the backend's precision.
+    /// support the backend's precision.
     pub fn new(config: GenDrPixConfig, tokens: usize, device: &B::Device) -> Result<Self> {
         let weights = random_weights(&config.unet, tokens, device)?;
         Self::from_parts(config, weights, device)
     }
 
-    /// Creates a model from its parts: folds the timestep and the prompts into the UNet's conditioning.
+    /// Creates a model from its parts. Computes the UNet's conditioning from the timestep and the prompts.
     ///
     /// # Errors
     ///
     /// [`Error::Config`] if the config contradicts itself, [`Error::Shape`] if a prompt is not
-    /// `[tokens, cross_attention_dim]`, [`Error::Precision`] if the device does not compute in the backend's precision.
+    /// `[tokens, cross_attention_dim]`, [`Error::Precision`] if the device does not support the backend's precision.
     pub fn from_parts(
         config: GenDrPixConfig,
         weights: Weights<B>,
@@ -133,18 +135,18 @@ impl<B: Backend> GenDrPix<B> {
         })
     }
 
-    /// Takes the model apart, the inverse of [`from_parts`](Self::from_parts). The weights have the model's
+    /// Returns the parts of the model: the inverse of [`from_parts`](Self::from_parts). The weights have the model's
     /// [`precision`](Self::precision).
     #[must_use]
     pub fn into_parts(self) -> (GenDrPixConfig, Weights<B>) {
         (self.config, self.unet.weights)
     }
 
-    /// Converts the model to another precision: its weights, and what its layers compute in.
+    /// Converts the weights and the computations of the model to another precision.
     ///
     /// # Errors
     ///
-    /// [`Error::Precision`] if the device does not compute in it.
+    /// [`Error::Precision`] if the device does not support it.
     pub fn in_precision(self, precision: Precision) -> Result<Self> {
         check_precision::<B>(&self.device, precision.dtype::<B>())?;
         Ok(Self {
@@ -153,17 +155,17 @@ impl<B: Backend> GenDrPix<B> {
         })
     }
 
-    /// Saves the model as a bundle in the precision `storage`. The bundle is written to a temporary file in the same folder,
-    /// which is renamed when it is complete.
+    /// Saves the model as a bundle with weights of the type `storage`. The bundle is written to a temporary file in the same
+    /// folder, which is renamed when it is complete.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] if the file cannot be written, [`Error::NonFiniteWeight`] if the precision cannot hold a weight.
+    /// [`Error::Io`] if the file cannot be written, [`Error::NonFiniteWeight`] if a weight overflows in that type.
     pub fn save(&self, path: impl AsRef<Path>, storage: Storage) -> Result<()> {
         weights::save_bundle(path.as_ref(), &self.config, &self.unet.weights, storage)
     }
 
-    /// The config of the model.
+    /// Returns the config of the model.
     #[must_use]
     pub fn config(&self) -> &GenDrPixConfig {
         &self.config
@@ -173,7 +175,7 @@ impl<B: Backend> GenDrPix<B> {
         &self.device
     }
 
-    /// The precision of the weights and the layers: [`Precision::Full`] for the backend's float type.
+    /// Returns the precision of the weights and the layers. [`Precision::Full`] is the backend's float type.
     #[must_use]
     pub fn precision(&self) -> Precision {
         match self.dtype() == float_type::<B>() {
@@ -182,17 +184,17 @@ impl<B: Backend> GenDrPix<B> {
         }
     }
 
-    /// The float type of the weights and the layers.
+    /// Returns the float type of the weights and the layers.
     pub(crate) fn dtype(&self) -> DType {
         self.unet.weights.positive.dtype()
     }
 
-    /// The number of tokens of a prompt.
+    /// Returns the number of tokens of a prompt.
     pub(crate) fn prompt_tokens(&self) -> usize {
         self.unet.weights.positive.dims()[0]
     }
 
-    /// The same model on another backend.
+    /// Copies the model to another backend.
     #[cfg(any(feature = "flex", feature = "ndarray"))]
     pub(crate) fn on<C: Backend>(&self, device: &C::Device) -> Result<GenDrPix<C>> {
         let weights = self.unet.weights.to_backend(&self.config.unet, device)?;
@@ -208,8 +210,9 @@ impl<B: Backend> GenDrPix<B> {
         self.upscale_with(picture, &Upscale::new())
     }
 
-    /// Enlarges a picture. The result has the same kind: 8 or 16 bits or float, grey or colour, with or without alpha. The
-    /// model sees float values clamped to `0.0..=1.0`; the rest of them is enlarged by linear interpolation and added.
+    /// Enlarges a picture. The result has the color type of the input: 8 or 16 bits or float, grey or colour, with or without
+    /// alpha. Float values are clamped to `0.0..=1.0` for the model. The difference to the original values is enlarged by
+    /// linear interpolation and added to the result.
     ///
     /// # Errors
     ///
@@ -220,9 +223,10 @@ impl<B: Backend> GenDrPix<B> {
         read_sync(self.upscale_async(picture, options))
     }
 
-    /// [`upscale_with`](Self::upscale_with) that awaits a GPU's results instead of blocking the thread, once for each row of
-    /// tiles. A browser offers no other way. The CPU's share of the work runs where the future is polled; on CPU backends that
-    /// is all of the work. In a browser, first await `burn_wgpu::init_setup_async` for the GPU: see `examples/web`.
+    /// Like [`upscale_with`](Self::upscale_with), but awaits the results of a GPU, once for each row of tiles, instead of blocking
+    /// the thread. In a browser this is the only way. The work of the CPU runs on the thread that polls the future. On CPU
+    /// backends that is all of the work. In a browser, first await `burn_wgpu::init_setup_async` for the GPU: see
+    /// `examples/web`.
     ///
     /// ```no_run
     /// use gendr_pix::{Backend, GenDrPix, Result, Upscale, picture::Picture};
@@ -246,8 +250,8 @@ impl<B: Backend> GenDrPix<B> {
         enlarge(picture, to, job.tiling(), options, &self.device, restore).await
     }
 
-    /// Enlarges the pictures of many files in order. Another thread decodes the next picture in the meantime. See [`ReadAhead`]
-    /// for pictures that are not files, or for other limits.
+    /// Enlarges the pictures of many files in order. Meanwhile, another thread decodes the next picture. Use [`ReadAhead`] for
+    /// pictures that are not files, or for other decoding limits.
     ///
     /// A file that fails does not stop the others. Stop iterating after [`Error::Cancelled`].
     ///
@@ -266,12 +270,12 @@ impl<B: Backend> GenDrPix<B> {
             .map(move |picture| picture?.map(|image| self.upscale_with(image, options)))
     }
 
-    /// Plans the enlargement of a picture of `width` x `height`: how it will run, and how much memory it will hold. The plan is
-    /// computed from the model's numbers; nothing runs. It is made for colour pictures of 8 bits without alpha.
+    /// Plans the enlargement of a picture of `width` x `height` pixels: how it will run, and how much memory it will need. The
+    /// plan is computed from the config; nothing runs on the device. It applies to 8-bit colour pictures without alpha.
     ///
-    /// On `flex` with Linux's allocator the peak of the process was within 15 % of the plan (`--example measure`). Other
-    /// backends hold more: their memory pools and the workspace of burn's convolutions are not part of the plan, and the
-    /// difference was not measured. Leave room on a GPU.
+    /// On `flex` with Linux's allocator, the measured peak of the process was within 15 % of the plan (`--example measure`).
+    /// Other backends need more, because their memory pools and the workspace of burn's convolutions are not part of the plan.
+    /// The difference has not been measured. Leave a reserve on a GPU.
     ///
     /// # Errors
     ///
@@ -282,8 +286,8 @@ impl<B: Backend> GenDrPix<B> {
         Ok(job.plan)
     }
 
-    /// Restores pictures that already have the size of the output: the whole method without the resize and without the
-    /// corrections that compare with it (fidelity, colour fix).
+    /// Restores pictures that already have the size of the output: the whole method without the resize, and without the
+    /// corrections that need it (fidelity, colour fix).
     ///
     /// # Shapes
     ///
@@ -294,7 +298,7 @@ impl<B: Backend> GenDrPix<B> {
     /// [`Error::Option`] for an option out of range, [`Error::Shape`] for a tensor of another shape, [`Error::OverBudget`],
     /// [`Error::Cancelled`].
     pub fn restore(&self, x: Tensor<B, 4>, options: &Restore) -> Result<Tensor<B, 4>> {
-        self.restore_watched(x, options, options.watch(Phase::Restore).alone())
+        self.restore_watched(x, options, options.watch(Phase::Restore).as_whole())
     }
 
     fn restore_watched(

@@ -1,4 +1,4 @@
-//! A UNet with its fixed timestep and two prompts.
+//! A UNet with a fixed timestep and two prompts.
 
 use crate::backend::Backend;
 use crate::backend::precision::Precision;
@@ -12,7 +12,7 @@ use crate::unet::{Conditioning, UNetConfig};
 use crate::weights::Weights;
 use burn::tensor::{Distribution, Tensor};
 
-/// A UNet with its prompts, and with the conditioning that the fixed timestep and each prompt fold into.
+/// A UNet with its weights, and with the conditioning that is computed from the fixed timestep and each prompt.
 #[derive(Debug)]
 pub(crate) struct PromptedUNet<B: Backend> {
     pub(crate) weights: Weights<B>,
@@ -52,7 +52,7 @@ impl<B: Backend> PromptedUNet<B> {
         })
     }
 
-    /// Converts to another precision. The conditioning was folded in the original precision and is rounded now.
+    /// Converts to another precision. The conditioning is not computed again, but rounded from the original precision.
     pub(crate) fn in_precision(self, precision: Precision) -> Self {
         let weights = self.weights;
         Self {
@@ -66,7 +66,7 @@ impl<B: Backend> PromptedUNet<B> {
         }
     }
 
-    /// The UNet's prediction.
+    /// Computes the UNet's prediction.
     ///
     /// # Shapes
     ///

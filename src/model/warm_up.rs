@@ -1,4 +1,4 @@
-//! Prepares a device for a model, and returns its memory.
+//! Prepares a device for a model before the first picture, and releases its memory afterwards.
 
 use super::GenDrPix;
 use crate::backend::Backend;
@@ -19,12 +19,12 @@ use burn::tensor::{Tensor, read_sync};
 use image::RgbImage;
 
 impl<B: Backend> GenDrPix<B> {
-    /// Prepares the device for outputs of these sizes, `(width, height)` in pixels. On a GPU, the first picture of a size waits
-    /// until kernels are compiled and (feature `autotune`) timed. This method runs the model over a grey picture of each size
-    /// with one padding of the self-ensemble, or over one tile where `options` lead to tiles, and drops the result. It
-    /// reports progress and can be cancelled as `options` say. A CPU needs no preparation.
+    /// Prepares the device for outputs of these sizes, `(width, height)` in pixels. Without it, the first picture on a GPU waits
+    /// until kernels are compiled and (feature `autotune`) timed. This method restores a grey picture of each size, or a single
+    /// tile if `options` lead to tiles, with one padding of the self-ensemble, and drops the result. It uses the progress
+    /// callback and the cancel token of `options`. A CPU needs no preparation.
     ///
-    /// Kernels that were timed for one size serve similar sizes: see
+    /// Similar sizes share compiled and timed kernels: see
     /// [`backend`](crate::backend#the-first-picture-on-a-gpu).
     ///
     /// # Errors
@@ -33,10 +33,10 @@ impl<B: Backend> GenDrPix<B> {
     /// [`Error::Cancelled`].
     pub fn warm_up(&self, sizes: &[(u32, u32)], options: &Upscale) -> Result<()> {
         let factor = self.config().factor;
-        let watch = options.watch(Phase::Restore).alone();
+        let watch = options.watch(Phase::Restore).as_whole();
         let mut parts = watch.parts(sizes.len());
         for &(width, height) in sizes {
-            // The input of 1x1 pixels fits any target.
+            // An input of 1x1 pixels is not larger than any target.
             let target = Target::Size(width, height);
             let plan = self.plan(1, 1, &options.clone().fidelity(1.0).target(target))?;
             let (size, edge) = warm_up_picture([plan.height, plan.width], &plan, options, factor);
@@ -72,15 +72,16 @@ impl<B: Backend> GenDrPix<B> {
         Ok(())
     }
 
-    /// Returns the memory that the device keeps for the next picture: on a GPU, freed memory stays in burn's pools. Call it when
-    /// no picture is expected for a while, on the thread that enlarged, since pools belong to threads. The next picture
-    /// allocates the memory again. The weights stay. CPUs keep nothing.
+    /// Releases the memory that the device keeps for the next picture: on a GPU, freed memory stays in burn's pools. Call this
+    /// when no picture is expected for a while, on the thread that has enlarged pictures, since each thread has its own pools.
+    /// The next picture allocates the memory again. The weights stay loaded. CPUs keep no memory.
     pub fn trim(&self) {
         B::memory_cleanup(self.device());
     }
 }
 
-/// The size of the picture that stands for an output of `size`: that of a tile if there are tiles. A tile has no edge to wrap.
+/// Returns the size and the edge of the picture that represents an output of `size`: those of a tile if there are tiles. The edges
+/// of a tile do not wrap.
 fn warm_up_picture(
     size: [usize; 2],
     plan: &super::Plan,

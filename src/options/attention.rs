@@ -7,9 +7,9 @@ pub enum Attention {
     /// All tokens of the stage, as in training. The cost grows with the square of the number of pixels.
     #[default]
     Global,
-    /// The tokens of a window of at most this many tokens a side, in every stage that is larger. A token covers 8 pixels of the
-    /// picture a side in the first stage, and twice as many in each following stage. The cost grows with the number of
-    /// pixels: for sd21 at 3840x2160, windows of 64 leave less than a fifth of the operations. A window that holds the whole
-    /// stage changes nothing.
+    /// The tokens of a window of at most this many tokens per side, in every stage that is larger than the window. A token
+    /// covers 8x8 pixels of the picture in the first stage, and twice as many per side in each following stage. The cost grows
+    /// with the number of pixels: for sd21 at 3840x2160, windows of 64 need less than a fifth of the operations. A window that
+    /// is as large as the stage changes nothing.
     Window(usize),
 }

@@ -1,6 +1,6 @@
-//! How the colours of the output are held to those of the input.
+//! The methods that match the colours of the output to those of the input.
 
-/// How the colours of the model's output are held to those of the input.
+/// How the colours of the model's output are matched to those of the input.
 ///
 /// Measured with the bundled model at x4 on two photos (`benches/score.py`), clean (reduced to a quarter) and real (blurred,
 /// reduced, noisy and compressed): PSNR and SSIM of luma, PSNR of RGB, and the distance between the channel means of output
@@ -14,12 +14,11 @@
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ColorFix {
-    /// Colours stay as the model made them.
+    /// The colours of the model's output are unchanged.
     None,
     /// Each channel gets the mean and the standard deviation of the plain resize, over the whole picture.
     MeanStd,
-    /// Structure coarser than about 32 pixels of the output comes from the plain resize (a low-pass match, the "wavelet" fix of
-    /// other programs).
+    /// Structure coarser than about 32 output pixels comes from the plain resize. Other programs call this the "wavelet" fix.
     #[default]
     Wavelet,
 }

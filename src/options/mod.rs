@@ -1,4 +1,4 @@
-//! What a caller can ask for.
+//! The options of an enlargement and of a restoration, and the checks of their values.
 
 pub(crate) mod attention;
 pub(crate) mod color_fix;
@@ -50,29 +50,29 @@ impl Default for Upscale {
 }
 
 impl Upscale {
-    /// The defaults: x4, the guidance and the paddings that the model recommends.
+    /// Returns the default options: a scale of 4, with the guidance and the paddings that the model recommends.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The ratio of output sides to input sides, a number from 1 (restore without enlarging) up: [`target`](Self::target)
-    /// with [`Target::Scale`].
+    /// Sets the ratio of output sides to input sides, at least 1 (which restores without enlarging). The same as
+    /// [`target`](Self::target) with [`Target::Scale`].
     #[must_use]
     pub fn scale(self, scale: f64) -> Self {
         self.target(Target::Scale(scale))
     }
 
-    /// The size of the output. Default: a scale of 4.
+    /// Sets the size of the output. Default: a scale of 4.
     #[must_use]
     pub fn target(mut self, target: Target) -> Self {
         self.target = target;
         self
     }
 
-    /// How far the picture may move from the input, from 0 (the plain resize; the model does not run) to 1 (the model).
-    /// Values between keep this share of the model's change in fine detail, and less of it in coarser structure: the
-    /// octaves of about 1, 2, 4, 8 and 16 pixels of the output, and the rest, keep the first to the sixth power of it.
+    /// Sets how much of the model's change is kept, from 0 (the plain resize; the model does not run) to 1 (the model's
+    /// output). A value `f` in between keeps the share `f` of the change in fine detail, and less in coarser structure: the
+    /// octaves of about 1, 2, 4, 8 and 16 output pixels, and everything coarser, keep the shares `f`, `f^2`, ... `f^6`.
     /// Default: 1.
     ///
     /// Luma PSNR of the bundled model at x4 on two photos that were reduced to a quarter: 27.18, 27.31, 27.58, 27.98 and
@@ -83,21 +83,22 @@ impl Upscale {
         self
     }
 
-    /// How the colours of the output are held to those of the input. Default: [`ColorFix::Wavelet`].
+    /// Sets how the colours of the output are matched to those of the input. Default: [`ColorFix::Wavelet`].
     #[must_use]
     pub fn color_fix(mut self, fix: ColorFix) -> Self {
         self.color_fix = fix;
         self
     }
 
-    /// The most pixels of the output. A larger output is an error before any work starts. Default: 2^27, 134 megapixels.
+    /// Sets the maximum number of output pixels. A larger output is refused with
+    /// [`Error::OutputTooLarge`] before any work starts. Default: 2^27 (134 megapixels).
     #[must_use]
     pub fn max_output_pixels(mut self, pixels: u64) -> Self {
         self.max_output_pixels = pixels;
         self
     }
 
-    /// All options of the restoration at once, in place of those that were set one by one.
+    /// Replaces all options of the restoration at once.
     #[must_use]
     pub fn restore(mut self, options: Restore) -> Self {
         self.restore = options;
@@ -159,12 +160,12 @@ impl Upscale {
         }
     }
 
-    /// Whether the correction needs the whole restored picture: its statistics, or its opposite edge.
+    /// Returns whether the correction needs the whole restored picture, for its statistics or for its opposite edge.
     pub(crate) fn needs_whole_picture(&self) -> bool {
         self.color_fix == ColorFix::MeanStd || self.restore.edge == Edge::Wrap
     }
 
-    /// Watches a phase of the enlargement.
+    /// Returns the watch of a phase of the enlargement.
     pub(crate) fn watch(&self, phase: Phase) -> Watch<'_> {
         self.restore.watch(phase)
     }
@@ -179,13 +180,13 @@ impl Upscale {
         if !(0.0..=1.0).contains(&self.fidelity) {
             return Err(Error::Option {
                 option: "fidelity",
-                reason: format!("{} is not from 0 to 1", self.fidelity),
+                reason: format!("{} is not between 0 and 1", self.fidelity),
             });
         }
         self.restore.validate(factor)
     }
 
-    /// The enlargement of a picture of `width` x `height`.
+    /// Returns the enlargement of a picture of `width` x `height`.
     ///
     /// # Errors
     ///

@@ -1,10 +1,10 @@
-//! Where a picture is cut into cells, and how it continues beyond its edges.
+//! The padding of a picture before it is divided into cells, and its continuation beyond the edges.
 
 use serde::{Deserialize, Serialize};
 
-/// The pixels that are added above and to the left of a picture before it is cut into cells. As many pixels are added below and
-/// to the right as complete the last cells. If the picture is whole cells, the paddings of an axis add up to a cell's
-/// side.
+/// The number of pixels that are added above and to the left of a picture before it is divided into cells. The pixels that
+/// complete the last cells are added below and to the right. If a side of the picture is a multiple of a cell's side, the two
+/// paddings of that axis add up to one cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Padding {
     /// Pixels above.
@@ -14,24 +14,25 @@ pub struct Padding {
 }
 
 impl Padding {
-    /// Half a cell on all sides: the positive pass of PadCFG.
+    /// Half a cell of 8 pixels on all sides, as in the positive pass of PadCFG.
     pub const CENTRED: Self = Self { top: 4, left: 4 };
 
-    /// No padding except what completes the last cells.
+    /// No padding except the pixels that complete the last cells.
     pub(crate) const NONE: Self = Self { top: 0, left: 0 };
 
-    /// A padding of `top` and `left` pixels.
+    /// Creates a padding of `top` and `left` pixels.
+    #[must_use]
     pub const fn new(top: usize, left: usize) -> Self {
         Self { top, left }
     }
 
-    /// Whether the padding is no wider than a cell of `factor` pixels.
+    /// Returns whether the padding is no wider than a cell of `factor` pixels.
     pub(crate) fn fits(self, factor: usize) -> bool {
         self.top <= factor && self.left <= factor
     }
 
-    /// The padding of the negative pass that belongs to this padding: one pixel less, so that the two passes cut the picture
-    /// differently. `[4,4,4,4]` gives `[3,5,3,5]`.
+    /// Returns the padding of the negative pass that corresponds to this one. It is one pixel smaller, so that the two passes
+    /// divide the picture differently. `[4,4,4,4]` gives `[3,5,3,5]`.
     pub(crate) fn shifted(self, factor: usize) -> Self {
         let back = |p: usize| (p + factor - 1) % factor;
         Self {
@@ -55,7 +56,7 @@ pub enum Edge {
 }
 
 impl Edge {
-    /// The index of the pixel at position `i`, which may lie outside of `0..n`.
+    /// Returns the index of the pixel at position `i`, which may lie outside of `0..n`.
     pub(crate) fn source(self, i: isize, n: usize) -> usize {
         let last = n as isize - 1;
         match self {
@@ -70,7 +71,8 @@ impl Edge {
         }
     }
 
-    /// The [`source`](Self::source) of each of `padded` positions, of which `before` come before the picture's `n`.
+    /// Returns the [`source`](Self::source) of each of `padded` positions along an axis of `n` pixels. The first `before`
+    /// positions are padding.
     pub(crate) fn sources(self, before: usize, n: usize, padded: usize) -> Vec<i32> {
         let position = |i: usize| i as isize - before as isize;
         (0..padded)
@@ -79,7 +81,7 @@ impl Edge {
     }
 }
 
-/// The length of a side of `n` pixels, rounded up to whole cells of `factor` pixels plus one cell. The extra cell leaves room for
+/// Returns the length of a side of `n` pixels, rounded up to whole cells of `factor` pixels plus one cell. The extra cell leaves room for
 /// any padding.
 pub(crate) fn padded_side(n: usize, factor: usize) -> usize {
     n.next_multiple_of(factor) + factor

@@ -1,7 +1,7 @@
 //! Progress of the work, and its cancellation.
 //!
-//! A [`Watch`] stands for a share of the work and is passed down with it. Each level divides its share among its parts (passes,
-//! tiles, layers) and knows nothing of the other levels.
+//! A [`Watch`] represents a share of the work. Each function that does this work receives it, and divides it among the parts of the
+//! work (passes, tiles, layers). A function does not need to know the shares of others.
 
 use crate::error::Error;
 #[cfg(doc)]
@@ -16,8 +16,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub struct Progress {
     /// The phase that the finished part belongs to.
     pub phase: Phase,
-    /// The finished share of the whole, from 0 to 1. It never decreases, and it is 1 at the end. Each phase has a fixed share;
-    /// within a phase each pass, tile and layer has an equal share, whatever time it takes.
+    /// The finished share of the whole work, from 0 to 1. It never decreases, and it is 1 at the end. Each phase has a fixed
+    /// share. Within a phase, all passes, tiles and layers have equal shares, however long they take.
     pub fraction: f64,
 }
 
@@ -29,15 +29,15 @@ pub enum Phase {
     Resize,
     /// The model runs.
     Restore,
-    /// Colours and detail are held to the input.
+    /// Colours and detail are matched to the input.
     Correct,
-    /// The result becomes a picture of the input's kind.
+    /// The result is converted to a picture of the input's kind.
     Finish,
 }
 
 impl Phase {
-    /// Where the phase begins and ends in the whole. The shares are about those of the bundled model's time. A larger model or
-    /// more passes take a larger share than this.
+    /// Returns the fractions at which the phase begins and ends. The shares are approximately those of the bundled model's
+    /// time. With a larger model or more passes, the restoration takes a larger share than stated here.
     fn span(self) -> [f64; 2] {
         match self {
             Self::Resize => [0.0, 0.05],
@@ -48,8 +48,8 @@ impl Phase {
     }
 }
 
-/// A token that stops the enlargements whose options hold it ([`Upscale::cancel`]). A clone is the same token: keep one, and
-/// call [`cancel`](Self::cancel) from any thread.
+/// A token that stops all enlargements whose options contain it ([`Upscale::cancel`]). A clone is the same token: keep one,
+/// and call [`cancel`](Self::cancel) from any thread.
 ///
 /// ```
 /// use gendr_pix::{Cancel, Upscale};
@@ -64,7 +64,7 @@ impl Phase {
 pub struct Cancel(Arc<AtomicBool>);
 
 impl Cancel {
-    /// A token that has not been cancelled.
+    /// Creates a token that has not been cancelled.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -75,7 +75,7 @@ impl Cancel {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// Whether [`cancel`](Self::cancel) has been called.
+    /// Returns whether [`cancel`](Self::cancel) has been called.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.0.load(Ordering::Relaxed)
@@ -111,7 +111,7 @@ impl From<Cancelled> for Error {
 /// The result of work that can be cancelled.
 pub type Cancellable<T> = Result<T, Cancelled>;
 
-/// A share of the work: who receives its progress, and who may cancel it.
+/// A share of the work, with the observer that receives its progress and the token that can cancel it.
 #[derive(Clone, Copy, Debug)]
 pub struct Watch<'a> {
     observer: Option<&'a Observer>,
@@ -122,8 +122,8 @@ pub struct Watch<'a> {
 }
 
 impl<'a> Watch<'a> {
-    /// Nobody receives progress, and nobody cancels.
-    const NOBODY: Watch<'static> = Watch {
+    /// The whole work, without an observer and without a cancel token.
+    const UNWATCHED: Watch<'static> = Watch {
         observer: None,
         cancel: None,
         phase: Phase::Restore,
@@ -131,8 +131,8 @@ impl<'a> Watch<'a> {
         to: 1.0,
     };
 
-    /// The share of `phase` in a whole enlargement.
-    pub(crate) fn of_phase(
+    /// Returns the share of `phase` in a whole enlargement.
+    pub(crate) fn for_phase(
         phase: Phase,
         observer: Option<&'a Observer>,
         cancel: Option<&'a Cancel>,
@@ -147,7 +147,8 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// The share of the phase in the `i`-th of `count` bands. Bands are equal, and the last phase is not part of them.
+    /// Returns the share of the phase within the `i`-th of `count` bands. Bands have equal shares. The last phase is not part
+    /// of any band.
     pub(crate) fn in_band(self, i: usize, count: usize) -> Self {
         let [_, whole] = Phase::Correct.span();
         let place = |share: f64| (i as f64 * whole + share) / count as f64;
@@ -158,8 +159,8 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// The same phase as the whole of the work.
-    pub(crate) fn alone(self) -> Self {
+    /// Returns a watch for which this phase is the whole work.
+    pub(crate) fn as_whole(self) -> Self {
         Self {
             from: 0.0,
             to: 1.0,
@@ -173,7 +174,7 @@ impl<'a> Watch<'a> {
         self.check()
     }
 
-    /// Reports that the share is done, where nothing is left to cancel.
+    /// Reports that the share is done. Use it where nothing is left to cancel.
     pub(crate) fn report(self) {
         if let Some(Observer(observe)) = self.observer {
             observe(Progress {
@@ -201,7 +202,7 @@ impl<'a> Watch<'a> {
     }
 }
 
-/// Equal parts of a share of the work, in order.
+/// An iterator-like sequence of the equal parts of a share of the work.
 pub(crate) struct Parts<'a> {
     whole: Watch<'a>,
     next: usize,
@@ -209,7 +210,7 @@ pub(crate) struct Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
-    /// The next part.
+    /// Returns the next part.
     pub(crate) fn part(&mut self) -> Watch<'a> {
         debug_assert!(self.next < self.count, "more than {} parts", self.count);
         let from = self.end();
@@ -227,8 +228,8 @@ impl<'a> Parts<'a> {
         self.part().done()
     }
 
-    /// The end of the latest part. It is exact for the last part, and never decreases, since each operation rounds
-    /// monotonically.
+    /// Returns the fraction at which the latest part ends. It is exact for the last part. It never decreases, because each
+    /// operation rounds monotonically.
     fn end(&self) -> f64 {
         let Watch { from, to, .. } = self.whole;
         let left = self.count.saturating_sub(self.next) as f64 / self.count as f64;
@@ -236,9 +237,9 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// Runs work that nobody watches.
+/// Runs work without an observer and without a cancel token.
 pub(crate) fn unwatched<T>(run: impl FnOnce(Watch<'static>) -> Cancellable<T>) -> T {
-    run(Watch::NOBODY).expect("work without a cancel token is not cancelled")
+    run(Watch::UNWATCHED).expect("work without a cancel token is not cancelled")
 }
 
 #[cfg(test)]
@@ -247,12 +248,12 @@ mod tests {
     use proptest::prelude::*;
     use std::sync::Mutex;
 
-    /// The fractions that `work` reports.
+    /// Returns the fractions that `work` reports.
     fn reported(work: impl FnOnce(Watch)) -> Vec<f64> {
         let fractions = Arc::new(Mutex::new(Vec::new()));
         let sink = fractions.clone();
         let observer = Observer::new(move |p| sink.lock().unwrap().push(p.fraction));
-        work(Watch::of_phase(Phase::Finish, Some(&observer), None));
+        work(Watch::for_phase(Phase::Finish, Some(&observer), None));
         fractions.lock().unwrap().clone()
     }
 
@@ -285,7 +286,7 @@ mod tests {
     #[test]
     fn a_clone_cancels_too() {
         let cancel = Cancel::new();
-        let watch = Watch::of_phase(Phase::Resize, None, Some(&cancel));
+        let watch = Watch::for_phase(Phase::Resize, None, Some(&cancel));
         assert_eq!(watch.check(), Ok(()));
         cancel.clone().cancel();
         assert_eq!(watch.check(), Err(Cancelled));

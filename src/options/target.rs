@@ -6,15 +6,15 @@ use crate::error::{Error, Result};
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Target {
-    /// The ratio of output sides to input sides, any number from 1 (restore without enlarging) up. Sides are rounded down.
+    /// The ratio of output sides to input sides, at least 1 (which restores without enlarging). Sides are rounded down.
     Scale(f64),
-    /// The width in pixels. The height keeps the proportions.
+    /// The width in pixels. The height follows from the aspect ratio.
     Width(u32),
-    /// The height in pixels. The width keeps the proportions.
+    /// The height in pixels. The width follows from the aspect ratio.
     Height(u32),
-    /// The longer side in pixels. The other side keeps the proportions.
+    /// The longer side in pixels. The shorter side follows from the aspect ratio.
     Longest(u32),
-    /// The width and the height in pixels. The picture is stretched if its proportions differ.
+    /// The width and the height in pixels. The picture is stretched if its aspect ratio differs.
     Size(u32, u32),
 }
 
@@ -30,20 +30,22 @@ pub(crate) struct Enlargement {
 }
 
 impl Target {
+    /// Checks the scale.
+    ///
     /// # Errors
     ///
-    /// [`Error::Option`] for a scale that is not a number from 1 up.
+    /// [`Error::Option`] for a scale that is not a finite number of at least 1.
     pub(crate) fn validate(self) -> Result<()> {
         match self {
             Self::Scale(scale) if !(scale.is_finite() && scale >= 1.0) => Err(Error::Option {
                 option: "scale",
-                reason: format!("{scale} is not a number from 1 up"),
+                reason: format!("{scale} is not a finite number of at least 1"),
             }),
             _ => Ok(()),
         }
     }
 
-    /// The enlargement of a picture of `width` x `height`, neither of them zero.
+    /// Returns the enlargement of a picture of `width` x `height`, neither of them zero.
     ///
     /// # Errors
     ///
@@ -51,15 +53,15 @@ impl Target {
     /// [`Error::OutputTooLarge`] for more pixels than `limit`.
     pub(crate) fn enlarge(self, width: u32, height: u32, limit: u64) -> Result<Enlargement> {
         self.validate()?;
-        let other = |side: u32, of: u32, to: u32| {
-            (u64::from(side) * u64::from(to) + u64::from(of) / 2) / u64::from(of)
+        let scaled = |side: u32, from: u32, to: u32| {
+            (u64::from(side) * u64::from(to) + u64::from(from) / 2) / u64::from(from)
         };
         let [w, h] = match self {
             Self::Scale(scale) => [width, height].map(|n| (f64::from(n) * scale).floor() as u64),
-            Self::Width(to) => [to.into(), other(height, width, to)],
-            Self::Height(to) => [other(width, height, to), to.into()],
-            Self::Longest(to) if width >= height => [to.into(), other(height, width, to)],
-            Self::Longest(to) => [other(width, height, to), to.into()],
+            Self::Width(to) => [to.into(), scaled(height, width, to)],
+            Self::Height(to) => [scaled(width, height, to), to.into()],
+            Self::Longest(to) if width >= height => [to.into(), scaled(height, width, to)],
+            Self::Longest(to) => [scaled(width, height, to), to.into()],
             Self::Size(w, h) => [w.into(), h.into()],
         };
         if w < width.into() || h < height.into() {
@@ -78,7 +80,7 @@ impl Target {
             });
         }
         let steps = match self {
-            // As in PyTorch with a scale factor: the size is rounded down, and the step stays the exact one.
+            // As in PyTorch with a scale factor: the size is rounded down, but the step is exact.
             Self::Scale(scale) => (scale.recip(), scale.recip()),
             _ => (f64::from(width) / w as f64, f64::from(height) / h as f64),
         };
@@ -101,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn sides() {
+    fn sides_follow_from_the_target() {
         assert_eq!(size(Target::Scale(1.5), 7, 3), (10, 4));
         assert_eq!(size(Target::Width(1920), 640, 427), (1920, 1281));
         assert_eq!(size(Target::Height(1080), 640, 427), (1619, 1080));
@@ -140,7 +142,7 @@ mod tests {
     proptest! {
         /// The steps cover the whole picture, and its proportions are kept to within half a pixel.
         #[test]
-        fn proportions(width in 1..5000_u32, height in 1..5000_u32, more in 0..5000_u32) {
+        fn proportions_are_kept(width in 1..5000_u32, height in 1..5000_u32, more in 0..5000_u32) {
             let longest = width.max(height) + more;
             let to = Target::Longest(longest).enlarge(width, height, u64::MAX).unwrap();
             prop_assert_eq!(to.width.max(to.height), longest as usize);

@@ -2,9 +2,9 @@
 
 use crate::error::{Error, Result};
 
-/// The side of a tile and the least overlap of neighbouring tiles, in pixels of the output.
+/// The side of a tile and the minimum overlap of neighbouring tiles, in output pixels.
 ///
-/// A model works on cells of 8x8 pixels, so it rounds the side down to whole cells and the overlap up.
+/// A model works on cells of 8x8 pixels. It rounds the side down and the overlap up to whole cells.
 ///
 /// ```
 /// use gendr_pix::Tiling;
@@ -20,7 +20,7 @@ pub struct Tiling {
 }
 
 impl Default for Tiling {
-    /// 512 and 128 pixels, as in diffusers.
+    /// A side of 512 pixels and an overlap of 128 pixels, as in diffusers.
     fn default() -> Self {
         Self {
             side: 512,
@@ -30,7 +30,7 @@ impl Default for Tiling {
 }
 
 impl Tiling {
-    /// Tiles of `side` x `side` pixels. Neighbours share at least `overlap` pixels.
+    /// Creates a tiling with tiles of `side` x `side` pixels. Neighbours share at least `overlap` pixels.
     ///
     /// # Errors
     ///
@@ -45,7 +45,7 @@ impl Tiling {
         Ok(Self { side, overlap })
     }
 
-    /// Tiles of `side` x `side` pixels that overlap by a quarter, as the default tiles do.
+    /// Creates a tiling with tiles of `side` x `side` pixels that overlap by a quarter, as the default tiles do.
     ///
     /// # Errors
     ///
@@ -54,13 +54,13 @@ impl Tiling {
         Self::new(side, side / 4)
     }
 
-    /// The side of a tile in pixels.
+    /// Returns the side of a tile in pixels.
     #[must_use]
     pub fn side(self) -> usize {
         self.side
     }
 
-    /// The least overlap of neighbouring tiles in pixels.
+    /// Returns the minimum overlap of neighbouring tiles in pixels.
     #[must_use]
     pub fn overlap(self) -> usize {
         self.overlap

@@ -25,7 +25,7 @@ pub(super) struct Conversion {
 type Matrix = [[f32; 3]; 3];
 
 impl Conversion {
-    /// Returns `None` for an HDR profile, and for a profile that consists of anything else than curves and a matrix.
+    /// Returns `None` for an HDR profile, and for a profile that does not consist of curves and a matrix.
     pub(super) fn new(profile: &ColorProfile) -> Option<Self> {
         let is_hdr = profile.cicp.as_ref().is_some_and(|cicp| {
             use TransferCharacteristics::{Hlg, Smpte2084};
@@ -103,7 +103,7 @@ impl Conversion {
     ///
     /// # Errors
     ///
-    /// Those of [`to_srgb`](Self::to_srgb).
+    /// The errors of [`to_srgb`](Self::to_srgb).
     pub(super) fn to_profile(
         &self,
         image: &DynamicImage,

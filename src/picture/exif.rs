@@ -199,7 +199,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// A maker of four bytes in IFD0, and an exposure time of 1/50 in the EXIF IFD.
+    /// Returns a maker of four bytes in IFD0, and an exposure time of 1/50 in the EXIF IFD.
     fn exif() -> Vec<u8> {
         let mut exif = b"MM\0*\0\0\0\x08\0\x02".to_vec();
         exif.extend(b"\x01\x0f\0\x02\0\0\0\x04Ann\0");

@@ -1,4 +1,4 @@
-//! Reads picture files upright, with their colour profile, EXIF and XMP, and writes them completely or not at all.
+//! Reads picture files upright with their colour profile, EXIF and XMP, and writes files completely or not at all.
 //!
 //! ```no_run
 //! # #[cfg(all(feature = "flex", feature = "pretrained"))]
@@ -27,17 +27,17 @@
 //! | BMP | yes | yes | colours converted to sRGB | no | yes | 8 bit, colour |
 //!
 //! Palettes and grey with fewer than 8 bits become 8 bit (palettes in TIFF cannot be read). Only the first picture of an
-//! animation or of a multi-page TIFF is read. Formats that the application enables in the `image` crate are read as well, and
+//! animation or of a multi-page TIFF is read. Formats that the application enables in the `image` crate are also read, and
 //! written without profile, EXIF and XMP.
 //!
-//! AVIF is one of those formats, and not a feature of this crate. `image = { version = "0.25", features = ["avif"] }` writes
-//! AVIF; it adds a video encoder to the build, which cannot embed a profile, so colours are converted to sRGB. `avif-native`
-//! reads AVIF with a decoder in C (dav1d), which must be installed. A format that can only be written, and without the
-//! metadata, does not justify its build time for every user.
+//! AVIF is one of those formats. It is not a feature of this crate, because it would add build time for every user, although AVIF
+//! could only be written, and only without metadata. `image = { version = "0.25", features = ["avif"] }` enables writing. It
+//! builds a video encoder that cannot embed a profile, so colours are converted to sRGB. The feature `avif-native` of `image`
+//! reads AVIF with dav1d, a decoder in C that must be installed.
 //!
-//! The following is not kept: IPTC, text chunks, XMP beyond the first segment in JPEG or after the pixels in PNG. The `gAMA`
-//! and `cHRM` chunks of PNG are ignored. A thumbnail within the EXIF stays unchanged (in TIFF it is removed), and so do the
-//! picture size, the colour space and references to other parts of the file in EXIF and XMP.
+//! The following data is lost: IPTC, text chunks, XMP beyond the first segment in JPEG, and XMP after the pixels in PNG. The
+//! `gAMA` and `cHRM` chunks of PNG are ignored. In EXIF and XMP, the picture size, the colour space and references to other parts
+//! of the file stay unchanged. So does a thumbnail in the EXIF, except in TIFF, where it is removed.
 //!
 //! # Colour
 //!
@@ -69,7 +69,7 @@ use std::fs::File;
 use std::io::{Cursor, Read};
 use std::path::Path;
 
-/// The path of a picture in memory in errors.
+/// The path that errors state for a picture in memory.
 const MEMORY: &str = "<memory>";
 
 /// A picture with the metadata of its file: see the [module](self).
@@ -108,13 +108,13 @@ impl Picture {
     ///
     /// # Errors
     ///
-    /// Those of [`open_within`](Self::open_within).
+    /// The errors of [`open_within`](Self::open_within).
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         Self::open_within(path, Limits::default())
     }
 
-    /// Like [`open`](Self::open), with other limits. A file that is larger than `max_alloc`, or declares pixels that are, is
-    /// rejected before memory is allocated.
+    /// Like [`open`](Self::open), with other limits. A file is rejected before memory is allocated if the file, or the pixels that
+    /// it declares, are larger than `max_alloc`.
     ///
     /// # Errors
     ///
@@ -195,7 +195,7 @@ impl Picture {
     ///
     /// # Errors
     ///
-    /// Those of [`map`](Self::map).
+    /// The errors of [`map`](Self::map).
     pub async fn map_async<E: From<Error>>(
         self,
         f: impl AsyncFnOnce(&DynamicImage) -> Result<DynamicImage, E>,

@@ -18,7 +18,7 @@ enum Encoding {
     Srgb,
     /// Colours that can be converted to sRGB and back without loss.
     Convertible(Conversion),
-    /// Lookup tables or HDR: these can at best be converted to sRGB, but not back.
+    /// Lookup tables or HDR. These may be convertible to sRGB, but not back.
     Other(Box<ColorProfile>),
 }
 

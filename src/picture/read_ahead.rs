@@ -63,7 +63,7 @@ where
 
     /// # Panics
     ///
-    /// If the other iterator panics, or the system cannot start a thread.
+    /// Panics if the other iterator panics, or the system cannot start a thread.
     fn next(&mut self) -> Option<I::Item> {
         let (items, thread) = match std::mem::replace(&mut self.0, State::Ended) {
             State::Idle(source) => start(source),

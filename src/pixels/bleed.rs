@@ -4,9 +4,9 @@ use crate::pixels::planes::Planes;
 
 /// Replaces the colour of each pixel with zero `weight` by the colour of nearby pixels with non-zero weight.
 ///
-/// This is the push-pull algorithm: it halves picture and weights until every pixel has non-zero weight, and then fills the
-/// holes of each level, smallest level first, from the level below. The cost is linear in the number of pixels, whatever the
-/// size of the holes. At least one weight must be non-zero.
+/// This is the push-pull algorithm. It halves picture and weights until every pixel has non-zero weight. Then it fills the holes of
+/// each level from the next smaller level, smallest level first. The cost is linear in the number of pixels for any size of the
+/// holes. At least one weight must be non-zero.
 pub(super) fn bleed(rgb: &mut Planes, weight: &[f32]) {
     if weight.iter().all(|&w| w > 0.0) {
         return;

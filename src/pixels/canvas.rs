@@ -29,7 +29,7 @@ impl Canvas {
     ///
     /// # Panics
     ///
-    /// If `compute` returns alpha for a color type without alpha, no alpha for a color type with alpha, or planes of another
+    /// Panics if `compute` returns alpha for a color type without alpha, no alpha for a color type with alpha, or planes of another
     /// size.
     pub fn write(
         &mut self,

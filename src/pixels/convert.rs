@@ -52,7 +52,7 @@ pub(crate) fn to_planes(image: &DynamicImage) -> Result<(Planes, Option<Planes>)
 ///
 /// # Panics
 ///
-/// If `alpha` is given for a color type without alpha, is absent for a color type with alpha, or if the sizes differ.
+/// Panics if `alpha` is given for a color type without alpha, is absent for a color type with alpha, or if the sizes differ.
 pub(crate) fn from_planes(rgb: &Planes, alpha: Option<&Planes>, color: ColorType) -> DynamicImage {
     let side = |n: usize| u32::try_from(n).expect("a picture's sides fit in 32 bits");
     let mut image = DynamicImage::new(side(rgb.width), side(rgb.height), color);
@@ -66,7 +66,7 @@ pub(crate) fn from_planes(rgb: &Planes, alpha: Option<&Planes>, color: ColorType
 ///
 /// # Panics
 ///
-/// If `compute` returns alpha for a color type without alpha, no alpha for a color type with alpha, or planes of another
+/// Panics if `compute` returns alpha for a color type without alpha, no alpha for a color type with alpha, or planes of another
 /// size.
 pub(super) fn write_rows(
     image: &mut DynamicImage,
@@ -93,7 +93,7 @@ pub(super) fn write_rows(
     }
 }
 
-/// A sample of a pixel: an integer whose range stands for `0.0..=1.0`, or a float.
+/// A sample of a pixel: an integer whose range represents `0.0..=1.0`, or a float.
 trait Sample: Primitive + Send {
     fn to_unit(self) -> f32;
     /// Rounds to the nearest integer and clamps to the range of the type. Floats are unchanged.

@@ -1,7 +1,7 @@
-//! Converts pictures to the planes that the model works on, and the planes of the result back to pictures.
+//! Converts pictures to the planes that the model processes, and the planes of the result back to pictures.
 //!
-//! The model works on three planes of colour. Everything else about a picture is kept aside and restored afterwards, so
-//! that the result has the color type of the input:
+//! The model processes three planes of colour. The other properties of a picture are stored separately and restored afterwards,
+//! so that the result has the color type of the input:
 //!
 //! - **Grey** becomes three equal planes. The result is the luma of the output.
 //! - **Alpha** is resized separately. Colour is straight (not premultiplied) in the input and in the output. Under fully
@@ -28,13 +28,13 @@ use bleed::bleed;
 use image::metadata::Cicp;
 use image::{ColorType, DynamicImage};
 
-/// The planes of a picture, and what is needed to build a picture of the same color type.
+/// The planes of a picture, and the data that is needed to build a picture of the same color type.
 pub(crate) struct Pixels {
     /// Three planes in `0.0..=1.0`. Under transparent pixels, colour bleeds from the visible ones.
     pub rgb: Planes,
     /// The plane of straight alpha in `0.0..=1.0`; `None` for a color type without alpha.
     pub alpha: Option<Planes>,
-    /// The out-of-range residual: what clamping has removed from `rgb`, three planes. `None` if all values lie in
+    /// The out-of-range residual, three planes: the part of `rgb` that clamping has removed. `None` if all values are in
     /// `0.0..=1.0`.
     pub residual: Option<Planes>,
     color: ColorType,

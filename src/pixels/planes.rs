@@ -20,7 +20,7 @@ impl Planes {
     ///
     /// # Panics
     ///
-    /// If `data` does not contain `channels * height * width` values.
+    /// Panics if `data` does not contain `channels * height * width` values.
     #[must_use]
     pub fn new(channels: usize, width: usize, height: usize, data: Vec<f32>) -> Self {
         assert_eq!(
@@ -71,7 +71,7 @@ impl Planes {
     ///
     /// # Panics
     ///
-    /// If the rows do not lie within the picture.
+    /// Panics if the rows do not lie within the picture.
     pub(crate) fn rows(&self, rows: Range<usize>) -> Self {
         let (width, height) = (self.width, rows.len());
         let values = rows.start * width..rows.end * width;
@@ -85,7 +85,7 @@ impl Planes {
     ///
     /// # Panics
     ///
-    /// If the rectangle does not lie within the picture.
+    /// Panics if the rectangle does not lie within the picture.
     #[cfg(feature = "train")]
     #[must_use]
     pub fn crop(&self, x: usize, y: usize, width: usize, height: usize) -> Self {

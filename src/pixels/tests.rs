@@ -1,4 +1,4 @@
-//! Pictures to planes and back, through [`Pixels`] and [`Canvas`].
+//! Tests of the conversion of pictures to planes and back, through [`Pixels`] and [`Canvas`].
 
 use super::*;
 use crate::error::Error;
@@ -35,7 +35,7 @@ fn enlarged(picture: &Pixels, width: usize, height: usize) -> DynamicImage {
     written(picture, &enlarge(&picture.rgb), alpha.as_ref(), None)
 }
 
-/// A picture of 7 x 5 pixels whose samples all differ and whose alpha is never zero.
+/// Returns a picture of 7 x 5 pixels whose samples all differ and whose alpha is never zero.
 fn ramp<P>(sample: impl Fn(u32) -> P::Subpixel) -> ImageBuffer<P, Vec<P::Subpixel>>
 where
     P: Pixel,

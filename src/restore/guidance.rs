@@ -29,7 +29,7 @@ pub(crate) struct Pass {
     pub weight: f64,
 }
 
-/// The prompts of guidance scale `w` and their weights, which add up to one.
+/// Returns the prompts of guidance scale `w` and their weights, which add up to one.
 ///
 /// A prompt without weight does not run: `w = 1` needs no negative pass, and `w = 0` no positive one.
 pub(crate) fn prompts(w: f64) -> impl Iterator<Item = (Prompt, f64)> + Clone {
@@ -37,7 +37,7 @@ pub(crate) fn prompts(w: f64) -> impl Iterator<Item = (Prompt, f64)> + Clone {
     weighted.into_iter().filter(|&(_, weight)| weight != 0.0)
 }
 
-/// The passes of PadCFG with guidance scale `w` over the paddings of `ensemble`. Their weights add up to one.
+/// Returns the passes of PadCFG with guidance scale `w` over the paddings of `ensemble`. Their weights add up to one.
 pub(crate) fn passes(w: f64, ensemble: &[Padding], factor: usize) -> Vec<Pass> {
     let share = 1.0 / ensemble.len() as f64;
     prompts(w)
@@ -54,7 +54,7 @@ pub(crate) fn passes(w: f64, ensemble: &[Padding], factor: usize) -> Vec<Pass> {
         .collect()
 }
 
-/// The weighted sum of the results of `run`. The weights add up to one.
+/// Runs all passes and returns the weighted sum of their results. The weights must add up to one.
 pub(crate) fn blend<B: Backend, P>(
     passes: impl IntoIterator<Item = (P, f64), IntoIter: Clone>,
     watch: Watch,
@@ -70,7 +70,7 @@ pub(crate) fn blend<B: Backend, P>(
             None => (output, weight),
         });
     }
-    let (sum, _) = sum.expect("weights that add up to one leave a pass");
+    let (sum, _) = sum.expect("weights that add up to one imply a pass");
     Ok(sum)
 }
 
@@ -80,7 +80,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn the_papers_pair() {
+    fn the_passes_are_those_of_the_paper() {
         let pair = passes(1.5, &[Padding::CENTRED], 8);
         assert_eq!(
             pair,
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn no_guidance_is_one_positive_pass() {
+    fn without_guidance_there_is_one_positive_pass() {
         let one = passes(1.0, &[Padding::CENTRED], 8);
         assert_eq!(one.len(), 1);
         assert_eq!(one[0].prompt, Prompt::Positive);

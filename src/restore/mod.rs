@@ -1,5 +1,5 @@
-//! What surrounds the UNet, on tensors: tiles, the passes of guidance and self-ensemble, folding into cells, the one step, and
-//! blending.
+//! The steps around the UNet, on tensors: tiles, the passes of guidance and self-ensemble, pixel unshuffle and shuffle, the one
+//! diffusion step, and blending.
 
 pub(crate) mod guidance;
 pub(crate) mod onestep;
@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use burn::tensor::Tensor;
 use shuffle::PICTURE_CHANNELS;
 
-/// Checks the shape of pictures that already have the size of the output.
+/// Checks the shape of a tensor of pictures.
 ///
 /// # Errors
 ///
@@ -22,7 +22,7 @@ pub(crate) fn check_shape<B: Backend>(x: &Tensor<B, 4>) -> Result<()> {
     if dims[1] != PICTURE_CHANNELS || dims.contains(&0) {
         return Err(Error::Shape {
             what: "picture",
-            expected: "[N, 3, H, W] with no side of zero".into(),
+            expected: "[N, 3, H, W] with sides of at least 1".into(),
             found: dims.to_vec(),
         });
     }

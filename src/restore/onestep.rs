@@ -34,7 +34,7 @@ pub struct OneStep {
 }
 
 impl OneStep {
-    /// The paper's noise level, `alpha_bar = beta_bar = 0.5`.
+    /// Returns the step at the paper's noise level, `alpha_bar = beta_bar = 0.5`.
     #[must_use]
     pub fn paper(prediction: Prediction) -> Self {
         Self {
@@ -44,7 +44,7 @@ impl OneStep {
         }
     }
 
-    /// A scaled residual: `x0 = z - sigma * eps`.
+    /// Returns a scaled residual: `x0 = z - sigma * eps`.
     #[must_use]
     pub fn residual(sigma: f64) -> Self {
         Self {
@@ -82,7 +82,7 @@ impl OneStep {
         Ok(())
     }
 
-    /// Computes `x0` from the UNet's input `z` and its prediction. All have the same shape.
+    /// Computes `x0` from the UNet's input `z` and its prediction. All three tensors are `[N, C, H, W]`.
     pub fn x0<B: Backend>(&self, z: Tensor<B, 4>, prediction: Tensor<B, 4>) -> Tensor<B, 4> {
         match self.prediction {
             Prediction::Noise => B::mix(z, prediction, [1.0, -self.sigma].map(|w| w / self.alpha)),
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
     use crate::backend::Flex;
 
-    /// From `z = alpha x0 + sigma eps`, each kind of prediction returns `x0`.
+    /// For `z = alpha x0 + sigma eps`, the step returns `x0` with each kind of prediction.
     #[test]
     fn every_prediction_inverts_the_forward_process() {
         let device = Default::default();

@@ -1,19 +1,19 @@
-//! Pixel-unshuffle and pixel-shuffle, which replace the VAE (paper, "The model").
+//! Pixel unshuffle and pixel shuffle, which replace the VAE (paper, "The model").
 //!
 //! The order of channels is PyTorch's: `unshuffled[n, c*r*r + i*r + j, y, x] = picture[n, c, r*y + i, r*x + j]`.
 
 use crate::backend::Backend;
 use burn::tensor::Tensor;
 
-/// The planes of a picture: red, green and blue.
+/// The number of channels of a picture: red, green and blue.
 pub(crate) const PICTURE_CHANNELS: usize = 3;
 
-/// The number of channels into which a cell of `factor` x `factor` pixels is folded.
+/// Returns the number of channels that a cell of `factor` x `factor` pixels becomes.
 pub(crate) fn cell_channels(factor: usize) -> usize {
     PICTURE_CHANNELS.saturating_mul(factor.saturating_mul(factor))
 }
 
-/// Folds each `factor` x `factor` cell of pixels into channels.
+/// Moves the pixels of each `factor` x `factor` cell to channels.
 ///
 /// # Shapes
 ///
@@ -22,7 +22,7 @@ pub(crate) fn cell_channels(factor: usize) -> usize {
 ///
 /// # Panics
 ///
-/// If a side is not a multiple of `factor`.
+/// Panics if a side is not a multiple of `factor`.
 pub fn pixel_unshuffle<B: Backend>(picture: Tensor<B, 4>, factor: usize) -> Tensor<B, 4> {
     let [_, _, h, w] = picture.dims();
     assert!(
@@ -32,7 +32,7 @@ pub fn pixel_unshuffle<B: Backend>(picture: Tensor<B, 4>, factor: usize) -> Tens
     B::pixel_unshuffle(picture, factor)
 }
 
-/// Unfolds channels into cells of pixels: the inverse of [`pixel_unshuffle`].
+/// Moves channels to the pixels of cells: the inverse of [`pixel_unshuffle`].
 ///
 /// # Shapes
 ///
@@ -41,7 +41,7 @@ pub fn pixel_unshuffle<B: Backend>(picture: Tensor<B, 4>, factor: usize) -> Tens
 ///
 /// # Panics
 ///
-/// If the number of channels is not a multiple of `factor * factor`.
+/// Panics if the number of channels is not a multiple of `factor * factor`.
 pub fn pixel_shuffle<B: Backend>(features: Tensor<B, 4>, factor: usize) -> Tensor<B, 4> {
     let [_, c, _, _] = features.dims();
     let cell = factor * factor;

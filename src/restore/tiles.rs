@@ -1,11 +1,11 @@
 //! Runs a network over one tile at a time, so that memory grows with the tile and not with the picture.
 //!
-//! Neighbouring tiles overlap, and each fades into the other there: their weights, `sin^2` of a quarter turn over the
-//! overlap, add up to one. They are close to zero at a tile's own border, where its convolutions met zeros instead of
-//! the neighbour's pixels.
+//! Neighbouring tiles overlap and fade into each other. Their weights are `sin^2`, rising over a quarter turn across the overlap,
+//! and add up to one. The weight is close to zero at the border of a tile, where its convolutions have read zeros instead of the
+//! pixels of the neighbour.
 //!
-//! Group norms and attention see one tile only, so a tiled result differs from that of the whole picture everywhere, and
-//! more so for smaller tiles. Fading hides seams; it does not remove that difference.
+//! Group norms and attention see one tile only. A tiled result therefore differs everywhere from that of the whole picture, and
+//! more so for smaller tiles. Fading hides the seams, but does not remove this difference.
 
 use crate::backend::Backend;
 use crate::backend::pad::{crop, pad};
@@ -16,7 +16,7 @@ use burn::tensor::{DType, Tensor, TensorData};
 use std::f64::consts::FRAC_PI_2;
 use std::ops::Range;
 
-/// A [`Tiling`] in cells of a model: a cell is `factor` x `factor` pixels of the picture, one pixel of the latent.
+/// A [`Tiling`] in cells of a model. A cell has `factor` x `factor` pixels of the picture, which are one pixel of the UNet's input.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CellTiling {
     side: usize,
@@ -25,7 +25,7 @@ pub(crate) struct CellTiling {
 }
 
 impl CellTiling {
-    /// Rounds the side down to whole cells, to one at least, and the overlap up.
+    /// Converts a tiling to cells. Rounds the side down, to at least one cell, and the overlap up.
     pub(crate) fn new(tiling: Tiling, factor: usize) -> Self {
         let side = (tiling.side() / factor).max(1);
         let overlap = tiling.overlap().div_ceil(factor);
@@ -36,22 +36,22 @@ impl CellTiling {
         }
     }
 
-    /// Whether one tile holds a picture of `[H, W] = size` pixels.
-    pub(crate) fn holds(self, size: [usize; 2]) -> bool {
+    /// Returns whether a picture of `[H, W] = size` pixels fits in one tile.
+    pub(crate) fn fits(self, size: [usize; 2]) -> bool {
         let cells = |pixels: usize| pixels.div_ceil(self.factor);
         size.iter().all(|&pixels| cells(pixels) <= self.side)
     }
 
-    /// The number of tiles of a picture of `[H, W] = size` pixels, and the size of the largest tile in pixels.
+    /// Returns the number of tiles of a picture of `[H, W] = size` pixels, and the size of the largest tile in pixels.
     pub(crate) fn tiles(self, size: [usize; 2]) -> (usize, [usize; 2]) {
-        let axes = size.map(|pixels| self.cut(pixels.div_ceil(self.factor)));
+        let axes = size.map(|pixels| self.divide(pixels.div_ceil(self.factor)));
         let count = axes.iter().map(Vec::len).product();
         let longest = axes.map(|tiles| tiles.iter().map(Range::len).max().unwrap_or(0));
         (count, longest.map(|cells| cells * self.factor))
     }
 
-    /// The tiles of an axis of `n` cells: evenly spaced, all of one length.
-    pub(crate) fn cut(self, n: usize) -> Vec<Range<usize>> {
+    /// Divides an axis of `n` cells into evenly spaced tiles of equal length.
+    pub(crate) fn divide(self, n: usize) -> Vec<Range<usize>> {
         let room = n.saturating_sub(self.side);
         let last = room.div_ceil(self.side - self.overlap);
         (0..=last)
@@ -61,15 +61,15 @@ impl CellTiling {
     }
 }
 
-/// How many pixels of a network's input and output a cell has along each axis.
+/// The number of pixels that a cell has along each axis in the input and in the output of a network.
 #[derive(Clone, Copy)]
 pub(crate) struct Units {
     pub(crate) input: usize,
     pub(crate) output: usize,
 }
 
-/// Applies `run`, which maps pictures to pictures of the same size, to the tiles of `x`. Tiles begin and end on cells; the
-/// last tiles see `edge` beyond the picture.
+/// Applies `run`, which maps pictures to pictures of the same size, to the tiles of `x`. Tiles consist of whole cells. The last
+/// tiles are completed by `edge`.
 ///
 /// # Shapes
 ///
@@ -82,7 +82,7 @@ pub(crate) fn in_tiles<B: Backend>(
     run: impl Fn(Tensor<B, 4>, Watch) -> Cancellable<Tensor<B, 4>>,
 ) -> Cancellable<Tensor<B, 4>> {
     let [_, _, h, w] = x.dims();
-    let Some(tiling) = tiling.filter(|tiling| !tiling.holds([h, w])) else {
+    let Some(tiling) = tiling.filter(|tiling| !tiling.fits([h, w])) else {
         return run(x, watch);
     };
     let whole_cells = [h, w].map(|n| n.next_multiple_of(tiling.factor));
@@ -95,8 +95,8 @@ pub(crate) fn in_tiles<B: Backend>(
     Ok(crop(restored, Padding::NONE, [h, w]))
 }
 
-/// Applies `run` to the tiles of `x` and blends the results. Applies it to the whole of `x` if there is no tiling or one
-/// tile holds it.
+/// Applies `run` to the tiles of `x` and blends the results. Applies it to the whole of `x` if there is no tiling, or if `x` fits
+/// in one tile.
 ///
 /// # Shapes
 ///
@@ -113,7 +113,7 @@ pub(crate) fn tiled<B: Backend>(
     let Some(tiling) = tiling else {
         return run(x, watch);
     };
-    let axes = [h, w].map(|pixels| tiling.cut(pixels / units.input));
+    let axes = [h, w].map(|pixels| tiling.divide(pixels / units.input));
     if axes.iter().all(|tiles| tiles.len() == 1) {
         return run(x, watch);
     }
@@ -129,7 +129,10 @@ pub(crate) fn tiled<B: Backend>(
     let mut output = None;
     for (row, row_weights) in rows.iter().zip(&row_weights) {
         for (column, column_weights) in columns.iter().zip(&column_weights) {
-            let (ys, xs) = (source(row, h, units.input), source(column, w, units.input));
+            let (ys, xs) = (
+                input_range(row, h, units.input),
+                input_range(column, w, units.input),
+            );
             let tile = B::crop(x.clone(), [ys.start, xs.start], [ys.len(), xs.len()]);
             let tile = run(tile, parts.part())?;
             let ([_, channels, tile_h, tile_w], dtype) = (tile.dims(), tile.dtype());
@@ -143,16 +146,16 @@ pub(crate) fn tiled<B: Backend>(
             output = Some(B::add_at(sum, tile, top_left));
         }
     }
-    Ok(output.expect("an axis has a tile"))
+    Ok(output.expect("each axis has at least one tile"))
 }
 
-/// The range of input pixels of `tile`, on an axis of `pixels`.
-fn source(tile: &Range<usize>, pixels: usize, unit: usize) -> Range<usize> {
+/// Returns the range of input pixels of `tile`, along an axis of `pixels` pixels.
+fn input_range(tile: &Range<usize>, pixels: usize, unit: usize) -> Range<usize> {
     let last = tile.end == pixels / unit;
     tile.start * unit..if last { pixels } else { tile.end * unit }
 }
 
-/// The blending weight of each output pixel of each tile. The weights of one pixel add up to one.
+/// Returns the blending weight of each output pixel of each tile. The weights of one pixel add up to one.
 pub(crate) fn fade(tiles: &[Range<usize>], unit: usize) -> Vec<Vec<f32>> {
     let ramp = |distance: f64, width: usize| match width {
         0 => 1.0,
@@ -177,7 +180,7 @@ pub(crate) fn fade(tiles: &[Range<usize>], unit: usize) -> Vec<Vec<f32>> {
                 .collect()
         })
         .collect();
-    // The weights of two tiles add up to one by themselves, those of three do not.
+    // Where two tiles overlap, the weights add up to one already. Where three tiles overlap, they do not.
     let mut sums = vec![0.0; tiles.last().map_or(0, |tile| tile.end * unit)];
     for (tile, weights) in tiles.iter().zip(&raw) {
         for (sum, weight) in sums[scaled(tile)].iter_mut().zip(weights) {

@@ -1,4 +1,4 @@
-//! Seamless textures: a picture continues at its opposite edge.
+//! Restoration of seamless textures, in which a picture continues at its opposite edge.
 
 use crate::backend::Backend;
 use crate::backend::pad::{crop, pad};
@@ -9,7 +9,7 @@ use burn::tensor::Tensor;
 /// The margin that [`Edge::Wrap`] adds from the opposite edge, in cells.
 const WRAPPED_CELLS: usize = 8;
 
-/// The size `[H, W]` of a picture of `size` with the margin that [`wrapped`] adds.
+/// Returns the size `[H, W]` of a picture of `size` after [`wrapped`] has added its margin.
 pub(crate) fn with_margin(size: [usize; 2], edge: Edge, factor: usize) -> [usize; 2] {
     match edge {
         Edge::Wrap => size.map(|n| n + 2 * WRAPPED_CELLS * factor),
@@ -17,8 +17,9 @@ pub(crate) fn with_margin(size: [usize; 2], edge: Edge, factor: usize) -> [usize
     }
 }
 
-/// Runs `run` on the picture, extended on each side by a margin from the opposite edge if `edge` is [`Edge::Wrap`], and crops the
-/// result. The padding of a pass, one cell, would not do: the model's receptive field is larger.
+/// Calls `run` with the picture. If `edge` is [`Edge::Wrap`], extends the picture on each side by a margin from the opposite edge,
+/// and crops the result. The padding of a pass, one cell, is too small for this, because the receptive field of the model is
+/// larger.
 ///
 /// # Shapes
 ///

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 pub(crate) const MODEL: &str = "diffusion_pytorch_model.safetensors";
 
-/// The smallest UNet with every type of layer.
+/// Returns the smallest UNet with every type of layer.
 pub(crate) fn mini() -> UNetConfig {
     UNetConfig {
         in_channels: 4,
@@ -33,7 +33,7 @@ pub(crate) fn mini() -> UNetConfig {
     }
 }
 
-/// The `config.json` of [`mini`].
+/// Returns the `config.json` of [`mini`].
 pub(crate) fn mini_json() -> serde_json::Value {
     serde_json::json!({
         "in_channels": 4,
@@ -130,7 +130,7 @@ pub(crate) fn format_reason(error: Error, name: &str) -> String {
     }
 }
 
-/// The config of a model with this UNet.
+/// Returns the config of a model with this UNet.
 pub(crate) fn model_config(unet: UNetConfig) -> GenDrPixConfig {
     GenDrPixConfig {
         unet,
@@ -159,7 +159,7 @@ pub(crate) fn saved(model: &Weights<Flex>, storage: Storage) -> Vec<u8> {
     std::fs::read(path).unwrap()
 }
 
-/// A diffusers folder of [`mini`] with prompts, and the content of its weights file.
+/// Returns a diffusers folder of [`mini`] with prompts, and the content of its weights file.
 pub(crate) fn diffusers_folder(model: &Weights<Flex>) -> (TempDir, SafetensorsContent) {
     let folder = TempDir::new().unwrap();
     let mut weights = SafetensorsContent::parse(&saved(model, Storage::F32));

@@ -1,4 +1,4 @@
-//! Checkpoints of a training. Each is a folder `checkpoint-N`, named after the steps done, and is written whole or not at all.
+//! Checkpoints of a training run. Each is a folder `checkpoint-N`, named after the steps done, and is written completely or not at all.
 
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,7 @@ const UNFINISHED_FOLDER: &str = "checkpoint.unfinished";
 /// often to write sample sheets.
 const IGNORED_FIELDS: [&str; 2] = ["steps", "samples_every"];
 
-/// The checkpoint folder of one training. It keeps the last checkpoint.
+/// The checkpoint folder of one training run. It keeps the last checkpoint.
 #[derive(Debug)]
 pub(super) struct CheckpointFolder {
     folder: PathBuf,
@@ -34,7 +34,7 @@ struct CheckpointState {
 }
 
 impl CheckpointFolder {
-    /// Checkpoints in `folder` of a training with `config`. Fields in [`IGNORED_FIELDS`] may change between runs.
+    /// Checkpoints in `folder` of a training run with `config`. Fields in [`IGNORED_FIELDS`] may change between runs.
     pub(super) fn new(folder: &Path, config: &impl Serialize) -> Self {
         Self {
             folder: folder.to_owned(),
@@ -47,7 +47,7 @@ impl CheckpointFolder {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] if the folder cannot be written, and those of `write`. Earlier checkpoints stay.
+    /// [`Error::Io`] if the folder cannot be written, and the errors of `write`. Earlier checkpoints stay.
     pub(super) fn save(&self, step: u64, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
         if self.list()?.iter().any(|(found, _)| *found == step) {
             // It has the same content, and replacing it would leave a moment without a checkpoint.
@@ -56,7 +56,7 @@ impl CheckpointFolder {
         let unfinished = self.folder.join(UNFINISHED_FOLDER);
         let written = self.write(&unfinished, step, write);
         if written.is_err() {
-            // The remains of a failed attempt only take up space. The first error is the one to report.
+            // If this fails, the remains only waste space. The first error is more important.
             let _ = fs::remove_dir_all(&unfinished);
         }
         written?;
@@ -105,7 +105,7 @@ impl CheckpointFolder {
             serde_json::from_str(&text).map_err(|e| invalid(e.to_string()))?;
         if state.step != step {
             return Err(invalid(format!(
-                "is of step {}, but the folder is named after step {step}",
+                "is from step {}, but the folder is named after step {step}",
                 state.step
             )));
         }
@@ -113,7 +113,7 @@ impl CheckpointFolder {
         differences("", &state.config, &self.config, &mut differing);
         if !differing.is_empty() {
             let fields = differing.join("; ");
-            return Err(invalid(format!("is of another config: {fields}")));
+            return Err(invalid(format!("was saved with another config: {fields}")));
         }
         Ok(Some((step, folder)))
     }

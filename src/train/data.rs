@@ -47,7 +47,7 @@ impl DataConfig {
     /// # Errors
     ///
     /// - [`Error::Config`] if a setting is invalid.
-    /// - Those of [`Pictures::open`].
+    /// - The errors of [`Pictures::open`].
     pub fn open(&self) -> Result<PictureSource> {
         let fail = |field, reason| Err(Error::Config { field, reason });
         for (field, value) in [
@@ -69,7 +69,7 @@ impl DataConfig {
         self.pictures.open(self.degraded_side())
     }
 
-    /// Side of the region of a picture that is degraded for a crop.
+    /// Returns the side of the region of a picture that is degraded for a crop.
     fn degraded_side(&self) -> usize {
         let side = self.crop.saturating_add(2 * MARGIN);
         // Every scale divides this side, which keeps the degraded picture aligned with the original.

@@ -65,7 +65,7 @@ impl DiscriminatorConfig {
     ///
     /// # Errors
     ///
-    /// Those of [`validate`](Self::validate).
+    /// The errors of [`validate`](Self::validate).
     pub fn init<B: Backend>(
         &self,
         unet: &UNetConfig,
@@ -149,7 +149,7 @@ impl<B: Backend> FeatureExtractor<B> {
 }
 
 /// RandPad (paper, "RandPad"): `p_h` and `p_w` are drawn from `0..factor`, and a picture is padded by
-/// `[p_h, factor - p_h, p_w, factor - p_w]`. The discriminator then cannot rely on the positions of the pixel-shuffle
+/// `[p_h, factor - p_h, p_w, factor - p_w]`. The discriminator then cannot rely on the positions of the pixel shuffle
 /// cells.
 ///
 /// The same draw pads the student's and the real pictures of a batch.

@@ -15,7 +15,7 @@ pub(super) fn update_ema<B: Backend, M: Module<B>>(ema: M, model: &M, decay: f64
     })
 }
 
-/// Collects tensors by parameter id. burn's container of gradients serves for weights as well.
+/// Collects weights by parameter id, in burn's container for gradients.
 struct CollectWeights(GradientsParams);
 
 impl<B: Backend> ModuleVisitor<B> for CollectWeights {

@@ -43,7 +43,7 @@ impl Pictures {
     ///
     /// # Errors
     ///
-    /// - [`Error::Config`] if `smallest` is larger than a procedural picture, or the share is not from 0 to 1.
+    /// - [`Error::Config`] if `smallest` is larger than a procedural picture, or the share is not between 0 and 1.
     /// - [`Error::Io`] if the folder or a subfolder does not exist, is not a folder or cannot be listed.
     /// - [`Error::NoPictures`] if no file can be used.
     pub fn open(&self, smallest: usize) -> Result<PictureSource> {
@@ -53,12 +53,12 @@ impl Pictures {
             Self::Mixed { folder, procedural } => (Some(folder), *procedural),
         };
         if !(0.0..=1.0).contains(&procedural) {
-            let (field, reason) = ("procedural", format!("{procedural} is not from 0 to 1"));
+            let (field, reason) = ("procedural", format!("{procedural} is not between 0 and 1"));
             return Err(Error::Config { field, reason });
         }
         if procedural > 0.0 && smallest > SIDE {
             let reason = format!(
-                "needs pictures of at least {smallest} pixels a side, but procedural pictures have {SIDE}"
+                "needs pictures of at least {smallest} pixels per side, but procedural pictures have {SIDE}"
             );
             let field = "crop";
             return Err(Error::Config { field, reason });
@@ -135,7 +135,7 @@ pub enum SkipReason {
     #[error("{0}")]
     Broken(String),
     /// The picture is smaller than a crop with its margin.
-    #[error("{width}x{height} pixels, but at least {smallest} a side are needed")]
+    #[error("{width}x{height} pixels, but at least {smallest} per side are needed")]
     Small {
         /// Width in pixels.
         width: usize,
@@ -147,7 +147,7 @@ pub enum SkipReason {
 }
 
 impl PictureSource {
-    /// Number of files to draw from. 0 if all pictures are procedural.
+    /// Returns the number of files to draw from. 0 if all pictures are procedural.
     pub fn files(&self) -> usize {
         self.files.len()
     }
@@ -161,7 +161,7 @@ impl PictureSource {
     /// given.
     ///
     /// Each file of a folder appears once in every epoch, and the order differs from epoch to epoch. Of a larger file, a
-    /// random region of 512 pixels a side is returned. A file that has become unreadable is replaced by the next readable
+    /// random region of 512 pixels per side is returned. A file that has become unreadable is replaced by the next readable
     /// one.
     ///
     /// # Panics
@@ -289,7 +289,7 @@ mod tests {
         let reasons: Vec<_> = source.skipped().iter().map(|s| &s.reason).collect();
         assert!(matches!(reasons[0], SkipReason::Broken(_)));
         assert!(matches!(reasons[1], SkipReason::Broken(_)));
-        let small = "40x29 pixels, but at least 30 a side are needed";
+        let small = "40x29 pixels, but at least 30 per side are needed";
         assert_eq!(reasons[2].to_string(), small);
     }
 

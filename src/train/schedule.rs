@@ -1,4 +1,4 @@
-//! The learning rate over the steps of a training.
+//! The learning rate over the steps of a training run.
 
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -22,7 +22,7 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// The learning rate of `step`, counted from zero.
+    /// Returns the learning rate of `step`, counted from zero.
     pub fn rate(&self, step: u64) -> f64 {
         if step < self.warm_up {
             return self.learning_rate * (step + 1) as f64 / self.warm_up as f64;
@@ -32,7 +32,7 @@ impl Schedule {
         self.learning_rate * (self.final_rate + (1.0 - self.final_rate) * cosine)
     }
 
-    /// Whether the learning rate falls at `step`, counted from zero.
+    /// Returns whether the learning rate falls at `step`, counted from zero.
     pub fn is_cooling_down(&self, step: u64) -> bool {
         step + self.cool_down >= self.steps
     }

@@ -21,7 +21,7 @@ pub struct Student<B: Backend> {
 }
 
 impl<B: Backend> Student<B> {
-    /// A student with random weights, and random prompts of `tokens` tokens.
+    /// Creates a student with random weights, and random prompts of `tokens` tokens.
     pub(super) fn new(config: &UNetConfig, tokens: usize, device: &B::Device) -> Result<Self> {
         let prompt = || {
             let shape = [tokens, config.cross_attention_dim];
@@ -35,7 +35,7 @@ impl<B: Backend> Student<B> {
         })
     }
 
-    /// A student with the weights and prompts of a model.
+    /// Creates a student with the weights and prompts of a model.
     pub(super) fn from_weights(weights: Weights<B>) -> Self {
         let prompt = |embedding: Tensor<B, 2>| Param::from_tensor(embedding);
         Self {
@@ -67,7 +67,7 @@ impl<B: Backend> Student<B> {
         onestep.x0(z, prediction)
     }
 
-    /// Computes the latent that the model of `config` gives for its UNet's input `z`.
+    /// Computes the latent that a model with `config` predicts for its UNet's input `z`.
     ///
     /// # Shapes
     ///
@@ -98,7 +98,7 @@ impl<B: Backend> Student<B> {
         pixel_shuffle(x0, config.factor)
     }
 
-    /// A copy of the weights, to build a model from.
+    /// Returns a copy of the weights, to build a model from.
     pub(super) fn weights(&self) -> Weights<B> {
         Weights {
             unet: self.unet.clone(),

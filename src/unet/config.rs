@@ -38,7 +38,7 @@ pub struct UNetConfig {
 }
 
 impl UNetConfig {
-    /// Stable Diffusion 2.1's UNet with `8 * 8 * 3 = 192` input and output channels: 866,993,792 parameters.
+    /// Returns Stable Diffusion 2.1's UNet with `8 * 8 * 3 = 192` input and output channels: 866,993,792 parameters.
     ///
     /// Source: `unet/config.json` of stabilityai/stable-diffusion-2-1, with the paper's channel counts.
     #[must_use]
@@ -58,7 +58,7 @@ impl UNetConfig {
         }
     }
 
-    /// The bundled model's UNet, which is small enough for a CPU: three stages, with attention only at the deepest.
+    /// Returns the bundled model's UNet, which is small enough for a CPU: three stages, with attention only at the deepest.
     #[must_use]
     pub fn nano() -> Self {
         Self {
@@ -76,7 +76,7 @@ impl UNetConfig {
         }
     }
 
-    /// The number of stages.
+    /// Returns the number of stages.
     pub fn stages(&self) -> usize {
         self.block_out_channels.len()
     }
@@ -102,7 +102,7 @@ impl UNetConfig {
             if len != stages {
                 return fail(
                     field,
-                    format!("has {len} entries, block_out_channels has {stages}"),
+                    format!("has {len} entries, but block_out_channels has {stages}"),
                 );
             }
         }
@@ -186,7 +186,7 @@ impl UNetConfig {
             .collect()
     }
 
-    /// Tells whether the up block of `stage` has transformers.
+    /// Returns whether the up block of `stage` has transformers.
     pub(crate) fn has_up_attention(&self, stage: usize) -> bool {
         self.up_attention[self.stages() - 1 - stage]
     }

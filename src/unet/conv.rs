@@ -20,7 +20,7 @@ pub struct Conv2d<B: Backend> {
 
 impl<B: Backend> Conv2d<B> {
     fn new(channels: [usize; 2], kernel: usize, stride: usize, device: &B::Device) -> Self {
-        // burn's layer only supplies the weights, by PyTorch's default initialisation.
+        // burn's layer only supplies the weights, with PyTorch's default initialisation.
         let layer = Conv2dConfig::new(channels, [kernel; 2])
             .with_padding(PaddingConfig2d::Valid)
             .init(device);
@@ -31,7 +31,7 @@ impl<B: Backend> Conv2d<B> {
         }
     }
 
-    /// The precision of the weights.
+    /// Returns the precision of the weights.
     pub(crate) fn dtype(&self) -> DType {
         self.weight.dtype()
     }
@@ -46,12 +46,12 @@ impl<B: Backend> Conv2d<B> {
         self.forward_biased(x, self.bias.val())
     }
 
-    /// [`forward`](Self::forward) with an output for residual sums, in f32 or wider.
+    /// Like [`forward`](Self::forward), with an output for residual sums, in f32 or wider.
     pub fn forward_wide(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
         widen(self.forward(x))
     }
 
-    /// [`forward`](Self::forward) with `bias`, `[C']`, in place of the layer's own.
+    /// Like [`forward`](Self::forward), with `bias`, `[C']`, instead of the layer's own bias.
     pub fn forward_biased(&self, x: Tensor<B, 4>, bias: Tensor<B, 1>) -> Tensor<B, 4> {
         let x = to_dtype(x, self.dtype());
         let weight = self.weight.val();
@@ -62,7 +62,7 @@ impl<B: Backend> Conv2d<B> {
     }
 }
 
-/// A 3x3 convolution.
+/// Creates a 3x3 convolution.
 pub(crate) fn conv3x3<B: Backend>(
     channels: [usize; 2],
     stride: usize,
@@ -71,7 +71,7 @@ pub(crate) fn conv3x3<B: Backend>(
     Conv2d::new(channels, 3, stride, device)
 }
 
-/// A 1x1 convolution: a linear map of each pixel's channels.
+/// Creates a 1x1 convolution: a linear map of each pixel's channels.
 pub(crate) fn conv1x1<B: Backend>(channels: [usize; 2], device: &B::Device) -> Conv2d<B> {
     Conv2d::new(channels, 1, 1, device)
 }

@@ -1,4 +1,4 @@
-//! Access to the first and the last convolution, which training replaces: their shapes depend on the UNet's input and
+//! Access to the first and the last convolution. Training replaces them, because their shapes depend on the UNet's input and
 //! output.
 
 use super::UNet;
@@ -7,7 +7,7 @@ use burn::module::Param;
 use burn::tensor::Tensor;
 
 impl<B: Backend> UNet<B> {
-    /// The shape of the first convolution's weight.
+    /// Returns the shape of the first convolution's weight.
     pub(crate) fn first_layer_dims(&self) -> [usize; 4] {
         self.conv_in.weight.dims()
     }
@@ -35,8 +35,8 @@ impl<B: Backend> UNet<B> {
         self.set_last_layer(weight.zeros_like(), bias.zeros_like());
     }
 
-    /// Takes the first and the last convolution from `other`, each only if its shape differs.
-    pub(crate) fn with_ends_of(mut self, other: &Self) -> Self {
+    /// Replaces the first and the last convolution by those of `other`, each only if the shapes differ.
+    pub(crate) fn with_ends_from(mut self, other: &Self) -> Self {
         for (own, other) in [
             (&mut self.conv_in, &other.conv_in),
             (&mut self.conv_out, &other.conv_out),
@@ -49,7 +49,7 @@ impl<B: Backend> UNet<B> {
     }
 }
 
-/// Returns `param` with another value. The value asks for a gradient, so that training updates it.
+/// Returns `param` with another value, which requires a gradient so that training updates it.
 fn trainable<B: Backend, const D: usize>(
     param: &Param<Tensor<B, D>>,
     value: Tensor<B, D>,

@@ -1,8 +1,8 @@
-//! The events of a pass through a network, computed from shapes alone: which operations run, and which tensors are alive
-//! meanwhile.
+//! The events of a pass through a network, computed from shapes alone: which operations run, and which tensors are allocated
+//! at that time.
 //!
 //! The walks over the architectures ([`UNetConfig::walk`](super::UNetConfig::walk) and those of the VAE) emit the events in
-//! the order of the forward pass. Operation lists, counts of multiply-accumulates and the memory plan are folds over them.
+//! the order of the forward pass. Operation lists, counts of multiply-accumulates and the memory plan are folds over the events.
 //! Tests compare the walks with the operations that the forward pass runs.
 
 use crate::backend::operation::Operation;
@@ -16,19 +16,19 @@ pub(crate) enum Event {
     Free(TensorSize),
     /// An operation runs. Its inputs and its output are allocated.
     Run(Operation),
-    /// A layer depends on the timestep or the prompt only. It runs once, when a model is built.
+    /// A layer whose input is the timestep or the prompt. It runs once, when a model is built, and not in the pass.
     FoldedLayer {
         /// Multiply-accumulates.
         macs: u64,
     },
 }
 
-/// The size of a tensor, whatever the precision of the model.
+/// The size of a tensor, independent of the precision of the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TensorSize {
     elements: u64,
     precision: TensorPrecision,
-    /// Whether the tensor exists only where the two precisions differ, as one side of a cast.
+    /// Whether the tensor is the result of a cast, which exists only if the two precisions differ.
     is_cast: bool,
 }
 
@@ -36,12 +36,12 @@ pub(crate) struct TensorSize {
 enum TensorPrecision {
     /// The precision of the model's weights.
     Model,
-    /// The precision of residual sums: f32, or the model's where that is wider.
+    /// The precision of residual sums: f32, or the model's if that is wider.
     Residual,
 }
 
 impl TensorSize {
-    /// `[1, channels, H, W]` in the model's precision.
+    /// Returns the size of a tensor `[1, channels, H, W]` in the model's precision.
     pub(crate) fn activation(channels: usize, [h, w]: [usize; 2]) -> Self {
         Self {
             elements: channels as u64 * h as u64 * w as u64,
@@ -50,7 +50,7 @@ impl TensorSize {
         }
     }
 
-    /// `[1, channels, H, W]` in the precision of residual sums.
+    /// Returns the size of a tensor `[1, channels, H, W]` in the precision of residual sums.
     pub(crate) fn residual(channels: usize, size: [usize; 2]) -> Self {
         Self {
             precision: TensorPrecision::Residual,
@@ -58,7 +58,7 @@ impl TensorSize {
         }
     }
 
-    /// The same tensor, if it exists only where the two precisions differ.
+    /// Marks the tensor as the result of a cast, which exists only if the two precisions differ.
     fn as_cast(self) -> Self {
         Self {
             is_cast: true,
@@ -66,7 +66,7 @@ impl TensorSize {
         }
     }
 
-    /// Bytes for a batch of `pictures`, where a value in the model's precision has `element` bytes.
+    /// Returns the size in bytes for a batch of `pictures`. A value in the model's precision takes `element` bytes.
     pub(super) fn bytes(self, pictures: u64, element: u64) -> u64 {
         let residual = element.max(size_of::<f32>() as u64);
         if self.is_cast && element == residual {
@@ -80,7 +80,7 @@ impl TensorSize {
     }
 }
 
-/// Emits the events of layers, and of blocks that several networks have.
+/// Emits the events of single layers, and of the blocks that several networks share.
 pub(crate) struct Emitter<F> {
     emit: F,
 }
@@ -102,12 +102,12 @@ impl<F: FnMut(Event)> Emitter<F> {
         (self.emit)(Event::FoldedLayer { macs: macs as u64 });
     }
 
-    /// An operation whose output is part of a tensor that is allocated already.
+    /// Emits an operation whose output is part of a tensor that is already allocated.
     pub(super) fn run_within(&mut self, operation: Operation) {
         (self.emit)(Event::Run(operation));
     }
 
-    /// An operation with an output of its own.
+    /// Emits an operation and the allocation of its output.
     pub(crate) fn run(&mut self, operation: Operation, output: TensorSize) {
         self.allocate(output);
         self.run_within(operation);
@@ -122,7 +122,7 @@ impl<F: FnMut(Event)> Emitter<F> {
         self.run(operation, TensorSize::activation(channels, size));
     }
 
-    /// A linear map of the pixels of `size` as tokens.
+    /// Emits a linear layer whose tokens are the pixels of `size`.
     pub(crate) fn linear(&mut self, channels: [usize; 2], size: [usize; 2], bias: bool) {
         let operation = Operation::Linear {
             tokens: size[0] * size[1],
@@ -149,7 +149,7 @@ impl<F: FnMut(Event)> Emitter<F> {
         self.run(operation, TensorSize::activation(channels[1], output_size));
     }
 
-    /// A convolution from residual sum to residual sum.
+    /// Emits a convolution whose input and output are residual sums.
     pub(super) fn residual_convolution(
         &mut self,
         channels: [usize; 2],
@@ -163,20 +163,20 @@ impl<F: FnMut(Event)> Emitter<F> {
         self.widen(channels[1], size.map(|n| n.div_ceil(stride)));
     }
 
-    /// Casts an activation to a residual sum, where the precisions differ.
+    /// Emits the cast of an activation to a residual sum, if the precisions differ.
     pub(super) fn widen(&mut self, channels: usize, size: [usize; 2]) {
         self.allocate(TensorSize::residual(channels, size).as_cast());
         self.free(TensorSize::activation(channels, size).as_cast());
     }
 
-    /// Casts a residual sum to an activation, where the precisions differ. Returns the copy; the sum stays.
+    /// Emits the cast of a residual sum to an activation, if the precisions differ. Returns the copy. The sum stays allocated.
     pub(super) fn narrow(&mut self, channels: usize, size: [usize; 2]) -> TensorSize {
         let narrowed = TensorSize::activation(channels, size).as_cast();
         self.allocate(narrowed);
         narrowed
     }
 
-    /// A ResNet block. `input_is_skip` tells whether the input stays allocated as a skip.
+    /// Emits a ResNet block. If `input_is_skip` is set, the input stays allocated as a skip.
     pub(crate) fn resnet(
         &mut self,
         [input, output]: [usize; 2],
@@ -191,7 +191,7 @@ impl<F: FnMut(Event)> Emitter<F> {
         self.free(h);
         self.convolution([output, output], size, 3, 1);
         self.free(h);
-        // The sum takes the place of the shortcut, or of an input that is no skip.
+        // The sum replaces the shortcut, or an input that is not a skip.
         if input != output {
             self.residual_convolution([input, output], size, 1, 1);
             if !input_is_skip {

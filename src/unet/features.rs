@@ -1,4 +1,4 @@
-//! The hidden states of a UNet: the frozen part of the discriminators.
+//! Hidden states of a UNet, which are the features of a discriminator.
 
 use super::{Attention, Conditioning, UNet};
 use crate::backend::Backend;
@@ -6,7 +6,7 @@ use crate::options::progress::unwatched;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-/// A place in a UNet whose hidden state is a feature.
+/// A place in a UNet at which a hidden state is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Feature {

@@ -1,4 +1,4 @@
-//! The UNet's gradients, compared with finite differences and between backends.
+//! Compares the UNet's gradients with finite differences, and between backends.
 
 use super::UNet;
 use crate::backend::{Backend, Flex};
@@ -21,20 +21,20 @@ fn load<B: Backend>() -> UNet<B> {
     UNet::load_diffusers(folder, &Default::default()).unwrap().1
 }
 
-/// A random tensor with the same values on every backend.
+/// Returns a random tensor with the same values on every backend.
 fn draw<B: Backend, const D: usize>(shape: [usize; D], seed: u64) -> Tensor<B, D> {
     let data = TensorData::new(values(random(shape, seed)), shape);
     Tensor::from_data(data, &Default::default())
 }
 
-/// The sum of the output's product with random numbers.
+/// Returns the sum of the output's product with random numbers.
 fn loss<B: Backend>(unet: &UNet<B>, sample: Tensor<B, 4>, prompt: Tensor<B, 3>) -> Tensor<B, 1> {
     let output = unet.forward(sample, &unet.condition(TIMESTEP, prompt));
     let weights = draw(output.dims(), 3);
     (output * weights).sum()
 }
 
-/// The gradients of all parameters with their paths, then those of `sample` and `prompt`.
+/// Returns the gradients of all parameters with their paths, then those of `sample` and `prompt`.
 fn gradients<B: Backend + AutodiffBackend<InnerBackend: Backend>>() -> Vec<(String, Vec<f64>)> {
     struct Collect<'a, B: AutodiffBackend> {
         gradients: &'a B::Gradients,
@@ -79,7 +79,7 @@ fn largest(values: &[f64]) -> f64 {
     values.iter().fold(0f64, |m, v| m.max(v.abs()))
 }
 
-/// `tensor` with `offset` added to one element.
+/// Returns `tensor` with `offset` added to one element.
 fn nudged<B: Backend, const D: usize>(
     tensor: Tensor<B, D>,
     element: usize,
@@ -164,7 +164,7 @@ fn agree_with_finite_differences() {
         for element in [gradient.len() / 3, gradient.len() - 1] {
             let difference =
                 (at(number, element, step) - at(number, element, -step)) / (2.0 * step);
-            // The loss is a sum of several thousand products, whose last bits are lost.
+            // The loss is a sum of several thousand products, which loses their last bits.
             assert!(
                 (difference - gradient[element]).abs() <= tolerance * largest + 1e-7,
                 "{kind}, element {element}: difference {difference:e}, gradient {:e} of {largest:e}",

@@ -7,15 +7,16 @@
 //! | `ff.proj`                   | `ff.net.0.proj`            |
 //! | `ff.out`                    | `ff.net.2`                 |
 //!
-//! A rule matches whole names only, directly before the parameter's own name (`weight`, `bias`).
+//! A rule matches whole names only, directly before the name of the parameter (`weight`, `bias`).
 
 /// Pairs of the end of a module path and its replacement.
 pub(crate) type Rules<'a> = &'a [(&'a str, &'a str)];
 
+/// The exceptions in the table above.
 const RULES: Rules = &[("ff.proj", "ff.net.0.proj"), ("ff.out", "ff.net.2")];
 
 /// Returns the key of the parameter at `path`, for example `mid_block.resnets.0.conv1.weight`.
-pub(crate) fn of_path(path: &str) -> String {
+pub(crate) fn from_path(path: &str) -> String {
     rename(path, RULES)
 }
 
@@ -36,20 +37,20 @@ pub(crate) fn rename(path: &str, rules: Rules) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::of_path;
+    use super::from_path;
 
     #[test]
     fn rules_rename_the_feed_forward_only() {
         let block = "down_blocks.0.attentions.1.transformer_blocks.0";
-        for (ours, theirs) in [
+        for (path, key) in [
             ("ff.proj.weight", "ff.net.0.proj.weight"),
             ("ff.proj.bias", "ff.net.0.proj.bias"),
             ("ff.out.weight", "ff.net.2.weight"),
             ("attn1.to_out.0.bias", "attn1.to_out.0.bias"),
         ] {
             assert_eq!(
-                of_path(&format!("{block}.{ours}")),
-                format!("{block}.{theirs}")
+                from_path(&format!("{block}.{path}")),
+                format!("{block}.{key}")
             );
         }
     }
@@ -57,8 +58,8 @@ mod tests {
     #[test]
     fn rules_are_anchored() {
         for path in ["off.proj.weight", "x.ff.proj.y.weight", "ff.proj", "weight"] {
-            assert_eq!(of_path(path), path);
+            assert_eq!(from_path(path), path);
         }
-        assert_eq!(of_path("ff.proj.weight"), "ff.net.0.proj.weight");
+        assert_eq!(from_path("ff.proj.weight"), "ff.net.0.proj.weight");
     }
 }

@@ -1,4 +1,4 @@
-//! The operations of a pass, and its multiply-accumulates: folds over [`UNetConfig::walk`].
+//! The list of operations of a pass, and the number of its multiply-accumulates: folds over [`UNetConfig::walk`].
 
 use super::config::UNetConfig;
 use super::events::Event;
@@ -17,12 +17,12 @@ pub struct Macs {
 }
 
 impl Macs {
-    /// The multiply-accumulates that a pass of this crate computes.
+    /// Returns the number of multiply-accumulates that a pass of this crate computes: layers and attention.
     pub fn pass(self) -> u64 {
         self.layers + self.attention
     }
 
-    /// The multiply-accumulates that the paper counts: all layers, folded or not, without the attention products.
+    /// Returns the number of multiply-accumulates by the paper's rule: all layers, folded or not, without the attention products.
     pub fn paper(self) -> u64 {
         self.layers + self.folded
     }
@@ -43,7 +43,7 @@ impl UNetConfig {
         self.operations_attending(height, width, tokens, Attention::Global)
     }
 
-    /// [`operations`](Self::operations) with the given self-attention.
+    /// Like [`operations`](Self::operations), with the given self-attention.
     pub(crate) fn operations_attending(
         &self,
         height: usize,
@@ -66,7 +66,7 @@ impl UNetConfig {
         self.macs_attending(height, width, tokens, Attention::Global)
     }
 
-    /// [`macs`](Self::macs) with the given self-attention.
+    /// Like [`macs`](Self::macs), with the given self-attention.
     pub fn macs_attending(
         &self,
         height: usize,

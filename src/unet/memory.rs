@@ -1,11 +1,11 @@
-//! The memory of a pass, from the config alone: a fold over [`UNetConfig::walk`].
+//! The peak memory of a pass, computed from the config alone: a fold over [`UNetConfig::walk`].
 
 use super::config::UNetConfig;
 use super::events::Event;
 use crate::backend::operation::Operation;
 use crate::options::attention::Attention;
 
-/// The bytes that are allocated, and their peak.
+/// The number of bytes that are allocated, and their peak.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Ledger {
     live: u64,
@@ -32,20 +32,20 @@ impl Ledger {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PassMemory<'a> {
     pub(crate) config: &'a UNetConfig,
-    /// Pictures of the batch.
+    /// Number of pictures in the batch.
     pub(crate) pictures: u64,
-    /// Tokens of the prompt.
+    /// Number of tokens of the prompt.
     pub(crate) prompt: usize,
     pub(crate) attention: Attention,
-    /// Bytes of a value in the model's precision. Residual sums are in f32 or wider.
+    /// Size of a value in the model's precision in bytes. Residual sums are in f32 or wider.
     pub(crate) element: u64,
     /// [`Backend::workspace`](crate::Backend::workspace).
     pub(crate) workspace: fn(Operation, usize) -> u64,
 }
 
 impl PassMemory<'_> {
-    /// Enters a pass over a sample of `[H, W] = size` into `ledger`. The sample is allocated before and after the pass. Only
-    /// the output stays of all that the pass allocates.
+    /// Records a pass over a sample of `[H, W] = size` in `ledger`. The sample is allocated before and after the pass. The pass
+    /// frees everything that it allocates, except its output.
     pub(crate) fn forward(&self, size: [usize; 2], ledger: &mut Ledger) {
         let enter = |event| match event {
             Event::Allocate(tensor) => ledger.take(tensor.bytes(self.pictures, self.element)),
@@ -82,7 +82,7 @@ mod tests {
         ledger
     }
 
-    /// A pass frees all that it allocates, except its output.
+    /// A pass frees everything that it allocates, except its output.
     #[test]
     fn only_the_output_stays() {
         for config in [UNetConfig::sd21(), UNetConfig::nano()] {
@@ -98,9 +98,9 @@ mod tests {
         }
     }
 
-    /// By hand: a feed-forward has hidden layers of 8 and 4 times its input. With these, SD 2.1's peak at 64x64 is the
-    /// feed-forward of the first up layer of the first stage, with 320 channels over the whole sample. Beside it, the
-    /// transformer's input, the tokens, their norm, the output and two skips are allocated.
+    /// Computed by hand: the hidden layers of a feed-forward have 8 and 4 times the size of its input. The peak of SD 2.1 at
+    /// 64x64 is therefore in the feed-forward of the first up layer of the first stage, with 320 channels over the whole sample.
+    /// At that time, the transformer's input, the tokens, their norm, the output and two skips are also allocated.
     #[test]
     fn sd21_peaks_at_the_widest_feed_forward() {
         let config = UNetConfig::sd21();
@@ -117,7 +117,7 @@ mod tests {
 
     /// Pins the peaks for a workspace of zero, and for one with a byte for each multiply-accumulate.
     #[test]
-    fn peaks_stay_as_they_are() {
+    fn peaks_are_unchanged() {
         let (sd21, nano) = (UNetConfig::sd21(), UNetConfig::nano());
         let (global, windows) = (Attention::Global, Attention::Window);
         for (config, size, attention, element, pictures, peaks) in [

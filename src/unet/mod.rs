@@ -1,4 +1,4 @@
-//! The UNet of Stable Diffusion 2.1 (diffusers' `UNet2DConditionModel`), in any size.
+//! The UNet of Stable Diffusion 2.1 (diffusers' `UNet2DConditionModel`), with configurable sizes.
 //!
 //! Modules and fields have diffusers' names, so that the paths of the fields are the keys of a checkpoint.
 
@@ -62,8 +62,8 @@ pub struct UNet<B: Backend> {
     conv_out: Conv2d<B>,
 }
 
-/// The layers that depend on the timestep or the prompt only, computed in advance: the time embedding is folded into biases of
-/// the ResNet blocks, the prompt into keys and values of the cross-attentions. [`UNet::condition`] creates it.
+/// The outputs of the layers that depend only on the timestep or the prompt, computed in advance. The time embedding is folded into
+/// biases of the ResNet blocks, and the prompt into keys and values of the cross-attentions. [`UNet::condition`] creates it.
 #[derive(Clone, Debug)]
 pub struct Conditioning<B: Backend> {
     down_blocks: Vec<BlockConditioning<B>>,
@@ -118,7 +118,7 @@ impl<B: Backend> UNet<B> {
         parameter_count(self)
     }
 
-    /// Computes the layers that depend on the timestep or the prompt only.
+    /// Computes the layers that depend only on the timestep or the prompt.
     ///
     /// # Shapes
     ///
@@ -161,7 +161,7 @@ impl<B: Backend> UNet<B> {
         self.forward_attending(sample, conditioning, Attention::Global)
     }
 
-    /// [`forward`](Self::forward) with the given self-attention.
+    /// Like [`forward`](Self::forward), with the given self-attention.
     pub fn forward_attending(
         &self,
         sample: Tensor<B, 4>,
@@ -171,7 +171,7 @@ impl<B: Backend> UNet<B> {
         unwatched(|watch| self.forward_watched(sample, conditioning, attention, watch))
     }
 
-    /// [`forward_attending`](Self::forward_attending), which may be cancelled after each layer.
+    /// Like [`forward_attending`](Self::forward_attending), but can be cancelled after each layer.
     pub(crate) fn forward_watched(
         &self,
         sample: Tensor<B, 4>,
@@ -205,7 +205,7 @@ impl<B: Backend> UNet<B> {
         watch.parts(self.down_blocks.len() + self.up_blocks.len() + 3)
     }
 
-    /// Computes the input of the last convolution, and may be cancelled after each layer.
+    /// Computes the input of the last convolution. Can be cancelled after each layer.
     fn hidden_watched(
         &self,
         sample: Tensor<B, 4>,

@@ -1,4 +1,4 @@
-//! Group norm and layer norm. Their statistics are in f32, whatever the precision of the activations.
+//! Group norm and layer norm. Their statistics are in f32 for any precision of the activations.
 
 #[cfg(test)]
 use super::recording;
@@ -38,7 +38,7 @@ impl<B: Backend> GroupNorm<B> {
         self.normalise(x, false)
     }
 
-    /// [`forward`](Self::forward), then SiLU, `y * sigmoid(y)`.
+    /// Like [`forward`](Self::forward), followed by SiLU, `y * sigmoid(y)`.
     pub fn forward_silu(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
         self.normalise(x, true)
     }
@@ -89,7 +89,7 @@ impl<B: Backend> LayerNorm<B> {
     }
 }
 
-/// Weight and bias before training: ones and zeros.
+/// Returns weight and bias before training: ones and zeros.
 fn affine<B: Backend>(channels: usize, device: &B::Device) -> [Param<Tensor<B, 1>>; 2] {
     use burn::nn::Initializer::{Ones, Zeros};
     [

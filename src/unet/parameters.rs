@@ -1,6 +1,6 @@
-//! Converts between a module's parameters and tensors with diffusers' keys, by burn-store.
+//! Converts between the parameters of a module and tensors with diffusers' keys, with burn-store.
 //!
-//! burn-store's adapters know PyTorch's layouts: the matrix of a linear layer is `[output, input]` there.
+//! burn-store's adapters convert PyTorch's layouts, in which the matrix of a linear layer is `[output, input]`.
 
 use super::keys;
 use crate::backend::Backend;
@@ -15,7 +15,7 @@ use std::rc::Rc;
 
 /// Returns the key of a parameter's tensor.
 pub(crate) fn key(parameter: &TensorSnapshot) -> String {
-    keys::of_path(&parameter.full_path())
+    keys::from_path(&parameter.full_path())
 }
 
 /// Returns all parameters in their stored layout, in the order of [`shapes`]. Values are read lazily.
@@ -37,7 +37,7 @@ pub(crate) fn count<B: Backend>(module: &impl Module<B>) -> usize {
     shapes.map(|parameter| parameter.shape.num_elements()).sum()
 }
 
-/// Collects parameters as burn-store's collector does. That one would initialise each parameter to learn its shape.
+/// Collects the shapes of parameters. burn-store's own collector would initialise each parameter to get its shape.
 #[derive(Default)]
 struct Shapes {
     names: Vec<String>,
@@ -81,7 +81,7 @@ impl<B: Backend> ModuleVisitor<B> for Shapes {
 ///
 /// # Panics
 ///
-/// If `read` panics, or returns values of another shape.
+/// Panics if `read` panics, or returns values of another shape.
 pub(crate) fn fill<B: Backend, M: Module<B>>(
     module: M,
     device: &B::Device,
@@ -89,7 +89,7 @@ pub(crate) fn fill<B: Backend, M: Module<B>>(
 ) -> Result<M> {
     B::memory_persistent_allocations(device, (module, read), |(module, read)| {
         let read = Rc::new(read);
-        // burn-store's errors are texts. This keeps the error of `read` whole.
+        // burn-store reduces errors to text. This keeps the original error of `read`.
         let error = Rc::new(RefCell::new(None));
         let parameters = shapes(&module).into_iter().map(|parameter| {
             let (key, read, error) = (key(&parameter), read.clone(), error.clone());
@@ -112,7 +112,7 @@ pub(crate) fn fill<B: Backend, M: Module<B>>(
                 parameter.tensor_id.unwrap_or_default(),
             )
         });
-        // This does the same as `ModuleSnapshot::apply`, which would drop the module twice on a panic.
+        // The same as `ModuleSnapshot::apply`, which would drop the module twice on a panic.
         let adapter = Box::new(PyTorchToBurnAdapter);
         let mut applier = Applier::new(parameters.collect(), None, Some(adapter), false);
         let module = module.map(&mut applier);

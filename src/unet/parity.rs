@@ -1,4 +1,4 @@
-//! Golden tensors of single layers. They show errors that the output of the whole UNet hides.
+//! Compares single layers with golden tensors. This reveals errors that the output of the whole UNet hides.
 
 use super::embed::sinusoid;
 use super::window::WindowedAttention;
@@ -40,9 +40,9 @@ fn time_embedding() {
     golden.check("time.embedding", Tensor::cat(embeddings, 0), 2e-5);
 }
 
-/// The inputs are so small that the epsilon of each norm shows.
+/// The inputs are so small that the epsilon of each norm affects the output.
 #[test]
-fn probes() {
+fn single_layers_agree_with_diffusers() {
     let global = WindowedAttention::in_down_block(Attention::Global, 0);
     let (unet, golden) = open();
     let conditioning = conditioning(&unet, &golden);
@@ -75,9 +75,9 @@ fn probes() {
     );
 }
 
-/// The outputs of the blocks. They show where an error begins.
+/// Compares the outputs of the blocks, which show where an error begins.
 #[test]
-fn intermediates() {
+fn blocks_agree_with_diffusers() {
     let (unet, golden) = open();
     let conditioning = conditioning(&unet, &golden);
     let mut x = unet.conv_in.forward(golden.tensor("main.sample"));
@@ -151,7 +151,7 @@ fn folded_time_agrees_with_unfolded() {
     );
 }
 
-/// The folded keys and values of one prompt have the same effect on a batch as a prompt for each entry.
+/// The folded keys and values of one prompt have the same effect on a batch as one prompt per entry.
 #[test]
 fn one_folded_prompt_serves_a_batch() {
     let (unet, golden) = open();

@@ -1,5 +1,5 @@
-//! A recording of the operations that layers run on this thread, for tests. Beside each operation of the backend, the layers
-//! call the function of its name here, which takes the shapes from the tensors.
+//! Records the operations that layers run on this thread, for tests. For each operation of the backend, a layer also calls the
+//! function of the same name in this module, which reads the shapes from the tensors.
 
 use crate::backend::Backend;
 use crate::backend::operation::Operation;
@@ -7,7 +7,7 @@ use burn::tensor::Tensor;
 use std::cell::RefCell;
 
 thread_local! {
-    /// The operations so far, while a recording is on.
+    /// The operations so far. `None` if nothing is being recorded.
     static OPERATIONS: RefCell<Option<Vec<Operation>>> = const { RefCell::new(None) };
 }
 
@@ -16,7 +16,7 @@ thread_local! {
 pub(crate) fn recorded(run: impl FnOnce()) -> Vec<Operation> {
     OPERATIONS.set(Some(Vec::new()));
     run();
-    OPERATIONS.take().expect("the recording is on")
+    OPERATIONS.take().expect("the recording has started")
 }
 
 fn record(operation: Operation) {

@@ -48,7 +48,7 @@ impl<B: Backend> ResnetBlock<B> {
     ///
     /// # Panics
     ///
-    /// If the block has no time embedding.
+    /// Panics if the block has no time embedding.
     pub fn fold_time(&self, time_embedding: Tensor<B, 2>) -> Tensor<B, 1> {
         let projection = self.time_emb_proj.as_ref();
         let projection = projection.expect("a UNet's block has a time embedding");
@@ -78,8 +78,8 @@ impl<B: Backend> ResnetBlock<B> {
         unwatched(|watch| self.forward_watched(x, bias, watch))
     }
 
-    /// [`forward`](Self::forward), which may be cancelled between the convolutions: at the widest stage they are the longest
-    /// operations of a UNet.
+    /// Like [`forward`](Self::forward), but can be cancelled between the convolutions, which are the longest operations of a UNet
+    /// at the widest stage.
     pub(crate) fn forward_watched(
         &self,
         x: Tensor<B, 4>,

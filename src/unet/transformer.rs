@@ -15,11 +15,11 @@ use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::Tensor;
 
-/// Epsilon of the group norm before a transformer. diffusers has this constant here, not the config's `norm_eps`.
+/// Epsilon of the group norm before a transformer. As in diffusers, this is a constant and not the config's `norm_eps`.
 const GROUP_NORM_EPSILON: f64 = 1e-6;
 /// Epsilon of the layer norms (PyTorch's default).
 const LAYER_NORM_EPSILON: f64 = 1e-5;
-/// Width of the feed-forward's hidden layer, divided by the transformer's.
+/// Width of the feed-forward's hidden layer, divided by the width of the transformer.
 pub(super) const FEED_FORWARD_RATIO: usize = 4;
 
 /// `x + proj_out(block(proj_in(norm(x))))` over the pixels as tokens.
@@ -54,7 +54,7 @@ impl<B: Backend> Transformer<B> {
         self.transformer_blocks[0].attn2.key_value(prompt)
     }
 
-    /// Applies the transformer. It may be cancelled between its parts.
+    /// Applies the transformer. Can be cancelled between its parts.
     ///
     /// # Shapes
     ///
@@ -143,7 +143,7 @@ impl<B: Backend> FeedForward<B> {
         let layers = [&self.proj, &self.out];
         let biases = layers.map(|layer| layer.bias.as_ref().expect("the layers have biases").val());
         if is_traced() {
-            // Backends may never hold the hidden layer whole: it is computed here for the trace alone.
+            // A backend may compute the hidden layer in chunks. Here it is computed as a whole, only for the trace.
             let hidden = linear(&self.proj, x.clone());
             traced("GEGLU", B::geglu(hidden));
         }

@@ -12,7 +12,7 @@ use std::ops::Range;
 impl UNetConfig {
     /// Emits the events of a pass over a sample of `[H, W] = size`, with a prompt of `prompt_tokens` tokens.
     ///
-    /// The sample is allocated before and after the pass. Only the output stays of all that the pass allocates.
+    /// The sample is allocated before and after the pass. The pass frees everything that it allocates, except its output.
     pub(super) fn walk(
         &self,
         size: [usize; 2],
@@ -57,12 +57,12 @@ impl<F: FnMut(Event)> Walk<'_, F> {
         self.config.block_out_channels[stage]
     }
 
-    /// Height and width at `stage`: each stage halves the sides and rounds up.
+    /// Returns height and width at `stage`: each stage halves the sides and rounds up.
     fn size(&self, stage: usize) -> [usize; 2] {
         self.size.map(|n| n.div_ceil(1 << stage))
     }
 
-    /// The residual sum that the layers of `stage` compute.
+    /// Returns the residual sum that the layers of `stage` compute.
     fn sum(&self, stage: usize) -> TensorSize {
         TensorSize::residual(self.width(stage), self.size(stage))
     }
@@ -140,7 +140,7 @@ impl<F: FnMut(Event)> Walk<'_, F> {
         let output = TensorSize::residual(width, size);
         self.emitter.allocate(doubled);
         self.emitter.free(x);
-        // An odd size is a cropped copy of the doubled one.
+        // For an odd size, the doubled tensor is cropped to a copy.
         if doubled_size != size {
             self.emitter.allocate(output);
         }
@@ -162,7 +162,7 @@ impl<F: FnMut(Event)> Walk<'_, F> {
         self.emitter.widen(channels[1], size);
     }
 
-    /// A ResNet block. Its time embedding is folded into a bias.
+    /// Emits a ResNet block. Its time embedding is folded into a bias.
     fn resnet(&mut self, widths: [usize; 2], size: [usize; 2], input_is_skip: bool) {
         self.emitter
             .folded_layer(self.config.time_embed_dim * widths[1]);
@@ -234,7 +234,7 @@ impl<F: FnMut(Event)> Walk<'_, F> {
         }
     }
 
-    /// The attention of all tokens, or of the tokens of each window, to each other.
+    /// Emits the attention of all tokens to each other, or of the tokens of each window.
     fn self_attention(&mut self, stage: usize, attention: WindowedAttention) {
         let (channels, size) = (self.width(stage), self.size(stage));
         let output = TensorSize::activation(channels, size);
@@ -245,7 +245,7 @@ impl<F: FnMut(Event)> Walk<'_, F> {
                 .run(self.attention(stage, tokens, tokens), output);
             return;
         }
-        // The outputs of all windows, counted in full from the first window on. Below, a copy joins them.
+        // The outputs of all windows. They are counted from the first window on. Below, a copy joins them.
         self.emitter.allocate(output);
         for window in rows.iter().flat_map(|rows| {
             let size = |columns: &Range<usize>| [rows.len(), columns.len()];

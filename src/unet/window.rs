@@ -1,7 +1,7 @@
 //! Self-attention over the whole picture, or over windows of it.
 //!
 //! Every second layer shifts its windows by half a window, so that tokens on both sides of a border attend to each other in
-//! the next layer. At the borders of the picture, windows are cut off and do not wrap around to the other side. No mask is
+//! the next layer. At the edges of the picture, windows are cropped and do not wrap around to the other side. No mask is
 //! needed, because every token attends to all tokens of its window.
 //!
 //! Source: Liu et al., "Swin Transformer: Hierarchical Vision Transformer using Shifted Windows", arXiv 2103.14030.
@@ -22,7 +22,7 @@ pub(super) struct WindowedAttention {
 }
 
 impl WindowedAttention {
-    /// The self-attention of the layer with index `layer` of a down block.
+    /// Returns the self-attention of the layer with index `layer` of a down block.
     pub(super) fn in_down_block(attention: Attention, layer: usize) -> Self {
         Self {
             attention,
@@ -30,7 +30,7 @@ impl WindowedAttention {
         }
     }
 
-    /// The self-attention of the middle block: its windows are shifted.
+    /// Returns the self-attention of the middle block, whose windows are shifted.
     pub(super) fn in_mid_block(attention: Attention) -> Self {
         Self {
             attention,
@@ -38,13 +38,13 @@ impl WindowedAttention {
         }
     }
 
-    /// The self-attention of the layer with index `layer` of an up block with `layers` layers. The up block continues the
-    /// alternation of the down block of its stage, which has one layer less.
+    /// Returns the self-attention of the layer with index `layer` of an up block with `layers` layers. The up block continues the
+    /// alternation of the down block of its stage, which has one layer fewer.
     pub(super) fn in_up_block(attention: Attention, layer: usize, layers: usize) -> Self {
         Self::in_down_block(attention, layers - 1 + layer)
     }
 
-    /// Returns the windows along an axis of `tokens` tokens: of nearly equal length, none longer than the option allows.
+    /// Divides an axis of `tokens` tokens into windows of nearly equal length. None is longer than the option allows.
     pub(super) fn windows(self, tokens: usize) -> Vec<Range<usize>> {
         let count = match self.attention {
             Attention::Global => 1,
@@ -61,7 +61,7 @@ impl WindowedAttention {
             .collect()
     }
 
-    /// Applies [`Backend::multi_head_attention`] to each window alone.
+    /// Applies [`Backend::multi_head_attention`] to each window separately.
     ///
     /// # Shapes
     ///
@@ -130,7 +130,7 @@ mod tests {
         }
     }
 
-    /// The output of a window is the attention of its tokens to each other. The rest of the picture has no influence.
+    /// The output of a window depends only on its own tokens.
     #[test]
     fn each_window_attends_to_itself() {
         let (n, c, [h, w]) = (2, 6, [7, 5]);

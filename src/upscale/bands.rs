@@ -1,4 +1,4 @@
-//! How a picture is cut into bands of rows that are restored one after the other.
+//! The division of a picture into bands of rows that are restored one after the other.
 
 use crate::restore::tiles::{CellTiling, fade};
 use std::ops::Range;
@@ -6,12 +6,12 @@ use std::ops::Range;
 /// Rows of the output that are restored together: a row of tiles, or all rows.
 pub(crate) struct Band {
     pub(crate) rows: Range<usize>,
-    /// The weight of each row. The weights of the bands that share a row add up to one.
+    /// The blending weight of each row. The weights of all bands that share a row add up to one.
     pub(crate) weights: Vec<f32>,
 }
 
 impl Band {
-    /// All rows of a picture of `height` pixels.
+    /// Returns a single band with all rows of a picture of `height` pixels.
     pub(crate) fn whole(height: usize) -> Self {
         Self {
             rows: 0..height,
@@ -19,10 +19,10 @@ impl Band {
         }
     }
 
-    /// The rows of tiles of a picture of `height` pixels.
+    /// Returns a band for each row of tiles of a picture of `height` pixels.
     pub(crate) fn rows_of_tiles(tiling: CellTiling, height: usize) -> Vec<Self> {
         let factor = tiling.factor;
-        let tiles = tiling.cut(height.div_ceil(factor));
+        let tiles = tiling.divide(height.div_ceil(factor));
         let weights = fade(&tiles, factor);
         let bands = tiles.into_iter().zip(weights);
         bands

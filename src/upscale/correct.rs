@@ -1,8 +1,8 @@
-//! Holds a restored picture to its input: its colours, and how far it may move in each band of frequencies.
+//! Corrects a restored picture towards its input: limits the change in each band of frequencies, and fixes the colours.
 //!
-//! The change that the model made is split into octaves with the à trous transform, as in the wavelet colour fix of
-//! StableSR. It is smoothed by `1 2 1` with gaps of 1, 2, 4, 8 and 16 pixels; the part that each smoothing removes is one
-//! band. The bands add up to the whole change.
+//! The change that the model has made is divided into octaves by the à trous transform, as in the wavelet colour fix of
+//! StableSR. It is smoothed by `1 2 1` with gaps of 1, 2, 4, 8 and 16 pixels. The part that a smoothing removes is one band. The
+//! bands add up to the whole change.
 
 use crate::options::color_fix::ColorFix;
 use crate::options::padding::Edge;
@@ -13,15 +13,15 @@ use crate::upscale::strip::Strip;
 use fast_image_resize::pixels::F32;
 use std::ops::Range;
 
-/// The number of smoothings. There is one band more: what the last smoothing leaves.
+/// The number of smoothings. There is one more band, which contains what remains after the last smoothing.
 pub(crate) const LEVELS: usize = 5;
 
-/// How far the smoothings of a pixel reach on each side, in pixels.
+/// The total radius of all smoothings in pixels.
 pub(crate) const REACH: usize = (1 << LEVELS) - 1;
-/// The number of columns that are corrected at a time, few enough that their inputs stay in a core's cache.
+/// The number of columns that are corrected at a time, so small that their inputs stay in the cache of a core.
 const COLUMNS: usize = 1024;
 
-/// The share of each band of the change that is kept, from the finest band to what the last smoothing leaves.
+/// Returns the share of each band of the change that is kept, from the finest band to the remainder after the last smoothing.
 pub(crate) fn band_weights(fix: ColorFix, fidelity: f64) -> [f32; LEVELS + 1] {
     let mut weights = std::array::from_fn(|band| fidelity.powi(band as i32 + 1) as f32);
     if fix == ColorFix::Wavelet {
@@ -30,9 +30,9 @@ pub(crate) fn band_weights(fix: ColorFix, fidelity: f64) -> [f32; LEVELS + 1] {
     weights
 }
 
-/// Moves a restored picture towards the plain resize. A fidelity of 0 gives the plain resize, 1 the restored picture with
-/// its colours fixed. Between, the finest band of the change keeps the share `fidelity`, and each coarser band one power
-/// more of it.
+/// Moves a restored picture towards the plain resize. A fidelity of 0 gives the plain resize, and 1 the restored picture with
+/// its colours fixed. For a fidelity `f` in between, the finest band of the change keeps the share `f`, the next one `f^2`, and so
+/// on.
 pub(crate) struct Correction<'a> {
     plain: &'a Enlarger,
     /// The share of each band that is kept.
@@ -41,7 +41,7 @@ pub(crate) struct Correction<'a> {
 }
 
 impl<'a> Correction<'a> {
-    /// `None` if the correction would change nothing.
+    /// Creates a correction. Returns `None` if it would change nothing.
     pub(crate) fn new(
         plain: &'a Enlarger,
         fix: ColorFix,
@@ -56,7 +56,7 @@ impl<'a> Correction<'a> {
         })
     }
 
-    /// Some rows of the corrected picture. `restored` must hold these rows and [`REACH`] more on each side.
+    /// Returns `rows` of the corrected picture. `restored` must contain these rows and [`REACH`] more on each side.
     pub(crate) fn rows(&self, restored: &Strip, rows: Range<usize>) -> Planes {
         let (width, _) = self.plain.size();
         let channels = self.plain.channels();
@@ -75,6 +75,7 @@ impl<'a> Correction<'a> {
         corrected
     }
 
+    /// Corrects a rectangle of one channel, row by row.
     fn block(
         &self,
         channel: usize,
@@ -106,14 +107,14 @@ impl<'a> Correction<'a> {
         let mut change = Vec::with_capacity(ys.sources.len() * stride);
         for &y in &ys.sources {
             let (plain, row) = (plain[y - ys.span.start], restored.row(channel, y));
-            let at = |&x: &usize| row[x] - plain[x - xs.span.start].0;
+            let difference = |&x: &usize| row[x] - plain[x - xs.span.start].0;
             let inside = xs.inside.clone();
-            change.extend(xs.sources[..inside.start].iter().map(at));
+            change.extend(xs.sources[..inside.start].iter().map(difference));
             let columns = xs.sources[inside.start]..xs.sources[inside.end - 1] + 1;
             let start = columns.start - xs.span.start;
             let pairs = row[columns].iter().zip(&plain[start..]);
             change.extend(pairs.map(|(restored, plain)| restored - plain.0));
-            change.extend(xs.sources[inside.end..].iter().map(at));
+            change.extend(xs.sources[inside.end..].iter().map(difference));
         }
 
         let mut out = Vec::with_capacity(rows.len() * columns.len());
@@ -122,7 +123,7 @@ impl<'a> Correction<'a> {
             let pairs = change[REACH..][..columns.len()].iter().zip(plain);
             out.extend(pairs.map(|(change, plain)| plain.0 + self.weights[0] * change));
         }
-        // A band is the difference of two smoothings, so the weight of a smoothing is the difference of two bands' weights.
+        // A band is the difference of two smoothings. The weight of a smoothing is therefore the difference of the weights of two bands.
         for level in 1..=LEVELS {
             let step = self.weights[level] - self.weights[level - 1];
             if step != 0.0 {
@@ -151,23 +152,23 @@ impl ExtendedRange {
             .collect();
         let first = REACH.saturating_sub(positions.start);
         let beyond = (positions.end + REACH).saturating_sub(n);
-        let (least, most) = sources.iter().fold((n, 0), |(least, most), &source| {
-            (least.min(source), most.max(source))
+        let (min, max) = sources.iter().fold((n, 0), |(min, max), &source| {
+            (min.min(source), max.max(source))
         });
         Self {
             inside: first..sources.len() - beyond,
-            span: least..most + 1,
+            span: min..max + 1,
             sources,
         }
     }
 }
 
-/// Smooths `change` `level` times and adds the result, times `weight`, to `out`. `out` has rows of `width` values, `change` has
-/// rows of `stride` values and extends `out` by [`REACH`] on each side.
+/// Smooths `change` `level` times and adds `weight` times the result to `out`. `out` has rows of `width` values. `change` has rows
+/// of `stride` values and extends [`REACH`] values beyond `out` on each side.
 ///
-/// The smoothings `1 2 1` with gaps of 1, 2, 4 up to n / 2 together equal a running sum over n values, applied twice: a tent.
-/// Down the rows, each running sum follows from the previous one: the value that enters is added, the one that leaves is
-/// subtracted.
+/// Together, the smoothings `1 2 1` with gaps of 1, 2, 4 up to n / 2 are a convolution with a tent, which equals two running sums
+/// over n values. Along a column, each running sum follows from the previous one: the value that enters is added, and the value
+/// that leaves is subtracted.
 #[inline(always)]
 fn add_smoothed(
     out: &mut [f32],
@@ -181,8 +182,8 @@ fn add_smoothed(
     let margin = REACH - (n - 1);
     let rows = out.len() / width + 2 * (n - 1);
     let change = &change[margin * stride..][..rows * stride];
-    let nothing = vec![0.0; stride];
-    // Running sums over the last n rows. Values from before the first row are zero.
+    let zeros = vec![0.0; stride];
+    // Running sums over the last n rows. Values before the first row are zero.
     let (mut once, mut twice) = (vec![0.0; stride], vec![0.0; stride]);
     let mut sums = vec![0.0; n * stride];
     let (mut row, mut spare) = (vec![0.0; stride], vec![0.0; stride]);
@@ -191,7 +192,7 @@ fn add_smoothed(
     for (y, enters) in change.chunks_exact(stride).enumerate() {
         let leaves = match y.checked_sub(n) {
             Some(before) => &change[before * stride..][..stride],
-            None => &nothing,
+            None => &zeros,
         };
         let sums = &mut sums[y % n * stride..][..stride];
         let running = once.iter_mut().zip(&mut twice).zip(sums);
@@ -258,7 +259,7 @@ mod tests {
         }
     }
 
-    /// Noise over a slope, the same for the same `seed`.
+    /// Returns noise on a slope, determined by `seed`.
     fn noise(width: usize, height: usize, seed: u32) -> Planes {
         let mut state = seed.wrapping_mul(2_654_435_761).max(1);
         let data = (0..3 * width * height)
@@ -286,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ends_are_exact() {
+    fn fidelities_of_zero_and_one_are_exact() {
         let (plain, restored) = (noise(40, 31, 1), noise(40, 31, 2));
         let at = |fidelity| {
             corrected(
@@ -302,7 +303,7 @@ mod tests {
     }
 
     proptest! {
-        /// More fidelity to the model is never nearer to the plain resize, and a small step of it is a small change.
+        /// A higher fidelity never moves the result closer to the plain resize, and a small step of it causes a small change.
         #[test]
         fn fidelity_is_monotone_and_continuous(
             width in 1..50_usize, height in 1..50_usize, low in 0.0..1.0_f64, step in 0.0..0.1_f64,
@@ -314,14 +315,14 @@ mod tests {
             let (near, far, whole) = (at(low), at(high), at(1.0));
             let scale = distance(&plain, &whole);
             prop_assert!(distance(&plain, &near) <= distance(&plain, &far) + 1e-3 * scale);
-            // The steepest weight is the sixth power's, at one.
+            // The sixth power at one is the steepest weight.
             prop_assert!(distance(&near, &far) <= (6.0 * (high - low) + 1e-3) * (scale + 1e-3));
         }
     }
 
-    /// A change of a large area is undone far more than one of single pixels.
+    /// A change of a large area is undone far more than a change of single pixels.
     #[test]
-    fn coarse_bands_are_held_more() {
+    fn coarse_bands_are_corrected_more() {
         let plain = Planes::filled(1, 64, 64, 0.5);
         let moved = |change: &dyn Fn(usize, usize) -> f32| {
             let data = (0..64 * 64).map(|i| 0.5 + change(i % 64, i / 64)).collect();
@@ -337,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fixes_undo_a_shift_of_colour() {
+    fn the_colour_fixes_undo_a_colour_shift() {
         let plain = noise(48, 40, 5);
         let mut shifted = plain.clone();
         for (channel, (gain, shift)) in [(1.1, 0.02), (0.9, -0.05), (1.0, 0.1)]
@@ -369,9 +370,9 @@ mod tests {
         assert_eq!(same, flat);
     }
 
-    /// The five smoothings together weigh a pixel's surroundings by a tent 64 pixels wide, whatever is beyond the edge.
+    /// The five smoothings together are a convolution with a tent of 64 pixels, for every edge mode.
     #[test]
-    fn what_is_coarse_is_the_mean_under_a_tent() {
+    fn the_coarsest_band_is_the_mean_under_a_tent() {
         let (width, height) = (COLUMNS + 40, 70);
         let (plain, restored) = (noise(width, height, 6), noise(width, height, 7));
         let tent: Vec<f64> = (-31..32_i32)
@@ -409,7 +410,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn parts_are_those_of_the_whole(
+        fn parts_equal_the_same_rows_of_the_whole(
             width in 1..80_usize, height in 1..120_usize, from in 0.0..1.0_f64, part in 0.0..1.0_f64,
             edge in prop_oneof![Just(Edge::Reflect), Just(Edge::Replicate), Just(Edge::Wrap)],
         ) {

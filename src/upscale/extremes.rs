@@ -1,4 +1,4 @@
-//! Detects an output of one colour from a picture that is not: a sign of wrong weights or too low a precision.
+//! Detects a single-coloured output for a picture with several colours, which indicates wrong weights or too low a precision.
 
 #[cfg(doc)]
 use crate::backend::PictureOperations;
@@ -12,71 +12,69 @@ use rayon::prelude::*;
 pub(crate) struct Extremes(Vec<[f32; 2]>);
 
 impl Extremes {
-    /// From the result of [`PictureOperations::extremes`] for a tensor in -1..1.
+    /// Combines the result of [`PictureOperations::extremes`] for a tensor in -1..1.
     ///
     /// # Errors
     ///
     /// [`Error::NonFiniteOutput`] if a value is NaN or infinite.
-    pub(crate) fn of_parts(parts: &[f32], channels: usize) -> Result<Self> {
+    pub(crate) fn from_parts(parts: &[f32], channels: usize) -> Result<Self> {
         let (parts, _) = parts.as_chunks::<3>();
         if parts.iter().any(|&[_, _, broken]| broken != 0.0) {
             return Err(Error::NonFiniteOutput);
         }
         let unit = |value: f32| ((value + 1.0) * 0.5).clamp(0.0, 1.0);
-        let of_channel = |parts: &[[f32; 3]]| {
+        let channel_range = |parts: &[[f32; 3]]| {
             let parts = parts.iter();
-            parts.fold([1.0_f32, 0.0_f32], |[least, most], &[low, high, _]| {
-                [least.min(unit(low)), most.max(unit(high))]
+            parts.fold([1.0_f32, 0.0_f32], |[min, max], &[low, high, _]| {
+                [min.min(unit(low)), max.max(unit(high))]
             })
         };
         let channels = parts.chunks_exact(parts.len() / channels);
-        Ok(Self(channels.map(of_channel).collect()))
+        Ok(Self(channels.map(channel_range).collect()))
     }
 
-    /// Maps planes from -1..1 to 0..1 in place and includes their values.
+    /// Maps planes from -1..1 to 0..1 in place, and includes their values in the extremes.
     ///
     /// # Errors
     ///
     /// [`Error::NonFiniteOutput`] if a value is NaN or infinite.
     pub(crate) fn include(&mut self, planes: &mut Planes) -> Result<()> {
         self.0.resize(planes.channels, [1.0, 0.0]);
-        for (channel, [least, most]) in self.0.iter_mut().enumerate() {
+        for (channel, [min, max]) in self.0.iter_mut().enumerate() {
             let shares = planes.plane_mut(channel).par_chunks_mut(1 << 16);
             let wider = |a: ValueRange, b: ValueRange| ValueRange {
-                least: a.least.min(b.least),
-                most: a.most.max(b.most),
+                min: a.min.min(b.min),
+                max: a.max.max(b.max),
                 finite: a.finite & b.finite,
             };
             let range = shares.map(to_unit).reduce(ValueRange::default, wider);
             if !range.finite {
                 return Err(Error::NonFiniteOutput);
             }
-            *least = least.min(range.least.max(0.0));
-            *most = most.max(range.most.min(1.0));
+            *min = min.min(range.min.max(0.0));
+            *max = max.max(range.max.min(1.0));
         }
         Ok(())
     }
 
-    /// Whether no channel varies by more than one level of 8 bits.
-    pub(crate) fn are_one_colour(&self) -> bool {
-        self.0
-            .iter()
-            .all(|[least, most]| most - least <= 1.0 / 255.0)
+    /// Returns whether no channel varies by more than one 8-bit level.
+    pub(crate) fn have_single_colour(&self) -> bool {
+        self.0.iter().all(|[min, max]| max - min <= 1.0 / 255.0)
     }
 }
 
 /// The range of some values, and whether all of them are finite.
 struct ValueRange {
-    least: f32,
-    most: f32,
+    min: f32,
+    max: f32,
     finite: bool,
 }
 
 impl Default for ValueRange {
     fn default() -> Self {
         Self {
-            least: f32::INFINITY,
-            most: f32::NEG_INFINITY,
+            min: f32::INFINITY,
+            max: f32::NEG_INFINITY,
             finite: true,
         }
     }
@@ -91,19 +89,19 @@ fn to_unit(values: &mut [f32]) -> ValueRange {
             let mut lanes = [[f32::INFINITY, f32::NEG_INFINITY, 0.0]; LANES];
             let (chunks, rest) = values.as_chunks_mut::<LANES>();
             for chunk in chunks.iter_mut().map(|chunk| &mut chunk[..]).chain([rest]) {
-                for (value, [least, most, broken]) in chunk.iter_mut().zip(&mut lanes) {
+                for (value, [min, max, broken]) in chunk.iter_mut().zip(&mut lanes) {
                     *value = (*value + 1.0) * 0.5;
-                    // `f32::min` handles NaN, at the cost of two more instructions.
-                    *least = if *value < *least { *value } else { *least };
-                    *most = if *value > *most { *value } else { *most };
-                    // Finite values add zero, others NaN.
+                    // `f32::min` handles NaN at the cost of two more instructions.
+                    *min = if *value < *min { *value } else { *min };
+                    *max = if *value > *max { *value } else { *max };
+                    // A finite value adds zero, any other value adds NaN.
                     *broken += *value * 0.0;
                 }
             }
             let mut range = ValueRange::default();
-            for [least, most, broken] in lanes {
-                range.least = range.least.min(least);
-                range.most = range.most.max(most);
+            for [min, max, broken] in lanes {
+                range.min = range.min.min(min);
+                range.max = range.max.max(max);
                 range.finite &= broken == 0.0;
             }
             range
@@ -111,8 +109,8 @@ fn to_unit(values: &mut [f32]) -> ValueRange {
     )
 }
 
-/// Whether a channel's standard deviation is over four levels of 8 bits. Noise or specks on a flat picture stay below, and
-/// a model may well remove those.
+/// Returns whether the standard deviation of a channel exceeds four 8-bit levels. Noise and specks on a flat picture, which a model
+/// may remove, stay below.
 pub(crate) fn varies(planes: &Planes) -> bool {
     (0..planes.channels).any(|channel| {
         let plane = planes.plane(channel);

@@ -1,4 +1,5 @@
-//! What surrounds every model: a picture becomes a tensor of the output's size, and the restored tensor becomes a picture.
+//! The enlargement of a picture with any model. The picture is resized and converted to a tensor, and the restored tensor is
+//! corrected and converted to a picture.
 //!
 //! `picture -> planes -> resize -> tensor -> [restore] -> planes -> correct -> picture`
 
@@ -30,11 +31,12 @@ use statistics::match_statistics;
 use std::ops::Range;
 use strip::Strip;
 
-/// Enlarges `picture` and restores it with `restore`, which maps `[1, 3, H, W]` in -1..1 to the same: the whole picture at
-/// once, or one row of tiles after the other. With tiles, memory beyond the picture and the result holds one such row.
+/// Enlarges `picture` and restores it with `restore`, which maps a tensor `[1, 3, H, W]` in -1..1 to one of the same shape and
+/// range. It runs over the whole picture at once, or over one row of tiles after the other. With tiles, only one row of tiles is
+/// in memory in addition to the picture and the result.
 ///
-/// The host computes the resize, the correction and the rounding, except where [`on_device`] takes them. The only thing that
-/// is awaited is the device, whose results are read once for each row of tiles.
+/// The host computes the resize, the correction and the rounding, unless [`on_device`] supports the options. The future awaits
+/// only the results of the device, once for each row of tiles.
 ///
 /// # Errors
 ///
@@ -64,7 +66,7 @@ pub(crate) async fn enlarge<B: Backend>(
     let plain = Enlarger::cubic(&pixels.rgb, to, edge);
     let alpha = pixels.alpha.as_ref();
     let alpha = alpha.map(|alpha| Enlarger::cubic(alpha, to, edge));
-    // Linear: the overshoot of a bicubic resize grows with the values, and would put black rings around highlights.
+    // Linear, because the overshoot of a bicubic resize grows with the values and would cause black rings around highlights.
     let residual = pixels.residual.as_ref();
     let residual = residual.map(|residual| Enlarger::linear(residual, to, edge));
     let correction = Correction::new(&plain, color_fix, fidelity, edge);
@@ -87,13 +89,13 @@ pub(crate) async fn enlarge<B: Backend>(
         correcting.check()?;
         let end = bands.get(i + 1).map_or(to.height, |next| next.rows.start);
         let last = end == to.height;
-        if last && model_runs && extremes.are_one_colour() && varies(&pixels.rgb) {
+        if last && model_runs && extremes.have_single_colour() && varies(&pixels.rgb) {
             return Err(Error::ConstantOutput);
         }
         if model_runs && color_fix == ColorFix::MeanStd {
             match_statistics(&plain, &mut restored.planes);
         }
-        // The correction of a row needs the rows around it, which the next band may still change.
+        // The correction of a row needs the rows around it, which the next band may change.
         let ready = match last {
             true => end,
             false => end.saturating_sub(REACH).max(written),
@@ -119,16 +121,16 @@ pub(crate) async fn enlarge<B: Backend>(
     Ok(canvas.finish())
 }
 
-/// Splits `rows` into equal groups. The work can be cancelled after each.
+/// Divides `rows` into groups of about the same size. The work can be cancelled after each group.
 fn groups(rows: Range<usize>) -> impl Iterator<Item = Range<usize>> {
-    /// The most rows of a group.
+    /// Maximum number of rows in a group.
     const ROWS: usize = 1024;
     let count = rows.len().div_ceil(ROWS);
     let border = move |i: usize| rows.start + i * rows.len() / count;
     (0..count).map(move |i| border(i)..border(i + 1))
 }
 
-/// Rows of the plain resize as `[1, 3, H, W]` in -1..1.
+/// Returns rows of the plain resize as `[1, 3, H, W]` in -1..1.
 fn to_tensor<B: Backend>(plain: &Enlarger, rows: Range<usize>, device: &B::Device) -> Tensor<B, 4> {
     let planes = plain.mapped(rows, |value| value * 2.0 - 1.0);
     let shape = [1, planes.channels, planes.height, planes.width];
@@ -136,7 +138,7 @@ fn to_tensor<B: Backend>(plain: &Enlarger, rows: Range<usize>, device: &B::Devic
     Tensor::from_data(TensorData::new(planes.data, shape), options)
 }
 
-/// `[1, 3, H, W]` as planes, with the tensor's values.
+/// Reads a tensor `[1, 3, H, W]` from the device. The values are not mapped to another range.
 async fn to_planes<B: Backend>(tensor: Tensor<B, 4>) -> Result<Planes> {
     let [_, channels, height, width] = tensor.dims();
     let data = tensor.into_data_async().await.map_err(Error::device)?;
@@ -174,11 +176,11 @@ mod tests {
         ))
     }
 
-    /// With a model that maps each pixel by itself, bands give the same result as the whole picture.
+    /// If the model maps each pixel independently, bands give the same result as the whole picture.
     #[test]
-    fn bands_make_the_whole() {
+    fn bands_give_the_result_of_the_whole_picture() {
         let picture = Rgba32FImage::from_fn(23, 37, |x, y| {
-            let value = |by: u32| ((x * by + y * y) % 17) as f32 / 16.0;
+            let value = |factor: u32| ((x * factor + y * y) % 17) as f32 / 16.0;
             Rgba([value(3), value(5), value(7) + 0.2, value(11)])
         });
         let enlarged = |tiling: Option<Tiling>, options: &Upscale| -> Vec<f32> {

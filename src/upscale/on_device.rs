@@ -1,5 +1,5 @@
-//! [`enlarge`](crate::upscale::enlarge) for devices other than the host. Bytes go to the device and come back; everything
-//! between is computed there, in f32 whatever the precision of the model.
+//! [`enlarge`](crate::upscale::enlarge) for devices other than the host. The bytes of the picture are transferred to the device,
+//! and the bytes of the result back. The device computes everything in between, in f32 for any precision of the model.
 
 use crate::backend::Backend;
 use crate::backend::precision::float_type;
@@ -16,12 +16,13 @@ use crate::upscale::taps::cubic_taps;
 use burn::tensor::{DType, FloatDType, Int, Tensor, TensorData, Transaction};
 use image::{DynamicImage, RgbImage};
 
-/// Whether the backend can correct a picture on the device. [`ColorFix::MeanStd`] needs statistics, which the host computes.
+/// Returns whether the backend can correct a picture on the device with these options. [`ColorFix::MeanStd`] needs statistics that
+/// only the host computes.
 pub(crate) fn is_supported<B: Backend>(options: &Upscale) -> bool {
     B::PICTURES_ON_DEVICE && options.fidelity != 0.0 && options.color_fix != ColorFix::MeanStd
 }
 
-/// The pixels of `picture` if the device can take it: 8 bits and no alpha, which the host resizes.
+/// Returns the pixels of `picture` if the device can process it. It must have 8 bits per channel and no alpha.
 pub(crate) fn pixels<'a, B: Backend>(
     picture: &'a DynamicImage,
     options: &Upscale,
@@ -29,7 +30,8 @@ pub(crate) fn pixels<'a, B: Backend>(
     picture.as_rgb8().filter(|_| is_supported::<B>(options))
 }
 
-/// Enlarges `picture` and restores it with `restore`, which maps `[1, 3, H, W]` in -1..1 to the same.
+/// Enlarges `picture` and restores it with `restore`, which maps a tensor `[1, 3, H, W]` in -1..1 to one of the same shape and
+/// range.
 ///
 /// # Errors
 ///
@@ -52,7 +54,7 @@ pub(crate) async fn enlarge<B: Backend>(
     let extremes = B::extremes(restored.clone());
     let corrected = corrected(plain, restored, options);
     let (extremes, bytes) = read(extremes, B::to_bytes(corrected)).await?;
-    if Extremes::of_parts(&extremes, channels)?.are_one_colour() {
+    if Extremes::from_parts(&extremes, channels)?.have_single_colour() {
         let picture = Pixels::read(&picture.clone().into())?;
         if varies(&picture.rgb) {
             return Err(Error::ConstantOutput);
@@ -67,7 +69,7 @@ pub(crate) async fn enlarge<B: Backend>(
     Ok(large.into())
 }
 
-/// The plain resize, `[1, 3, H, W]` in -1..1.
+/// Returns the plain resize, `[1, 3, H, W]` in -1..1.
 fn to_tensor<B: Backend>(
     picture: &RgbImage,
     to: Enlargement,
@@ -75,7 +77,7 @@ fn to_tensor<B: Backend>(
     device: &B::Device,
 ) -> Tensor<B, 4> {
     let [w, h] = [picture.width(), picture.height()].map(|side| side as usize);
-    // Not the whole `Vec`: it may be longer than the picture.
+    // The `Vec` may be longer than the picture.
     let words = picture.as_raw()[..3 * w * h].chunks(4).map(|bytes| {
         let mut word = [0; 4];
         word[..bytes.len()].copy_from_slice(bytes);
@@ -84,12 +86,13 @@ fn to_tensor<B: Backend>(
     let words: Vec<i32> = words.collect();
     let shape = [words.len()];
     let bytes = Tensor::<B, 1, Int>::from_data(TensorData::new(words, shape), (device, DType::I32));
-    let (rows, of_rows) = cubic_taps(h, to.height, to.steps.1, edge, device);
-    let (columns, of_columns) = cubic_taps(w, to.width, to.steps.0, edge, device);
-    B::from_bytes(bytes, [h, w], [rows, columns], [of_rows, of_columns])
+    let (rows, row_weights) = cubic_taps(h, to.height, to.steps.1, edge, device);
+    let (columns, column_weights) = cubic_taps(w, to.width, to.steps.0, edge, device);
+    let weights = [row_weights, column_weights];
+    B::from_bytes(bytes, [h, w], [rows, columns], weights)
 }
 
-/// Computes what [`Correction`](crate::upscale::correct::Correction) computes, of tensors in -1..1.
+/// Computes the same as [`Correction`](crate::upscale::correct::Correction), for tensors in -1..1.
 fn corrected<B: Backend>(
     plain: Tensor<B, 4>,
     restored: Tensor<B, 4>,
@@ -98,7 +101,7 @@ fn corrected<B: Backend>(
     let weights = band_weights(options.color_fix, options.fidelity).map(f64::from);
     let finest = [1.0 - weights[0], weights[0]];
     let mut sum = B::mix(plain.clone(), restored.clone(), finest);
-    // A band is the difference of two smoothings, so the weight of a smoothing is the difference of two bands' weights.
+    // A band is the difference of two smoothings. The weight of a smoothing is therefore the difference of the weights of two bands.
     for level in 1..=LEVELS {
         let step = weights[level] - weights[level - 1];
         if step != 0.0 {
@@ -109,7 +112,7 @@ fn corrected<B: Backend>(
     sum
 }
 
-/// Reads both from the device, awaiting it once.
+/// Reads both tensors from the device in one transaction, which is awaited once.
 async fn read<B: Backend>(
     extremes: Tensor<B, 3>,
     bytes: Tensor<B, 1, Int>,
@@ -120,7 +123,7 @@ async fn read<B: Backend>(
     Ok((extremes.into_vec().expect("extremes are in f32"), bytes))
 }
 
-/// The picture whose bytes [`PictureOperations::to_bytes`](crate::backend::PictureOperations::to_bytes) returned.
+/// Returns the picture whose bytes [`PictureOperations::to_bytes`](crate::backend::PictureOperations::to_bytes) returned.
 fn to_picture(words: TensorData, to: Enlargement) -> RgbImage {
     let [width, height] = [to.width, to.height].map(|side| side as u32);
     // All hosts that Rust's GPU crates support are little-endian.
@@ -128,7 +131,7 @@ fn to_picture(words: TensorData, to: Enlargement) -> RgbImage {
     RgbImage::from_raw(width, height, bytes).expect("bytes of all pixels")
 }
 
-/// The largest difference of two bytes, and the number of bytes that differ.
+/// Returns the largest difference of two bytes, and the number of bytes that differ.
 #[cfg(test)]
 pub(crate) fn levels_apart(a: &[u8], b: &[u8]) -> (u8, usize) {
     assert_eq!(a.len(), b.len());
@@ -151,7 +154,9 @@ pub(crate) mod tests {
 
     fn picture(width: u32, height: u32) -> RgbImage {
         RgbImage::from_fn(width, height, |x, y| {
-            let level = |by: u32| (128 + 3 * x + (x * x * by + y * y * 7 + x * y * by) % 120) as u8;
+            let level = |factor: u32| {
+                (128 + 3 * x + (x * x * factor + y * y * 7 + x * y * factor) % 120) as u8
+            };
             Rgb([level(3), level(5), level(11)])
         })
     }
@@ -190,7 +195,7 @@ pub(crate) mod tests {
         println!("enlarged: off by {worst:e}");
     }
 
-    /// With a model that maps each pixel by itself, in the backend's precision.
+    /// Compares the whole enlargement with a model that maps each pixel independently, in the backend's precision.
     pub(crate) fn result_agrees_with_the_host<B: Backend>() {
         for (w, h) in [(1, 1), (5, 2), (31, 18)] {
             let picture = picture(w, h);
@@ -265,7 +270,7 @@ pub(crate) mod tests {
         assert!(matches!(error, Error::Cancelled), "{error}");
     }
 
-    /// The plain bodies of the operations.
+    /// Compares the default bodies of the operations with the host.
     #[test]
     fn agrees_with_the_host() {
         resize_agrees_with_the_host::<Flex>();

@@ -1,12 +1,12 @@
-//! Matches the mean and the standard deviation of each channel to those of another picture.
+//! Matches the mean and the standard deviation of each channel to those of the plain resize.
 
 use crate::pixels::planes::Planes;
 use crate::pixels::resize::Enlarger;
 use rayon::prelude::*;
 
-/// Gives each channel of `picture` the mean and the standard deviation of the same channel of `like`.
-pub(crate) fn match_statistics(like: &Enlarger, picture: &mut Planes) {
-    let (width, height) = like.size();
+/// Changes each channel of `picture` to the mean and the standard deviation of the same channel of `reference`.
+pub(crate) fn match_statistics(reference: &Enlarger, picture: &mut Planes) {
+    let (width, height) = reference.size();
     let statistics = |sums: (f64, f64)| {
         let n = (width * height) as f64;
         let mean = sums.0 / n;
@@ -20,8 +20,8 @@ pub(crate) fn match_statistics(like: &Enlarger, picture: &mut Planes) {
     };
     let plus = |a: (f64, f64), b: (f64, f64)| (a.0 + b.0, a.1 + b.1);
     for channel in 0..picture.channels {
-        let bands = like.bands().map(|rows| {
-            let area = like.area(channel, rows, 0..width);
+        let bands = reference.bands().map(|rows| {
+            let area = reference.area(channel, rows, 0..width);
             sums(&mut area.pixels().iter().map(|pixel| pixel.0))
         });
         let (mean, deviation) = statistics(bands.reduce(Default::default, plus));

@@ -1,4 +1,4 @@
-//! The restored rows that the correction still needs, put together from bands.
+//! The restored rows that the correction still needs, blended from bands.
 
 use crate::pixels::planes::Planes;
 use crate::upscale::bands::Band;
@@ -8,12 +8,12 @@ use std::ops::Range;
 #[derive(Default)]
 pub(crate) struct Strip {
     pub(crate) planes: Planes,
-    /// The picture's row that is the first row of `planes`.
+    /// The index in the picture of the first row of `planes`.
     pub(crate) top: usize,
 }
 
 impl Strip {
-    /// Adds the restored rows of a band, weighted. Drops the rows before `from`.
+    /// Adds the restored rows of a band, multiplied by its weights. Drops the rows before `from`.
     pub(crate) fn add(&mut self, mut planes: Planes, band: &Band, from: usize) {
         let (width, top) = (planes.width, band.rows.start);
         for channel in 0..planes.channels {
@@ -44,11 +44,12 @@ impl Strip {
         };
     }
 
-    /// A copy of some rows.
+    /// Returns a copy of `rows`, counted in the picture.
     pub(crate) fn rows(&self, rows: Range<usize>) -> Planes {
         self.planes.rows(rows.start - self.top..rows.end - self.top)
     }
 
+    /// Returns row `y` of the picture in one channel.
     pub(crate) fn row(&self, channel: usize, y: usize) -> &[f32] {
         let width = self.planes.width;
         &self.planes.plane(channel)[(y - self.top) * width..][..width]

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 /// The tensors of one or more files.
 pub(crate) struct Checkpoint {
-    /// The path that stands for all files in errors.
+    /// The path that errors state for all files.
     name: PathBuf,
     files: Vec<SafetensorsFile>,
     tensors: BTreeMap<String, TensorLocation>,
@@ -85,7 +85,7 @@ impl Checkpoint {
     ///
     /// # Errors
     ///
-    /// Those of [`SafetensorsFile::open`].
+    /// The errors of [`SafetensorsFile::open`].
     pub(crate) fn open(source: WeightsSource) -> Result<Self> {
         let file = SafetensorsFile::open(source)?;
         Self::new(file.name.clone(), vec![file])

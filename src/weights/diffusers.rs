@@ -42,7 +42,7 @@ const WEIGHTS: [&str; 5] = [
 ///
 /// # Errors
 ///
-/// Those of [`UNet::load_diffusers`], also for the file of the prompt embeddings.
+/// The errors of [`UNet::load_diffusers`], also for the file of the prompt embeddings.
 pub(crate) fn load<B: Backend>(
     folder: &Path,
     device: &B::Device,

@@ -80,9 +80,9 @@ pub(super) const SCHEMA: Schema = Schema {
 ///
 /// # Errors
 ///
-/// - [`Error::Io`] if the file cannot be read.
-/// - [`Error::Format`] if it is not a JSON object.
-/// - [`Error::Config`] if a field has the wrong type or a value that is not implemented.
+/// - [`Error::Io`](crate::Error::Io) if the file cannot be read.
+/// - [`Error::Format`](crate::Error::Format) if it is not a JSON object.
+/// - [`Error::Config`](crate::Error::Config) if a field has the wrong type or a value that is not implemented.
 pub(crate) fn parse(path: &Path) -> Result<UNetConfig> {
     from_fields(&fields::parse(path)?, path)
 }

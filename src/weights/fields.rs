@@ -8,8 +8,8 @@ pub(crate) type Fields = serde_json::Map<String, Value>;
 
 /// The fields of a model's config. Fields that are missing in a file have the defaults of diffusers.
 pub(crate) struct Schema {
-    /// Fields that must have one of the listed values (as JSON), or a list of these values. The default of diffusers is among
-    /// the values of every field except [`required`](Self::required).
+    /// Fields that must have one of the listed values (as JSON), or be a list of such values. The values include the default of
+    /// diffusers, except for the field [`required`](Self::required).
     pub(crate) fixed: &'static [(&'static str, &'static [&'static str])],
     /// The fixed field whose default in diffusers is not implemented: the default is `false`, but only `true` is implemented.
     pub(crate) required: Option<&'static str>,
@@ -78,7 +78,7 @@ impl Schema {
         Ok(())
     }
 
-    /// Rejects unknown fields. A later release of diffusers may add fields; those that are switched off have no effect.
+    /// Rejects unknown fields, unless they are switched off. Later releases of diffusers may add fields.
     fn check_unknown(&self, reader: &FieldReader) -> Result<()> {
         for (name, value) in reader.fields {
             let known = name.starts_with('_')
@@ -100,7 +100,7 @@ impl Schema {
 /// Reads fields, with a default for each.
 pub(crate) struct FieldReader<'a> {
     fields: &'a Fields,
-    /// Names the file in errors.
+    /// Path of the file, for errors.
     path: &'a Path,
 }
 

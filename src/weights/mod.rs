@@ -33,7 +33,7 @@ use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Maximum channel count in a file: far above that of any model, and far below the values whose products overflow.
+/// Maximum channel count in a file. It is far above that of any model, and so low that products of two counts cannot overflow.
 const MAX_CHANNELS: usize = 1 << 24;
 /// Keys of the prompt embeddings.
 pub(crate) const PROMPTS: [&str; 2] = ["prompt.positive", "prompt.negative"];

@@ -12,7 +12,7 @@ impl<B: Backend> Weights<B> {
     ///
     /// # Errors
     ///
-    /// Those of [`UNetConfig::init`].
+    /// The errors of [`UNetConfig::init`].
     pub(crate) fn to_backend<C: Backend>(
         &self,
         config: &UNetConfig,

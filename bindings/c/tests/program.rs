@@ -71,7 +71,7 @@ fn the_example_reports_errors() {
     for (arguments, expected) in [
         (
             ["in.ppm", "out.ppm", "0.5"],
-            "upscale: in.ppm: option `scale`: 0.5 is not a number from 1 up\n",
+            "upscale: in.ppm: option `scale`: 0.5 is not a finite number of at least 1\n",
         ),
         (
             ["absent.ppm", "out.ppm", "2"],

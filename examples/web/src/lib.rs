@@ -1,4 +1,4 @@
-//! The functions that the page's worker calls: a model, and pictures from and to the bytes of files.
+//! The functions that the page's worker calls: they decode pictures, run the model on the CPU or the GPU, and encode the results.
 
 use burn_wgpu::graphics::WebGpu;
 use burn_wgpu::init_setup_async;
@@ -39,7 +39,7 @@ impl Opened {
         self.0.image().height()
     }
 
-    /// Returns the picture as a PNG file, which browsers can show whatever the original format is.
+    /// Returns the picture as a PNG file, so that browsers can show pictures in any format.
     pub fn preview(&self) -> Result<Vec<u8>, JsError> {
         Ok(self.0.to_bytes(ImageFormat::Png)?.0)
     }
@@ -64,12 +64,12 @@ impl Model {
         })
     }
 
-    /// Uses the GPU from now on, if it gives the same result for a small picture as the CPU. This also finds kernels that the
-    /// browser refuses, which may be reported nowhere else.
+    /// Uses the GPU from now on, if its result for a small picture agrees with that of the CPU. The comparison also detects kernels
+    /// that the browser refuses, which may be reported nowhere else.
     ///
     /// # Panics
     ///
-    /// If the browser has no WebGPU adapter, or the adapter has no device.
+    /// Panics if the browser has no WebGPU adapter, or the adapter has no device.
     #[wasm_bindgen(js_name = useGpu)]
     pub async fn use_gpu(&mut self) {
         self.gpu = match Gpu::new().await {
@@ -79,13 +79,13 @@ impl Model {
         .map_err(|error| error.to_string());
     }
 
-    /// Why the GPU did not enlarge the last picture or will not enlarge the first, or `undefined` if it did or will.
+    /// Returns the reason why the GPU is not in use, or `undefined` if it is in use.
     #[wasm_bindgen(getter, js_name = whyNoGpu)]
     pub fn why_no_gpu(&self) -> Option<String> {
         self.gpu.as_ref().err().cloned()
     }
 
-    /// Enlarges a picture and returns a PNG file. With `best` all paddings that the model recommends are run, otherwise one.
+    /// Enlarges a picture and returns a PNG file. Runs all paddings that the model recommends if `best` is set, otherwise one.
     pub async fn upscale(
         &mut self,
         picture: Opened,
@@ -140,7 +140,7 @@ impl Gpu {
         })
     }
 
-    /// Returns itself if it gives the same result for a small picture as the CPU.
+    /// Returns itself if its result for a small picture agrees with that of the CPU.
     async fn compared_with(self, cpu: &GenDrPix<backend::Flex>) -> Result<Self, Error> {
         let color = |x, y| Rgb([x * 10, y * 15, x * y].map(|value: u32| value as u8));
         let picture = RgbImage::from_fn(24, 16, color).into();
@@ -148,9 +148,9 @@ impl Gpu {
         let expected = cpu.upscale_with(&picture, &options)?.into_rgb8();
         let found = self.upscale(&picture, &options).await?.into_rgb8();
         let pairs = expected.iter().zip(found.iter());
-        let most = pairs.map(|(a, &b)| a.abs_diff(b)).max();
-        if most > Some(MAX_DIFFERENCE) {
-            let reason = "its result differs from that of the CPU".to_owned();
+        let largest = pairs.map(|(a, &b)| a.abs_diff(b)).max();
+        if largest > Some(MAX_DIFFERENCE) {
+            let reason = "its result differs from the CPU's".to_owned();
             return Err(Error::Device { reason });
         }
         Ok(self)
@@ -161,7 +161,7 @@ impl Gpu {
         image: &DynamicImage,
         options: &Upscale,
     ) -> Result<DynamicImage, Error> {
-        // burn does not learn what the browser refuses, and continues with whatever the device's memory holds.
+        // burn does not learn that the browser has refused a kernel, and continues with undefined memory of the device.
         let filters = [
             ErrorFilter::OutOfMemory,
             ErrorFilter::Validation,

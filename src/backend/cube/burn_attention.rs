@@ -1,4 +1,4 @@
-//! Attention in half precision on the matrix units of a GPU, by burn's flash attention kernel.
+//! Attention in half precision on the matrix units of a GPU, with burn's flash attention kernel.
 
 use super::layout::tensor;
 use burn::tensor::{DType, Tensor};
@@ -17,7 +17,7 @@ const TILE: usize = 16;
 const MAX_SIZE: usize = 128;
 
 /// Computes [`Backend::multi_head_attention`](crate::Backend::multi_head_attention). Returns `None` if the device has no matrix units
-/// or the precision is not f16 or bf16: burn's kernel multiplies in f16, whatever the precision of its inputs, and accumulates in f32.
+/// or the precision is not f16 or bf16. burn's kernel multiplies in f16 for any precision of its inputs, and accumulates in f32.
 pub(super) fn burn_attention<R, F, I, T>(
     query: &Tensor<CubeBackend<R, F, I, T>, 3>,
     key: &Tensor<CubeBackend<R, F, I, T>, 3>,
@@ -74,9 +74,9 @@ where
     )
 }
 
-/// Upper bound on the memory in addition to inputs and output, in bytes, for queries of this number of `values`: the padded queries,
-/// their output, and the output in the order of the inputs. It also counts for f32, where this kernel does not run, because the
-/// precision of a model does not follow from that of the backend.
+/// Returns an upper bound on the memory in addition to inputs and output, in bytes, for queries of this number of `values`: the padded queries,
+/// their output, and the output in the order of the inputs. It is included for f32 as well, where this kernel does not run, because
+/// the precision of a model does not follow from that of the backend.
 pub(super) fn workspace(values: usize) -> u64 {
     3 * values as u64 * size_of::<half::f16>() as u64
 }

@@ -89,7 +89,7 @@ mod tests {
     use crate::upscale::extremes::Extremes;
     use burn::tensor::Tensor;
 
-    /// The extremes of each channel over all parts.
+    /// Returns the extremes of each channel over all parts.
     fn joined(parts: Tensor<Gpu, 3>) -> Vec<f32> {
         let minimum = parts.clone().slice([0..3, 0..parts.dims()[1], 0..1]);
         let maxima = parts.clone().slice([0..3, 0..parts.dims()[1], 1..3]);
@@ -117,7 +117,7 @@ mod tests {
                 for parts in [Gpu::extremes(x.clone()), picture_operations::extremes(x)] {
                     let parts: Vec<f32> = parts.into_data().into_vec().unwrap();
                     assert!(
-                        Extremes::of_parts(&parts, 3).is_err(),
+                        Extremes::from_parts(&parts, 3).is_err(),
                         "{bad} at {position}"
                     );
                 }

@@ -79,7 +79,7 @@ pub(super) fn group_norm<R: CubeRuntime>(
     output
 }
 
-/// The vectors of the cube's group. A pixel has `pitch` vectors, `run` of them in each group.
+/// Returns the vectors of the cube's group. A pixel has `pitch` vectors, `run` of them in each group.
 #[cube]
 fn group_runs(pixels: usize, pitch: usize, run: usize) -> Runs {
     Runs {
@@ -89,7 +89,7 @@ fn group_runs(pixels: usize, pitch: usize, run: usize) -> Runs {
     }
 }
 
-/// Index of the moments of a part of the cube's group.
+/// Returns the index of the moments of a part of the cube's group.
 #[cube]
 fn moments_index(part: usize) -> usize {
     let group = CUBE_POS_Z * CUBE_COUNT_X + CUBE_POS_X;

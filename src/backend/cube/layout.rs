@@ -15,13 +15,13 @@ pub(super) struct Rows<R: CubeRuntime> {
 }
 
 impl<R: CubeRuntime> Rows<R> {
-    /// Whether there are no gaps between the rows.
+    /// Returns whether there are no gaps between the rows.
     pub(super) fn is_contiguous(&self) -> bool {
         self.tensor.is_contiguous()
     }
 }
 
-/// The pitch of the rows, or `None` if they are not in memory order.
+/// Returns the pitch of the rows, or `None` if they are not in memory order.
 fn pitch(shape: &[usize], strides: &[usize]) -> Option<usize> {
     let last = shape.len() - 1;
     let mut pitch = None;
@@ -39,7 +39,7 @@ fn pitch(shape: &[usize], strides: &[usize]) -> Option<usize> {
     (strides[last] == 1 && pitch >= shape[last]).then_some(pitch)
 }
 
-/// The rows of a tensor, copied only if they are not in memory order.
+/// Returns the rows of a tensor, copied only if they are not in memory order.
 pub(super) fn rows<R, F, I, T, const D: usize>(x: Tensor<CubeBackend<R, F, I, T>, D>) -> Rows<R>
 where
     R: CubeRuntime,
@@ -58,7 +58,7 @@ where
     }
 }
 
-/// The values of a tensor, contiguous and in memory order. They are copied only if the tensor has another layout.
+/// Returns the values of a tensor, contiguous and in memory order. They are copied only if the tensor has another layout.
 pub(super) fn values<R, F, I, T, const D: usize>(
     x: Tensor<CubeBackend<R, F, I, T>, D>,
 ) -> CubeTensor<R>
@@ -71,7 +71,7 @@ where
     into_contiguous(x.into_primitive().tensor())
 }
 
-/// Whether the channels (the second axis) of a `[N, C, H, W]` tensor are contiguous in memory, as burn's convolutions require and
+/// Returns whether the channels (the second axis) of a `[N, C, H, W]` tensor are contiguous in memory, as burn's convolutions require and
 /// return them.
 pub(super) fn is_channels_last<R, F, I, T, const D: usize>(
     x: &Tensor<CubeBackend<R, F, I, T>, D>,
@@ -86,7 +86,7 @@ where
     D == 4 && tensor.meta.shape()[1] > 1 && tensor.meta.strides()[1] == 1
 }
 
-/// An uninitialised contiguous tensor of `shape` on the device of `x`.
+/// Returns an uninitialised contiguous tensor of `shape` on the device of `x`.
 pub(super) fn empty<R: CubeRuntime>(
     x: &CubeTensor<R>,
     shape: impl Into<Shape>,
@@ -97,12 +97,12 @@ pub(super) fn empty<R: CubeRuntime>(
     CubeTensor::new_contiguous(x.client.clone(), x.device.clone(), shape, memory, dtype)
 }
 
-/// The precision of the sum of two tensors.
+/// Returns the precision of the sum of two tensors.
 pub(super) fn wider([a, b]: [DType; 2]) -> DType {
     if a == b { a } else { DType::F32 }
 }
 
-/// The largest vector size that can be read and written in all of `dtypes` and that divides all of `lengths`.
+/// Returns the largest vector size that can be read and written in all of `dtypes` and that divides all of `lengths`.
 pub(super) fn vector_size<R: CubeRuntime>(
     client: &ComputeClient<R>,
     dtypes: &[DType],
@@ -120,13 +120,13 @@ pub(super) fn cubes<R: CubeRuntime>(client: &ComputeClient<R>, count: usize) -> 
     calculate_cube_count_elemwise(client, count, CubeDim::new_single())
 }
 
-/// The address type for the largest of the tensors: 32 bits if they suffice.
+/// Returns the address type for the largest of the tensors: 32 bits if they suffice.
 pub(super) fn addresses<R: CubeRuntime>(tensors: &[&CubeTensor<R>]) -> AddressType {
     let all = tensors.iter().map(|tensor| tensor.required_address_type());
     all.max().unwrap_or_default()
 }
 
-/// Whether there are kernels for the precision of the tensor.
+/// Returns whether there are kernels for the precision of the tensor.
 pub(super) fn has_kernels<R, F, I, T, const D: usize>(
     x: &Tensor<CubeBackend<R, F, I, T>, D>,
 ) -> bool
@@ -139,7 +139,7 @@ where
     matches!(x.dtype(), DType::F32 | DType::F16 | DType::BF16)
 }
 
-/// A burn tensor from a float primitive.
+/// Returns a burn tensor from a float primitive.
 pub(super) fn tensor<R, F, I, T, const D: usize>(
     x: CubeTensor<R>,
 ) -> Tensor<CubeBackend<R, F, I, T>, D>

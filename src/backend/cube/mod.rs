@@ -1,8 +1,8 @@
-//! Kernels in CubeCL, for CUDA and wgpu. They compute in f32, whatever the precision of their inputs. Tensors in f64 use the default
+//! Kernels in CubeCL, for CUDA and wgpu. They compute in f32 for any precision of their inputs. Tensors in f64 use the default
 //! bodies.
 //!
-//! burn's convolutions take and return tensors of shape `[N, C, H, W]` whose channels are contiguous in memory (channels last). So do
-//! these kernels, so that no tensor is transposed in memory throughout the UNet.
+//! burn's convolutions take and return tensors of shape `[N, C, H, W]` whose channels are contiguous in memory (channels last). These
+//! kernels use the same layout, so that no tensor of the UNet is transposed in memory.
 
 mod burn_attention;
 mod bytes;

@@ -13,7 +13,7 @@ pub(super) struct Moments {
     pub(super) squares: f32,
 }
 
-/// The moments of no values.
+/// Returns the moments of no values.
 #[cube]
 pub(super) fn empty_moments() -> Moments {
     Moments {
@@ -42,13 +42,13 @@ pub(super) struct Runs {
     pub(super) stride: usize,
 }
 
-/// The index of the `i`-th vector.
+/// Returns the index of the `i`-th vector.
 #[cube]
 pub(super) fn index_of(runs: &Runs, i: usize) -> usize {
     runs.start + i / runs.length * runs.stride + i % runs.length
 }
 
-/// The moments of the vectors `first`, `first + step`, ... before `end` of a group in `x`.
+/// Returns the moments of the vectors `first`, `first + step`, ... before `end` of a group in `x`.
 #[cube]
 pub(super) fn vector_moments<F: Float, N: Size>(
     x: &Tensor<Vector<F, N>>,

@@ -48,7 +48,7 @@ pub(super) fn unshuffle<R: CubeRuntime>(
     output
 }
 
-/// The number that [`source`] adds to a position in the padded picture. It makes all operands of remainders non-negative, because
+/// Returns the number that [`source`] adds to a position in the padded picture. It makes all operands of remainders non-negative, because
 /// positions are unsigned.
 fn lift(edge: Edge, before: usize, length: usize) -> usize {
     match edge {

@@ -1,5 +1,5 @@
-//! Smooths a difference and adds it. The smoothings up to a level are together a convolution with a tent along each axis, `n = 2^level`
-//! high and `2 n - 1` wide.
+//! Smooths a difference and adds it. Together, the smoothings up to a level are a convolution along each axis with a tent that is
+//! `n = 2^level` high and `2 n - 1` wide.
 
 use super::layout::{addresses, cubes, empty};
 use burn_cubecl::tensor::CubeTensor;
@@ -58,7 +58,7 @@ pub(super) fn add_smoothed<R: CubeRuntime>(
     output
 }
 
-/// The `i`-th weight of a tent. The weights add up to one.
+/// Returns the `i`-th weight of a tent. The weights add up to one.
 #[cube]
 fn tent(i: usize, reach: usize) -> f32 {
     let height = f32::cast_from(reach + 1);

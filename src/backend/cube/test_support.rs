@@ -25,7 +25,7 @@ pub(super) fn random<const D: usize>(shape: [usize; D], seed: u64) -> Tensor<Gpu
     Tensor::from_data(TensorData::new(values, shape), &Default::default())
 }
 
-/// The precisions that the device supports.
+/// Returns the precisions that the device supports.
 pub(super) fn precisions() -> Vec<DType> {
     let all = [DType::F32, DType::F16, DType::BF16].into_iter();
     all.filter(|&dtype| Gpu::supports_dtype(&Default::default(), dtype))

@@ -28,16 +28,16 @@ pub(super) struct AttentionKernel {
     heads: usize,
     /// Channels per head.
     size: usize,
-    /// The matrix unit, if it is to be used.
+    /// The matrix unit; `None` to use the vector unit.
     tiles: Option<Tiles>,
 }
 
 impl AttentionKernel {
-    /// The kernel for tokens of type `E`.
+    /// Returns the kernel for tokens of type `E`.
     ///
     /// # Panics
     ///
-    /// If the shapes of query and key disagree.
+    /// Panics if the shapes of query and key disagree.
     pub(super) fn new<E: TileElement>(
         [n, queries, channels]: [usize; 3],
         [contexts, keys, width]: [usize; 3],
@@ -120,8 +120,8 @@ impl AttentionKernel {
         unsafe { written(self.n * self.queries * channels, write) }
     }
 
-    /// The scaled and transposed keys of each head of each context, tile by tile. They are transposed once; otherwise the product would
-    /// rearrange them for each block of queries.
+    /// Returns the scaled and transposed keys of each head of each context, tile by tile. They are transposed only once. Otherwise,
+    /// the product would rearrange them for each block of queries.
     fn transposed_keys<E: TileElement>(&self, key: &[E]) -> Vec<Vec<f32>> {
         let (channels, size) = (self.channels(), self.size);
         let scale = (size as f32).sqrt().recip();
@@ -187,7 +187,7 @@ impl AttentionKernel {
             vectorised(
                 #[inline(always)]
                 || {
-                    // `for_each` would be compiled separately, and not vectorised for this CPU.
+                    // `for_each` would be compiled separately, without the vector instructions of this CPU.
                     for ((scores, output), softmax) in rows {
                         softmax.update(scores, output);
                     }
@@ -242,7 +242,7 @@ impl Softmax {
 
 const LANES: usize = 16;
 
-/// The maximum of `start` and `values`.
+/// Returns the maximum of `start` and `values`.
 #[inline(always)]
 fn max(start: f32, values: &[f32]) -> f32 {
     // `f32::max` takes two more instructions for NaN. A NaN shows in the sum in any case.

@@ -46,7 +46,7 @@ pub(super) struct ConvolutionKernel {
     pub(super) w: usize,
     pub(super) kernel: usize,
     pub(super) stride: usize,
-    /// The matrix unit, if it is to be used.
+    /// The matrix unit; `None` to use the vector unit.
     tiles: Option<Tiles>,
     algorithm: ConvolutionAlgorithm,
 }
@@ -62,11 +62,11 @@ pub(super) struct Run {
 }
 
 impl ConvolutionKernel {
-    /// The kernel for pictures and weights of type `E`.
+    /// Returns the kernel for pictures and weights of type `E`.
     ///
     /// # Panics
     ///
-    /// If the shapes of input and weight disagree, or the kernel is not square and odd.
+    /// Panics if the shapes of input and weight disagree, or the kernel is not square and odd.
     pub(super) fn new<E: TileElement>(
         [n, c_in, h, w]: [usize; 4],
         [c_out, weight_in, kernel, kernel_w]: [usize; 4],
@@ -142,7 +142,7 @@ impl ConvolutionKernel {
         h * w
     }
 
-    /// Length of a column.
+    /// Returns the length of a column.
     pub(super) fn column(&self) -> usize {
         self.c_in * self.kernel * self.kernel
     }
@@ -335,7 +335,7 @@ impl<E: TileElement> Columns<E> for Im2colColumns<'_, E> {
     }
 }
 
-/// The parts of tiles that cover `pixels`. Each item is the start of the part in `pixels`, the index of its tile, and its range in the
+/// Returns the parts of tiles that cover `pixels`. Each item is the start of the part in `pixels`, the index of its tile, and its range in the
 /// tile.
 fn parts(
     tiles: &[Range<usize>],

@@ -10,7 +10,7 @@ use std::mem::MaybeUninit;
 /// Values that a thread processes at a time.
 const SHARE: usize = 1 << 16;
 
-/// The values of a view whose last axis is contiguous. `None` for other views.
+/// Returns the values of a view whose last axis is contiguous. `None` for other views.
 pub(super) fn rows<E: Element>(view: &FlexTensor) -> Option<Vec<E>> {
     let layout = view.layout();
     let (&[ref outer @ .., width], &[ref strides @ .., 1]) = (&**layout.shape(), layout.strides())

@@ -18,10 +18,10 @@ pub(super) trait Element: burn::tensor::Element + Recycle {
     /// Rounds to the nearest value, with ties to even.
     fn round_from_f32(x: f32) -> Self;
 
-    /// The values in f32, copied only if they have another type.
+    /// Returns the values in f32, copied only if they have another type.
     fn values_in_f32(values: &[Self]) -> Cow<'_, [f32]>;
 
-    /// The matrix in f32, copied to `scratch` only if it has another type.
+    /// Returns the matrix in f32, copied to `scratch` only if it has another type.
     fn matrix_in_f32<'a>(matrix: Matrix<'a, Self>, scratch: &'a mut Vec<f32>) -> Matrix<'a>;
 
     /// Calls `write` with memory for the output in f32, and rounds the result to `output`.
@@ -34,10 +34,10 @@ pub(super) trait Element: burn::tensor::Element + Recycle {
         write: impl FnOnce(&mut [MaybeUninit<f32>]),
     );
 
-    /// The storage of a tensor of this type.
+    /// Returns the storage of a tensor of this type.
     fn storage(tensor: &FlexTensor) -> &[Self];
 
-    /// The storage for writing, if no other tensor shares it.
+    /// Returns the storage for writing, if no other tensor shares it.
     fn unique_storage(tensor: &mut FlexTensor) -> Option<&mut [Self]>;
 }
 

@@ -1,4 +1,4 @@
-//! LinearKernel layers on all cores, and the feed-forward network, which consists of two of them.
+//! Linear layers on all cores, and the feed-forward network, which contains two of them.
 
 use super::amx::{Bias, Product, TileElement, Tiles};
 use super::geglu;

@@ -13,12 +13,12 @@ pub(super) struct Matrix<'a, E = f32> {
 }
 
 impl<'a, E: Copy> Matrix<'a, E> {
-    /// A matrix in row-major order.
+    /// Creates a matrix in row-major order.
     pub(super) fn rows(values: &'a [E], rows: usize, columns: usize) -> Self {
         Self::strided(values, rows, columns, columns)
     }
 
-    /// A matrix whose rows start `stride` values apart.
+    /// Creates a matrix whose rows start `stride` values apart.
     pub(super) fn strided(values: &'a [E], rows: usize, columns: usize, stride: usize) -> Self {
         assert!(
             rows > 0 && columns > 0 && (rows - 1) * stride + columns <= values.len(),
@@ -41,7 +41,7 @@ impl<'a, E: Copy> Matrix<'a, E> {
         self.columns
     }
 
-    /// The submatrix of some of the rows and columns.
+    /// Returns the submatrix of some of the rows and columns.
     pub(super) fn part(&self, rows: Range<usize>, columns: Range<usize>) -> Self {
         assert!(rows.end <= self.rows && columns.end <= self.columns);
         let start = rows.start * self.row_stride + columns.start * self.column_stride;
@@ -53,11 +53,11 @@ impl<'a, E: Copy> Matrix<'a, E> {
         }
     }
 
-    /// The values of a row, or `None` beyond the last row.
+    /// Returns the values of a row, or `None` beyond the last row.
     ///
     /// # Panics
     ///
-    /// If the values of a row are not adjacent.
+    /// Panics if the values of a row are not adjacent.
     #[inline(always)]
     pub(super) fn row(&self, row: usize) -> Option<&'a [E]> {
         assert_eq!(
@@ -68,7 +68,7 @@ impl<'a, E: Copy> Matrix<'a, E> {
         Some(&self.values[start..][..self.columns])
     }
 
-    /// The transposed matrix, as a view.
+    /// Returns the transposed matrix, as a view.
     pub(super) fn transposed(self) -> Self {
         Self {
             rows: self.columns,

@@ -116,7 +116,7 @@ pub(super) fn zeros(count: usize) -> Vec<f32> {
     values
 }
 
-/// A vector of `count` values that `write` initialises, on large pages if the operating system supports them.
+/// Returns a vector of `count` values that `write` initialises, on large pages if the operating system supports them.
 ///
 /// # Safety
 ///

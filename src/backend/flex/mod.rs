@@ -1,4 +1,4 @@
-//! Kernels for the CPU, for tensors in f32 and bf16. They compute in f32. Other precisions use the default bodies.
+//! Kernels for the CPU, for tensors in f32 and bf16. They compute in f32. Tensors in other precisions use the default bodies.
 
 mod amx;
 mod attention;

@@ -41,7 +41,7 @@ impl<'a> GroupNormKernel<'a> {
         self.channels() * self.pixels
     }
 
-    /// First channel of group `i` of a batch.
+    /// Returns the first channel of group `i` of a batch.
     fn first_channel(&self, i: usize) -> usize {
         i % self.options.groups * self.channels()
     }

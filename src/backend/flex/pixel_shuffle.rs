@@ -17,7 +17,7 @@ pub(super) struct Cells {
 }
 
 impl Cells {
-    /// Pictures without padding, whose sides are multiples of `side`.
+    /// Divides pictures without padding, whose sides are multiples of `side`.
     pub(super) fn without_padding(size: [usize; 2], side: usize) -> Self {
         Self {
             side,

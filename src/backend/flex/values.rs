@@ -27,7 +27,7 @@ impl<E: Element> Values<E> {
         Self(Some(tensor), PhantomData)
     }
 
-    /// The values for writing, if no other tensor shares them.
+    /// Returns the values for writing, if no other tensor shares them.
     pub(super) fn unique(&mut self) -> Option<&mut [E]> {
         E::unique_storage(self.0.as_mut()?)
     }
@@ -66,12 +66,12 @@ impl<E: Element> Drop for Values<E> {
     }
 }
 
-/// The values of a tensor in memory order.
+/// Returns the values of a tensor in memory order.
 pub(super) fn values<E: Element, const D: usize>(tensor: Tensor<Flex, D>) -> Values<E> {
     Values::new(tensor)
 }
 
-/// A tensor from its values in memory order.
+/// Returns a tensor from its values in memory order.
 pub(super) fn tensor<E: Element, const D: usize>(
     values: Vec<E>,
     shape: [usize; D],

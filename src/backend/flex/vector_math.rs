@@ -34,7 +34,7 @@ pub(super) fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }
 
-/// The error function with an error below 5e-7, by the rational approximation of Eigen (`generic_fast_erf_float`). It is odd, and
+/// The error function, with an error below 5e-7, by the rational approximation of Eigen (`generic_fast_erf_float`). It is odd, and
 /// within rounding of one from 4 on.
 #[inline(always)]
 #[allow(clippy::excessive_precision)]

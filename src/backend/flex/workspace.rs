@@ -4,7 +4,7 @@ use super::amx::Tiles;
 use super::linear::HIDDEN_VALUES;
 use crate::backend::operation::Operation;
 
-/// Upper bound on the memory that an operation on a batch of `pictures` holds in addition to inputs and output, in bytes.
+/// Returns an upper bound on the memory that an operation on a batch of `pictures` holds in addition to inputs and output, in bytes.
 pub(super) fn workspace(operation: Operation, pictures: usize) -> u64 {
     let n = pictures as u64;
     let values = match operation {

@@ -1,4 +1,4 @@
-//! Attention by burn's own, in chunks of queries that bound the memory of the scores.
+//! Attention with burn's own operation, in chunks of queries that bound the memory of the scores.
 
 use crate::backend::Backend;
 use burn::tensor::Tensor;
@@ -20,7 +20,7 @@ pub(crate) fn multi_head_attention<B: Backend>(
     attention_within(query, key, value, heads, SCORE_BYTES)
 }
 
-/// Number of queries in a chunk whose scores take at most `bound` bytes, at `bytes` per query. At least one.
+/// Returns the number of queries in a chunk whose scores take at most `bound` bytes, at `bytes` per query. At least one.
 pub(super) fn queries_within(bound: usize, bytes: usize) -> usize {
     match bound / bytes.max(1) {
         0 => 1,
@@ -100,7 +100,7 @@ mod tests {
         [([2, 10, 6], 1), ([1, 7, 6], 2), ([1, 7, 6], 3)].map(|(shape, seed)| random(shape, seed))
     }
 
-    /// The formula, with all scores at once.
+    /// Computes the formula with all scores at once.
     fn unchunked([query, key, value]: [Tensor<Plain, 3>; 3]) -> Tensor<Plain, 3> {
         let size = query.dims()[2] / HEADS;
         let heads = (0..HEADS).map(|head| {

@@ -1,4 +1,4 @@
-//! The default body of each operation, composed of burn's own operations. They are correct on any backend, and the kernels are
+//! The default bodies of the operations, composed of burn's own operations. They are correct on any backend, and the kernels are
 //! tested against them.
 
 mod chunked_attention;

@@ -4,7 +4,7 @@ use super::chunked_attention::{SCORE_BYTES, queries_within};
 use super::feed_forward::HIDDEN_BYTES;
 use crate::backend::operation::Operation;
 
-/// Upper bound on the memory that an operation on a batch of `pictures` holds in addition to inputs and output, in bytes. A value
+/// Returns an upper bound on the memory that an operation on a batch of `pictures` holds in addition to inputs and output, in bytes. A value
 /// takes `element` bytes, except in norms, which compute in f32.
 pub(crate) fn workspace(operation: Operation, pictures: usize, element: usize) -> u64 {
     let in_f32 = size_of::<f32>() as u64;

@@ -1,9 +1,9 @@
-//! The folder of a diffusers `AutoencoderKL`, as that of a UNet: see [`diffusers`](super::diffusers). In the folder of
-//! a whole pipeline it is looked for in `vae/`.
+//! Loads a VAE from a diffusers folder (`AutoencoderKL`). The files have the same names as those of a UNet: see
+//! [`diffusers`](crate::weights::diffusers). In a pipeline folder, they are in `vae/`.
 //!
-//! A VAE saved by an old release of diffusers has other names for the layers of its attention:
+//! Old releases of diffusers used other names for the layers of the attention:
 //!
-//! | old key's module ends with | today's                 |
+//! | the old module ends with   | the current one with    |
 //! |----------------------------|-------------------------|
 //! | `attentions.0.query`       | `attentions.0.to_q`     |
 //! | `attentions.0.key`         | `attentions.0.to_k`     |
@@ -24,13 +24,15 @@ use serde_json::Value;
 use std::path::Path;
 use std::sync::Arc;
 
-const OLD_VAE_RULES: Rules = &[
+/// The old names in the table above, and their replacements.
+const OLD_NAMES: Rules = &[
     ("attentions.0.query", "attentions.0.to_q"),
     ("attentions.0.key", "attentions.0.to_k"),
     ("attentions.0.value", "attentions.0.to_v"),
     ("attentions.0.proj_attn", "attentions.0.to_out.0"),
 ];
 
+/// The fields that are not read, with the values that are implemented (as JSON).
 const FIXED: [(&str, &[&str]); 9] = [
     ("_class_name", &[r#""AutoencoderKL""#]),
     ("act_fn", &[r#""silu""#, r#""swish""#]),
@@ -43,9 +45,10 @@ const FIXED: [(&str, &[&str]); 9] = [
     ("up_block_types", &[r#""UpDecoderBlock2D""#]),
 ];
 
-/// Of training and of precision.
+/// Fields that concern training or precision.
 const IGNORED: [&str; 2] = ["force_upcast", "sample_size"];
 
+/// The fields that are read.
 const READ: [&str; 8] = [
     "block_out_channels",
     "latent_channels",
@@ -64,19 +67,21 @@ const SCHEMA: Schema = Schema {
     read: &READ,
 };
 
+/// Converts the fields of a config. `path` names the file in errors.
 fn from_fields(fields: &Fields, path: &Path) -> Result<VaeConfig> {
     let reader = SCHEMA.check(fields, path)?;
     let block_out_channels = reader.list("block_out_channels", &[64])?;
     let stages = block_out_channels.len();
     for field in ["down_block_types", "up_block_types"] {
-        // Absent is a list of one in diffusers.
+        // In diffusers, the default is a list with one entry.
         let (blocks, found) = match fields.get(field) {
             Some(value @ Value::Array(blocks)) => (blocks.len(), value),
             Some(value) => (1, value),
             None => (1, &Value::Null),
         };
         if blocks != stages {
-            return Err(reader.unsupported(field, found, &format!("a list of {stages}")));
+            let supported = format!("a list of {stages} entries");
+            return Err(reader.unsupported(field, found, &supported));
         }
     }
     Ok(VaeConfig {
@@ -94,7 +99,7 @@ fn from_fields(fields: &Fields, path: &Path) -> Result<VaeConfig> {
     })
 }
 
-/// All of a VAE but its weights, and their files, which were found to fit.
+/// Creates the VAE without weights, and opens the files of its weights after checking that they match.
 fn open<B: Backend>(
     folder: &Path,
     device: &B::Device,
@@ -102,7 +107,7 @@ fn open<B: Backend>(
     let folder = model_folder(folder, "vae");
     let path = folder.join(CONFIG);
     let config = from_fields(&fields::parse(&path)?, &path)?;
-    let checkpoint = open_weights(&folder)?.renamed(of_old_vae)?;
+    let checkpoint = open_weights(&folder)?.renamed(current_key)?;
     let widest = config.block_out_channels.iter().copied().max();
     let channels = [
         ("latent_channels", config.latent_channels),
@@ -120,13 +125,13 @@ fn open<B: Backend>(
 }
 
 impl<B: Backend> Vae<B> {
-    /// Loads the VAE of a diffusers folder (`config.json` and `diffusion_pytorch_model.safetensors`, in shards or not,
-    /// plain or `fp16`), or of the folder `vae` in a pipeline's. The names that attention layers had in old releases
-    /// of diffusers (`query`, `key`, `value`, `proj_attn`) are taken too.
+    /// Loads the VAE of a diffusers folder, or of the folder `vae` in a pipeline folder. The folder contains `config.json` and
+    /// `diffusion_pytorch_model.safetensors`, which may be split into shards and may be the `fp16` variant. The names that old
+    /// releases of diffusers gave to attention layers (`query`, `key`, `value`, `proj_attn`) are accepted.
     ///
     /// # Errors
     ///
-    /// Those of [`UNet::load_diffusers`](crate::unet::UNet::load_diffusers).
+    /// The errors of [`UNet::load_diffusers`](crate::unet::UNet::load_diffusers).
     pub fn load_diffusers(
         folder: impl AsRef<Path>,
         device: &B::Device,
@@ -141,11 +146,11 @@ impl<B: Backend> Vae<B> {
 }
 
 impl<B: Backend> VaeDecoder<B> {
-    /// Loads the second half of a whole VAE; the first is checked, but not read.
+    /// Loads the decoder of a whole VAE. The tensors of the encoder are checked, but not read.
     ///
     /// # Errors
     ///
-    /// Those of [`Vae::load_diffusers`].
+    /// The errors of [`Vae::load_diffusers`].
     pub fn load_diffusers(
         folder: impl AsRef<Path>,
         device: &B::Device,
@@ -156,9 +161,9 @@ impl<B: Backend> VaeDecoder<B> {
     }
 }
 
-/// Today's key for a key of a VAE of any age.
-fn of_old_vae(key: &str) -> String {
-    rename(key, OLD_VAE_RULES)
+/// Returns the key that current releases of diffusers use in place of `key`.
+fn current_key(key: &str) -> String {
+    rename(key, OLD_NAMES)
 }
 
 #[cfg(all(test, feature = "flex"))]

@@ -1,4 +1,4 @@
-//! Folders of VAEs.
+//! Tests of loading VAEs from diffusers folders.
 
 use super::*;
 use crate::backend::Flex;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
 use tempfile::TempDir;
 
-/// The fixture's fields.
+/// Returns the config fields of the fixture.
 fn fields() -> Fields {
     let text = std::fs::read_to_string(fixture("vae_tiny/config.json")).unwrap();
     serde_json::from_str(&text).unwrap()
@@ -35,7 +35,7 @@ fn field_at_fault<T: std::fmt::Debug>(result: Result<T>) -> &'static str {
     }
 }
 
-/// A folder with the fixture's VAE in `sub`, its tensors renamed.
+/// Returns a folder with the fixture's VAE in the subfolder `sub`, after renaming its tensors, and the content of its weights file.
 fn folder(sub: &str, rename: impl Fn(&str) -> String) -> (TempDir, SafetensorsContent) {
     let folder = TempDir::new().unwrap();
     let mut parts =
@@ -55,7 +55,7 @@ fn load_vae(folder: &TempDir) -> Result<(VaeConfig, Vae<Flex>)> {
     Vae::load_diffusers(folder.path(), &Default::default())
 }
 
-/// Values of all parameters, by key.
+/// Returns the values of all parameters by key.
 fn values(vae: &Vae<Flex>) -> BTreeMap<String, Vec<f32>> {
     let halves = parameters::values(&vae.encoder).into_iter();
     halves
@@ -68,21 +68,17 @@ fn values(vae: &Vae<Flex>) -> BTreeMap<String, Vec<f32>> {
 }
 
 #[test]
-fn a_diffusers_checkpoint_is_read_as_it_is() {
-    let (folder, theirs) = folder("", str::to_owned);
-    let ours = values(&load_vae(&folder).unwrap().1);
-    let keys = |ours: &BTreeMap<String, Vec<f32>>| ours.keys().cloned().collect::<Vec<_>>();
-    assert_eq!(
-        keys(&ours),
-        theirs.tensors.keys().cloned().collect::<Vec<_>>()
-    );
-    for (key, values) in ours {
-        assert_eq!(values, theirs.values(&key), "{key}");
+fn the_values_of_a_diffusers_checkpoint_are_unchanged() {
+    let (folder, stored) = folder("", str::to_owned);
+    let loaded = values(&load_vae(&folder).unwrap().1);
+    assert!(loaded.keys().eq(stored.tensors.keys()));
+    for (key, values) in loaded {
+        assert_eq!(values, stored.values(&key), "{key}");
     }
 }
 
 #[test]
-fn a_pipeline_s_folder_and_old_names_are_taken() {
+fn pipeline_folders_and_old_names_are_accepted() {
     let expected = values(&load_vae(&folder("", str::to_owned).0).unwrap().1);
     let old_names = |key: &str| {
         let names = [
@@ -103,7 +99,7 @@ fn a_pipeline_s_folder_and_old_names_are_taken() {
             .contains_key("encoder.mid_block.attentions.0.query.weight")
     );
     assert_eq!(values(&load_vae(&folder).unwrap().1), expected);
-    // Under both names at once, it is not known which is meant.
+    // A tensor with the old and one with the new name are ambiguous.
     let mut twice = parts.clone();
     let key = "decoder.mid_block.attentions.0.key.bias";
     let tensor = twice.tensors[key].clone();
@@ -114,13 +110,13 @@ fn a_pipeline_s_folder_and_old_names_are_taken() {
 }
 
 #[test]
-fn keys_are_checked_for_half_a_vae_too() {
+fn keys_of_the_whole_vae_are_checked_for_a_decoder() {
     let (folder, mut parts) = folder("", str::to_owned);
     let device = Default::default();
     let (_, decoder) = VaeDecoder::<Flex>::load_diffusers(folder.path(), &device).unwrap();
     assert!(parameters::count(&decoder) > 0);
-    let gone = "encoder.conv_in.weight";
-    parts.tensors.remove(gone);
+    let removed = "encoder.conv_in.weight";
+    parts.tensors.remove(removed);
     parts.insert("decoder.conv_in.bias", &[3], &[0.0; 3]);
     parts.insert("new", &[1], &[0.0]);
     write(&folder, MODEL, parts.to_bytes());
@@ -137,7 +133,7 @@ fn keys_are_checked_for_half_a_vae_too() {
         else {
             panic!("{error}");
         };
-        assert_eq!(missing, [gone]);
+        assert_eq!(missing, [removed]);
         assert_eq!(unused, ["new"]);
         assert!(
             misshapen[0].starts_with("decoder.conv_in.bias"),
@@ -167,7 +163,7 @@ fn every_field_read_has_an_effect() {
         assert!(READ.contains(&field));
         let changed = with(field, value).unwrap();
         assert_ne!(changed, config, "{field}");
-        // ... on the VAE too, but for the numbers that it multiplies with and adds.
+        // All fields except these three also change the number of parameters.
         let count = |config: &VaeConfig| {
             config
                 .init::<Flex>(&Default::default())
@@ -194,7 +190,7 @@ fn defaults_are_those_of_diffusers() {
 }
 
 #[test]
-fn what_is_not_implemented_is_named() {
+fn features_that_are_not_implemented_are_named() {
     for (field, _) in FIXED {
         assert_eq!(field_at_fault(with(field, json!("other"))), field);
     }
@@ -212,7 +208,7 @@ fn what_is_not_implemented_is_named() {
 }
 
 #[test]
-fn configs_out_of_all_proportion_are_refused() {
+fn configs_of_absurd_size_are_refused() {
     for (field, value) in [
         ("layers_per_block", json!(1_000_000_000_000_u64)),
         ("latent_channels", json!(1_000_000_000_000_u64)),
@@ -245,7 +241,7 @@ fn a_folder_without_a_vae_is_refused() {
     assert!(matches!(error, Error::Io { path, .. } if path.ends_with("config.json")));
 }
 
-/// `vae` as diffusers saves it.
+/// Returns the content of the weights file of `vae`, as diffusers saves it.
 fn vae_parts(vae: &Vae<Flex>) -> SafetensorsContent {
     let mut parts = SafetensorsContent {
         metadata: HashMap::new(),
@@ -260,7 +256,7 @@ fn vae_parts(vae: &Vae<Flex>) -> SafetensorsContent {
 }
 
 #[test]
-fn a_pipeline_s_folder_is_a_gendr() {
+fn a_pipeline_folder_loads_as_a_gendr() {
     let device = Default::default();
     let model = random_model();
     let config = LatentConfig {
@@ -305,7 +301,7 @@ fn a_pipeline_s_folder_is_a_gendr() {
     };
     assert_eq!(restore(&loaded), restore(&model));
 
-    // Its UNet reads a latent, not cells of pixels.
+    // The UNet reads a latent and not cells of pixels, so it is not a GenDR-Adc.
     let error = GenDrAdc::<Flex>::load(folder.path(), &device).unwrap_err();
     assert!(matches!(
         error,
@@ -330,8 +326,8 @@ fn old_names_of_a_vae_are_renamed() {
         ("group_norm", "group_norm"),
         ("to_out.0", "to_out.0"),
     ] {
-        let key = of_old_vae(&format!("{block}.{old}.bias"));
+        let key = current_key(&format!("{block}.{old}.bias"));
         assert_eq!(key, format!("{block}.{new}.bias"));
     }
-    assert_eq!(of_old_vae("x.query.weight"), "x.query.weight");
+    assert_eq!(current_key("x.query.weight"), "x.query.weight");
 }

@@ -1,4 +1,4 @@
-//! The comparison of the operations that copy or add values.
+//! Compares the operations that copy or add values with the reference.
 
 use super::{SelfTest, reference};
 use crate::backend::Backend;
@@ -6,21 +6,21 @@ use crate::options::padding::{Edge, Padding, padded_side};
 use crate::restore::shuffle::PICTURE_CHANNELS;
 
 impl<B: Backend> SelfTest<'_, B> {
-    /// Compares folding, cropping, concatenation, additions and mixtures.
+    /// Compares pixel unshuffle and shuffle, crop, concatenation, additions and weighted sums.
     pub(super) fn copies(&mut self, factor: usize) {
         let (size @ [h, w], padding, edge) = ([11, 21], Padding::new(3, 5), Edge::Reflect);
         let padded = size.map(|n| padded_side(n, factor));
         let x = self.input([1, PICTURE_CHANNELS, h, w], 0.0, 1.0);
-        let folded = B::pad_and_unshuffle(x.tensor.clone(), factor, padding, padded, edge);
-        self.compare(format!("folding of {h}x{w}"), folded, 1, |at| {
-            x.values[reference::folded(size, factor, padding, padded, edge, at)]
+        let unshuffled = B::pad_and_unshuffle(x.tensor.clone(), factor, padding, padded, edge);
+        self.compare(format!("pixel unshuffle of {h}x{w}"), unshuffled, 1, |at| {
+            x.values[reference::unshuffle_source(size, factor, padding, padded, edge, at)]
         });
         let [rows, columns] = padded.map(|n| n / factor);
         let channels = PICTURE_CHANNELS * factor * factor;
         let cells = self.input([1, channels, rows, columns], 0.0, 1.0);
-        let unfolded = B::shuffle_and_crop(cells.tensor, factor, padding, size);
-        self.compare(format!("unfolding to {h}x{w}"), unfolded, 1, |at| {
-            cells.values[reference::unfolded(size, factor, padding, padded, at)]
+        let shuffled = B::shuffle_and_crop(cells.tensor, factor, padding, size);
+        self.compare(format!("pixel shuffle to {h}x{w}"), shuffled, 1, |at| {
+            cells.values[reference::shuffle_source(size, factor, padding, padded, at)]
         });
 
         let part = self.input([1, PICTURE_CHANNELS, 4, 7], 0.0, 1.0);

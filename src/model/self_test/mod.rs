@@ -1,7 +1,7 @@
-//! Checks that a device computes correctly: compares each of the model's operations on it with its formula.
+//! Checks that a device computes correctly: compares the model's operations on the device with a reference.
 //!
-//! The reference computes in f64 and depends on no backend, so it is available with any features, and it can test the CPU's
-//! own kernels as well.
+//! The reference evaluates each formula in f64 and does not depend on a backend. It is therefore available with all features,
+//! and it can also test the kernels of the CPU.
 
 mod copies;
 mod operations;
@@ -21,39 +21,40 @@ use burn::tensor::{DType, Tensor, TensorData};
 use operations::name;
 use rayon::prelude::*;
 
-/// The cells of a small picture. Its sides are odd in every stage.
+/// Height and width of a small picture in cells. They are odd in every stage.
 const SMALL: [usize; 2] = [9, 13];
-/// The cells of a large picture: more than 32,768 pixels, and more than 65,504 values in a group. Kernels have failed in half
-/// precision at such sizes (cubek#519, burn#5382).
+/// Height and width of a large picture in cells. It has more than 32,768 cells, and more than 65,504 values in a group. Kernels
+/// have failed in half precision at such sizes (cubek#519, burn#5382).
 const LARGE: [usize; 2] = [181, 183];
-/// About how many products the reference computes for an operation.
+/// Approximate number of products that the reference computes for an operation.
 const EFFORT: usize = 1 << 25;
-/// The most outputs that are compared, and the fewest.
+/// Maximum and minimum number of outputs that are compared.
 const OUTPUTS: [usize; 2] = [4096, 16];
 
 impl<B: Backend> GenDrPix<B> {
-    /// Compares the model's operations on its device with a reference on the CPU: all shapes of its UNet over a small picture,
-    /// and one shape of each kind over a large one. Then compares the whole model, with its weights, over a small picture
-    /// with the same model on a CPU backend, if one is built in (feature `flex` or `ndarray`) and is not the tested one.
+    /// Compares the model's operations on its device with a reference on the CPU, in all shapes that occur in its UNet for a
+    /// small picture, and in one shape of each kind for a large picture. Then restores a small picture with the whole model and
+    /// compares the result with that of the same model on a CPU backend, if one is built in (feature `flex` or `ndarray`) and
+    /// is not the tested one.
     ///
-    /// Run it once for a new machine, driver or precision: GPU kernels have been wrong on some. With the bundled model it
-    /// takes about a second on a CPU. The last comparison holds the weights in the CPU's memory in f32.
+    /// Run this once for each new machine, driver or precision, because GPU kernels have been wrong on some. With the bundled
+    /// model it takes about a second on a CPU. The last comparison needs memory for the weights in f32 on the CPU.
     ///
-    /// Returns all comparisons in order.
+    /// Returns the results of all comparisons in order.
     ///
     /// # Errors
     ///
-    /// [`Error::SelfTest`] with all operations whose error is too large.
+    /// [`Error::SelfTest`] with all operations whose error exceeds the tolerance.
     pub fn self_test(&self) -> Result<Vec<Deviation>> {
         self.self_test_over(LARGE)
     }
 
-    /// [`self_test`](Self::self_test) with another size of the large picture.
+    /// Like [`self_test`](Self::self_test), with another size of the large picture.
     fn self_test_over(&self, large: [usize; 2]) -> Result<Vec<Deviation>> {
         let mut test = SelfTest::<B> {
             device: self.device(),
             dtype: self.dtype(),
-            numbers: Numbers(0),
+            numbers: RandomNumbers(0),
             deviations: Vec::new(),
         };
         let unet = &self.config().unet;
@@ -63,16 +64,17 @@ impl<B: Backend> GenDrPix<B> {
         }
         test.copies(self.config().factor);
         #[cfg(any(feature = "flex", feature = "ndarray"))]
-        test.whole(self)?;
-        let off = test.deviations.iter().filter(|it| it.error > it.tolerance);
-        match off.cloned().collect::<Vec<_>>() {
-            off if off.is_empty() => Ok(test.deviations),
-            off => Err(Error::SelfTest { off }),
+        test.compare_model(self)?;
+        let failed = |deviation: &&Deviation| deviation.error > deviation.tolerance;
+        let deviations: Vec<_> = test.deviations.iter().filter(failed).cloned().collect();
+        match deviations.is_empty() {
+            true => Ok(test.deviations),
+            false => Err(Error::SelfTest { deviations }),
         }
     }
 }
 
-/// All shapes of a small picture, and the first shape of each kind of a large one.
+/// Returns all operations of the small picture without duplicates, and the first operation of each kind of the large one.
 fn chosen(small: Vec<Operation>, large: Vec<Operation>) -> Vec<Operation> {
     let kind = |operation| match operation {
         Operation::Convolution { kernel, stride, .. } => (name(operation), kernel, stride),
@@ -93,11 +95,11 @@ fn chosen(small: Vec<Operation>, large: Vec<Operation>) -> Vec<Operation> {
     operations
 }
 
-/// Pseudorandom numbers that are the same on every machine: Steele, Lea and Flood's SplitMix64.
-struct Numbers(u64);
+/// A generator of pseudorandom numbers that are the same on every machine: Steele, Lea and Flood's SplitMix64.
+struct RandomNumbers(u64);
 
-impl Numbers {
-    /// Between -1 and 1.
+impl RandomNumbers {
+    /// Returns a number between -1 and 1.
     fn next(&mut self) -> f32 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -107,48 +109,54 @@ impl Numbers {
     }
 }
 
-/// A tensor and its values as the device rounded them.
-struct Input<B: Backend, const D: usize> {
+/// A random tensor, and its values as the device has rounded them.
+struct TestTensor<B: Backend, const D: usize> {
     tensor: Tensor<B, D>,
     values: Vec<f64>,
 }
 
-impl<B: Backend, const D: usize> Input<B, D> {
+impl<B: Backend, const D: usize> TestTensor<B, D> {
     fn new(tensor: Tensor<B, D>) -> Self {
         let values = values(tensor.clone());
         Self { tensor, values }
     }
 }
 
+/// A self-test in progress, with the results so far.
 struct SelfTest<'a, B: Backend> {
     device: &'a B::Device,
     /// The model's precision.
     dtype: DType,
-    numbers: Numbers,
+    numbers: RandomNumbers,
     deviations: Vec<Deviation>,
 }
 
 impl<B: Backend> SelfTest<'_, B> {
-    /// Values with a standard deviation of about 1 around `centre`, times `scale`.
-    fn input<const D: usize>(&mut self, shape: [usize; D], centre: f32, scale: f64) -> Input<B, D> {
+    /// Returns random values with mean `centre` and a standard deviation of about 1, multiplied by `scale`.
+    fn input<const D: usize>(
+        &mut self,
+        shape: [usize; D],
+        centre: f32,
+        scale: f64,
+    ) -> TestTensor<B, D> {
         let count = shape.iter().product();
         let numbers = (0..count).map(|_| (centre + 1.7 * self.numbers.next()) * scale as f32);
         let data = TensorData::new(numbers.collect(), shape).convert_dtype(self.dtype);
         let tensor = Tensor::from_data(data, (self.device, self.dtype));
-        Input::new(tensor)
+        TestTensor::new(tensor)
     }
 
-    /// The input of a norm: its mean is not zero, and it has the precision of residual sums.
-    fn sums<const D: usize>(&mut self, shape: [usize; D]) -> Input<B, D> {
-        Input::new(widen(self.input(shape, 2.0, 1.0).tensor))
+    /// Returns the input of a norm. Its mean is not zero, and it has the precision of residual sums.
+    fn norm_input<const D: usize>(&mut self, shape: [usize; D]) -> TestTensor<B, D> {
+        TestTensor::new(widen(self.input(shape, 2.0, 1.0).tensor))
     }
 
-    /// The weights of a layer with `inputs` inputs. Its outputs are about as large as its inputs.
-    fn weight<const D: usize>(&mut self, shape: [usize; D], inputs: usize) -> Input<B, D> {
+    /// Returns the weights of a layer with `inputs` inputs. The layer's outputs are about as large as its inputs.
+    fn weight<const D: usize>(&mut self, shape: [usize; D], inputs: usize) -> TestTensor<B, D> {
         self.input(shape, 0.0, (inputs as f64).sqrt().recip())
     }
 
-    /// Compares some of the outputs, evenly spaced. The reference computes `effort` products for one output.
+    /// Compares some outputs at approximately even distances with `expected`, which computes `effort` products for each output.
     fn compare<const D: usize>(
         &mut self,
         operation: String,
@@ -157,22 +165,22 @@ impl<B: Backend> SelfTest<'_, B> {
         expected: impl Fn(usize) -> f64 + Sync,
     ) {
         let found = values(found);
-        let [most, least] = OUTPUTS;
-        let count = (EFFORT / effort).clamp(least, most).min(found.len());
+        let [max, min] = OUTPUTS;
+        let count = (EFFORT / effort).clamp(min, max).min(found.len());
         let pairs: Vec<(f64, f64)> = (0..count)
             .into_par_iter()
             .map(|i| {
-                // The position within each of the `count` equal parts varies, so as not to hit one row or channel only.
+                // The position within each of the `count` equal parts varies, so that not only one row or channel is compared.
                 let [i, len] = [i, found.len()].map(|n| n as u64);
                 let at = ((i * len + i * 7919 % len) / count as u64) as usize;
                 (found[at], expected(at))
             })
             .collect();
-        self.add(operation, pairs.into_iter(), 1.0);
+        self.record(operation, pairs.into_iter(), 1.0);
     }
 
-    /// Adds the result of a comparison.
-    fn add(&mut self, operation: String, pairs: impl Iterator<Item = (f64, f64)>, slack: f64) {
+    /// Records the result of a comparison. `pairs` contains found and expected values.
+    fn record(&mut self, operation: String, pairs: impl Iterator<Item = (f64, f64)>, slack: f64) {
         let (mut error, mut largest) = (0.0_f64, f64::MIN_POSITIVE);
         for (found, expected) in pairs {
             largest = largest.max(expected.abs());
@@ -190,7 +198,7 @@ impl<B: Backend> SelfTest<'_, B> {
 
     /// Compares the model with the same model on the CPU.
     #[cfg(any(feature = "flex", feature = "ndarray"))]
-    fn whole(&mut self, model: &GenDrPix<B>) -> Result<()> {
+    fn compare_model(&mut self, model: &GenDrPix<B>) -> Result<()> {
         use crate::backend::Cpu;
         use std::any::TypeId;
 
@@ -209,7 +217,7 @@ impl<B: Backend> SelfTest<'_, B> {
         let expected = values(expected.restore(on_cpu, &options)?);
         let found = values(model.restore(x.tensor, &options)?);
         let pairs = found.into_iter().zip(expected);
-        self.add("the model over 53x37".into(), pairs, SLACK);
+        self.record("the model over 53x37".into(), pairs, SLACK);
         Ok(())
     }
 }
@@ -219,8 +227,8 @@ fn values<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f64> {
     data.into_vec().expect("converted to f64 just now")
 }
 
-/// The tolerated error relative to the largest output. burn's GPU kernels may multiply in TF32 or f16 even in f32: ten bits of
-/// precision give an error of 3e-4. f16 and bf16 also round the output and the values within an operation.
+/// Returns the tolerated error relative to the largest output. burn's GPU kernels may multiply f32 values in TF32 or f16, whose ten
+/// bits of precision lead to an error of 3e-4. f16 and bf16 also round the output and the values within an operation.
 fn tolerance(precision: DType) -> f64 {
     match precision {
         DType::BF16 => 3.2e-2,

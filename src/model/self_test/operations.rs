@@ -1,4 +1,4 @@
-//! The comparison of each operation of the UNet.
+//! Compares each operation of the UNet with the reference.
 
 use super::{SelfTest, reference};
 use crate::backend::operation::Operation;
@@ -33,7 +33,7 @@ impl<B: Backend> SelfTest<'_, B> {
                 let x = self.input([1, tokens, input], 0.0, 1.0);
                 let weight = self.weight([input, output], input);
                 let bias = bias.then(|| self.input([output], 0.0, 1.0));
-                let (bias, bias_values) = bias.map(|it| (it.tensor, it.values)).unzip();
+                let (bias, bias_values) = bias.map(|bias| (bias.tensor, bias.values)).unzip();
                 let found = B::token_linear(x.tensor, weight.tensor, bias);
                 let bias = bias_values.unwrap_or_default();
                 let values = [&x.values, &weight.values, &bias].map(Vec::as_slice);
@@ -66,7 +66,7 @@ impl<B: Backend> SelfTest<'_, B> {
                     epsilon: 1e-5,
                     silu,
                 };
-                let x = self.sums([1, channels, h, w]);
+                let x = self.norm_input([1, channels, h, w]);
                 let [weight, bias] = [(); 2].map(|()| self.input([channels], 0.0, 1.0));
                 let found = B::group_norm(x.tensor, weight.tensor, bias.tensor, options);
                 let statistics = reference::group_statistics(&x.values, options);
@@ -76,7 +76,7 @@ impl<B: Backend> SelfTest<'_, B> {
                 });
             }
             Operation::TokenNorm { tokens, channels } => {
-                let x = self.sums([1, tokens, channels]);
+                let x = self.norm_input([1, tokens, channels]);
                 let [weight, bias] = [(); 2].map(|()| self.input([channels], 0.0, 1.0));
                 let found = B::token_norm(x.tensor, weight.tensor, bias.tensor, 1e-5);
                 let values = [&x.values, &weight.values, &bias.values].map(Vec::as_slice);
@@ -106,7 +106,7 @@ impl<B: Backend> SelfTest<'_, B> {
     }
 }
 
-/// The kind of the operation, in words.
+/// Returns the kind of the operation, in words.
 pub(super) fn name(operation: Operation) -> &'static str {
     match operation {
         Operation::Convolution { .. } => "convolution",
@@ -119,7 +119,7 @@ pub(super) fn name(operation: Operation) -> &'static str {
     }
 }
 
-/// The operation and its shape, in words.
+/// Returns the operation and its shape, in words.
 fn describe(operation: Operation) -> String {
     let shape = match operation {
         Operation::Convolution {

@@ -1,10 +1,10 @@
-//! The formulas of the model's operations, one output at a time, in f64. Tensors are slices of one picture in row-major order;
-//! `at` is the position of the output.
+//! The formulas of the model's operations in f64. Each function computes one output. A tensor is a slice in row-major order, for
+//! one picture. `at` is the index of the output.
 
 use crate::backend::GroupNormOptions;
 use crate::options::padding::{Edge, Padding};
 
-/// The convolution of `x`, `[C, H, W]`, with `weight`, `[C', C, K, K]`.
+/// Convolution of `x`, `[C, H, W]`, with `weight`, `[C', C, K, K]`.
 pub(super) fn convolution(
     [x, weight, bias]: [&[f64]; 3],
     channels: usize,
@@ -30,7 +30,7 @@ pub(super) fn convolution(
     sum
 }
 
-/// The linear map of `x`, `[T, C]`, with `weight`, `[C, C']`. An empty `bias` means none.
+/// Linear map of `x`, `[T, C]`, by `weight`, `[C, C']`. There is no bias if `bias` is empty.
 pub(super) fn linear(
     [x, weight, bias]: [&[f64]; 3],
     [input, output]: [usize; 2],
@@ -41,7 +41,7 @@ pub(super) fn linear(
     products.sum::<f64>() + bias.get(to).unwrap_or(&0.0)
 }
 
-/// The attention of `query`, `[T, C]`, to `key` and `value`, `[T', C]`, with heads of `size` channels.
+/// Attention of `query`, `[T, C]`, to `key` and `value`, `[T', C]`, with heads of `size` channels.
 pub(super) fn attention(
     [query, key, value]: [&[f64]; 3],
     channels: usize,
@@ -50,10 +50,13 @@ pub(super) fn attention(
 ) -> f64 {
     let [token, channel] = [at / channels, at % channels];
     let head = channel / size * size;
-    let of_head = |x: &[f64], token: usize| x[token * channels + head..][..size].to_vec();
-    let query = of_head(query, token);
+    let head_values = |x: &[f64], token: usize| x[token * channels + head..][..size].to_vec();
+    let query = head_values(query, token);
     let scores = (0..key.len() / channels).map(|token| {
-        let products = query.iter().zip(of_head(key, token)).map(|(q, k)| q * k);
+        let products = query
+            .iter()
+            .zip(head_values(key, token))
+            .map(|(q, k)| q * k);
         products.sum::<f64>() / (size as f64).sqrt()
     });
     let scores: Vec<f64> = scores.collect();
@@ -67,7 +70,7 @@ pub(super) fn attention(
     sum / total
 }
 
-/// The mean of `values`, and their deviation `sqrt(var + epsilon)`.
+/// Returns the mean of `values`, and their deviation `sqrt(var + epsilon)`.
 fn statistics(values: impl Iterator<Item = f64> + Clone, epsilon: f64) -> [f64; 2] {
     let count = values.clone().count() as f64;
     let mean = values.clone().sum::<f64>() / count;
@@ -75,7 +78,7 @@ fn statistics(values: impl Iterator<Item = f64> + Clone, epsilon: f64) -> [f64; 
     [mean, (variance + epsilon).sqrt()]
 }
 
-/// The group norm of `x`, `[C, area]`, with its [`group_statistics`].
+/// Group norm of `x`, `[C, area]`, whose [`group_statistics`] are `statistics`.
 pub(super) fn group_norm(
     [x, weight, bias]: [&[f64]; 3],
     statistics: &[[f64; 2]],
@@ -89,14 +92,14 @@ pub(super) fn group_norm(
     if silu { y / (1.0 + (-y).exp()) } else { y }
 }
 
-/// The mean and the deviation of each group.
+/// Returns the mean and the deviation of each group.
 pub(super) fn group_statistics(x: &[f64], options: GroupNormOptions) -> Vec<[f64; 2]> {
     let groups = x.chunks(x.len() / options.groups);
     let groups = groups.map(|group| statistics(group.iter().copied(), options.epsilon));
     groups.collect()
 }
 
-/// The layer norm of `x`, `[T, C]`.
+/// Layer norm of `x`, `[T, C]`.
 pub(super) fn token_norm([x, weight, bias]: [&[f64]; 3], epsilon: f64, at: usize) -> f64 {
     let channels = weight.len();
     let token = x[at / channels * channels..][..channels].iter().copied();
@@ -104,7 +107,7 @@ pub(super) fn token_norm([x, weight, bias]: [&[f64]; 3], epsilon: f64, at: usize
     (x[at] - mean) / deviation * weight[at % channels] + bias[at % channels]
 }
 
-/// The feed-forward of `x`, `[T, C]`, with weights `[C, 2 D]` and `[D, C]`.
+/// Feed-forward network on `x`, `[T, C]`, with weights `[C, 2 D]` and `[D, C]`.
 pub(super) fn feed_forward(
     x: &[f64],
     [up, down]: [&[f64]; 2],
@@ -129,7 +132,7 @@ pub(super) fn feed_forward(
 
 /// The exact GELU: `x * P(X <= x)` for a standard normal `X`.
 fn gelu(x: f64) -> f64 {
-    // By the series `1/2 + p(x) (x + x^3 / 3 + x^5 / (3 * 5) + ...)` with the normal density `p`, all of one sign.
+    // P(X <= x) is `1/2 + p(x) (x + x^3 / 3 + x^5 / (3 * 5) + ...)` with the normal density `p`. All terms have the same sign.
     let (mut term, mut sum) = (x, x);
     for i in 1..200 {
         term *= x * x / f64::from(2 * i + 1);
@@ -139,9 +142,9 @@ fn gelu(x: f64) -> f64 {
     x * (0.5 + density * sum)
 }
 
-/// The position in the picture, `[C, H, W]`, of the value at `at` of its padded cells, `[C * factor^2, H' / factor, W' / factor]`
-/// with `[H', W'] = padded`.
-pub(super) fn folded(
+/// Returns the index in the picture, `[C, H, W]`, of the value at index `at` of its padded cells,
+/// `[C * factor^2, H' / factor, W' / factor]` with `[H', W'] = padded`.
+pub(super) fn unshuffle_source(
     [h, w]: [usize; 2],
     factor: usize,
     padding: Padding,
@@ -164,8 +167,8 @@ pub(super) fn folded(
     (c * h + y) * w + x
 }
 
-/// The position in the cells of the value at `at` of the picture, `[C, H, W]`: the inverse of [`folded`].
-pub(super) fn unfolded(
+/// Returns the index in the cells of the value at index `at` of the picture, `[C, H, W]`: the inverse of [`unshuffle_source`].
+pub(super) fn shuffle_source(
     [h, w]: [usize; 2],
     factor: usize,
     padding: Padding,
@@ -189,13 +192,13 @@ mod tests {
     /// Compares with a table of the normal distribution.
     #[test]
     fn gelu_is_exact() {
-        for (x, below) in [
+        for (x, probability) in [
             (0.0, 0.5),
             (1.0, 0.841_344_746),
             (-2.0, 0.022_750_132),
             (5.0, 0.999_999_713),
         ] {
-            assert!((gelu(x) - x * below).abs() < 1e-8, "{x}");
+            assert!((gelu(x) - x * probability).abs() < 1e-8, "{x}");
         }
     }
 }

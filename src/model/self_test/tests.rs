@@ -1,4 +1,4 @@
-//! A backend with one faulty operation at a time.
+//! Tests with a backend that has one faulty operation at a time.
 
 use super::*;
 use crate::backend::Flex;
@@ -9,18 +9,18 @@ use crate::config::GenDrPixConfig;
 use crate::unet::UNetConfig;
 use std::cell::Cell;
 
-/// burn's `ndarray` with plain operations, of which [`BROKEN`] is faulty.
+/// burn's `ndarray` backend with the default bodies, one of which is faulty: see [`BROKEN`].
 type Faulty = burn_ndarray::NdArray<f32, i32>;
 
 thread_local! {
-    /// The faulty operation, and the factor of its outputs.
+    /// The faulty operation, and the factor by which its outputs are multiplied.
     static BROKEN: Cell<(&'static str, f32)> = const { Cell::new(("", 1.0)) };
 }
 
-/// `output`, scaled if the operation is the faulty one.
+/// Returns `output`, multiplied by the factor if the operation is the faulty one.
 fn faulty<const D: usize>(operation: &str, output: Tensor<Faulty, D>) -> Tensor<Faulty, D> {
     match BROKEN.get() {
-        (broken, by) if broken == operation => output * by,
+        (broken, factor) if broken == operation => output * factor,
         _ => output,
     }
 }
@@ -47,7 +47,7 @@ impl Backend for Faulty {
         bias: Tensor<Self, 1>,
         options: GroupNormOptions,
     ) -> Tensor<Self, 4> {
-        // As burn's own in half precision: wrong for large groups only.
+        // Like burn's own group norm in half precision, wrong for large groups only.
         let [_, c, h, w] = x.dims();
         let operation = match c / options.groups * h * w > 1000 {
             true => "large group norm",
@@ -88,11 +88,11 @@ impl Backend for Faulty {
     }
 
     fn pixel_unshuffle(picture: Tensor<Self, 4>, factor: usize) -> Tensor<Self, 4> {
-        faulty("folding", plain::pixel_unshuffle(picture, factor))
+        faulty("pixel unshuffle", plain::pixel_unshuffle(picture, factor))
     }
 
     fn pixel_shuffle(features: Tensor<Self, 4>, factor: usize) -> Tensor<Self, 4> {
-        faulty("unfolding", plain::pixel_shuffle(features, factor))
+        faulty("pixel shuffle", plain::pixel_shuffle(features, factor))
     }
 
     fn concatenate(a: Tensor<Self, 4>, b: Tensor<Self, 4>) -> Tensor<Self, 4> {
@@ -120,8 +120,8 @@ fn model<B: Backend>() -> GenDrPix<B> {
 }
 
 #[test]
-fn what_is_wrong_is_named() {
-    // Not as large as for a user: burn's `ndarray` is slow.
+fn faulty_operations_are_named() {
+    // A smaller large picture than in production, because burn's `ndarray` is slow.
     let test = || model::<Faulty>().self_test_over([23, 25]);
     assert!(test().is_ok());
     for operation in [
@@ -133,18 +133,18 @@ fn what_is_wrong_is_named() {
         "linear map",
         "attention",
         "feed-forward",
-        "folding",
-        "unfolding",
+        "pixel unshuffle",
+        "pixel shuffle",
         "concatenation",
         "addition of tokens",
     ] {
         BROKEN.set((operation, 1.01));
         let error = test().unwrap_err();
         let text = error.to_string();
-        let Error::SelfTest { off } = error else {
+        let Error::SelfTest { deviations } = error else {
             panic!("{text}");
         };
-        let first = &off[0];
+        let first = &deviations[0];
         assert!(first.error > first.tolerance, "{text}");
         let large = operation.strip_prefix("large ");
         let named = first.operation.starts_with(large.unwrap_or(operation));
@@ -152,32 +152,32 @@ fn what_is_wrong_is_named() {
         assert_eq!(large.is_some(), first.operation.contains("23x25"), "{text}");
     }
     BROKEN.set(("attention", f32::NAN));
-    let Err(Error::SelfTest { off }) = test() else {
-        panic!("not a number is wrong");
+    let Err(Error::SelfTest { deviations }) = test() else {
+        panic!("NaN must fail the test");
     };
-    assert_eq!(off[0].error, f64::INFINITY);
+    assert_eq!(deviations[0].error, f64::INFINITY);
 }
 
-/// The whole model is compared as well.
+/// The whole model is compared with the same model on the CPU, unless the tested backend is the CPU's.
 #[test]
-fn the_whole_is_compared() {
+fn the_whole_model_is_compared() {
     let deviations = model::<Faulty>().self_test().unwrap();
     let whole = deviations.last().unwrap();
     assert_eq!(whole.operation, "the model over 53x37");
     assert!(whole.error > 0.0 && whole.error < 1e-5, "{whole}");
-    // Not beside itself.
     let deviations = model::<Flex>().self_test().unwrap();
     assert_ne!(deviations.last(), Some(whole));
 }
 
-/// The CPU's kernels are as exact as f32, or as two bf16 numbers on a matrix unit.
+/// The kernels of the CPU have the accuracy of f32, or of two bf16 numbers on a matrix unit.
 #[test]
-fn kernels_are_near() {
+fn kernels_are_accurate() {
     let nano = GenDrPix::<Flex>::new(GenDrPixConfig::nano(), 4, &Default::default()).unwrap();
     for deviation in nano.self_test().unwrap() {
         assert!(deviation.error < 3e-5, "{deviation}");
     }
     let nano = nano.in_precision(Precision::Bf16).unwrap();
     let deviations = nano.self_test().unwrap();
-    assert!(deviations.iter().any(|it| it.error > 1e-3), "not in bf16");
+    let in_bf16 = deviations.iter().any(|deviation| deviation.error > 1e-3);
+    assert!(in_bf16, "the operations ran in f32");
 }

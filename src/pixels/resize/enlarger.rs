@@ -14,7 +14,7 @@ use std::ops::Range;
 
 /// Half the width of the cubic kernel. The border is padded by this many pixels on each side.
 const SUPPORT: usize = 2;
-/// Rows that a thread enlarges at a time: few enough to stay in its cache, and enough to amortise the setup of the resizer.
+/// Rows that a thread enlarges at a time. They are few enough to stay in its cache, and enough to amortise the setup of the resizer.
 const BAND: usize = 64;
 
 /// Enlarges to `width` x `height` without antialias. The source step is `in / out` on each axis.

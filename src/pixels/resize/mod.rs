@@ -37,7 +37,7 @@ fn steps(picture: &Planes, width: usize, height: usize) -> (f64, f64) {
 
 /// # Panics
 ///
-/// If a side of `picture` or of the output is zero.
+/// Panics if a side of `picture` or of the output is zero.
 fn assert_not_empty(picture: &Planes, width: usize, height: usize) {
     assert!(
         picture.width > 0 && picture.height > 0 && width > 0 && height > 0,

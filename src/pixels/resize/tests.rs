@@ -1,4 +1,4 @@
-//! Resizing against PyTorch, and properties that hold for any picture.
+//! Compares resizing with PyTorch, and tests properties that hold for any picture.
 
 use super::*;
 use crate::options::padding::Edge;
@@ -114,7 +114,7 @@ fn one_pixel_keeps_its_value() {
     assert_eq!(reduce(&pixel, 1, 1), pixel);
 }
 
-/// Bilinear resampling without antialias reads two neighbours per pixel, whatever the step.
+/// Bilinear resampling without antialias reads two neighbours per pixel for any step.
 #[test]
 fn resample_does_not_widen_the_kernel() {
     let picture = Planes::new(1, 8, 1, (0..8).map(|x| (x * x) as f32).collect());

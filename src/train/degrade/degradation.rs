@@ -1,4 +1,4 @@
-//! The choice of a degradation.
+//! The two kinds of degradation, as a setting.
 
 use super::first_order::FirstOrderDegradation;
 use super::second_order::SecondOrderDegradation;
@@ -7,13 +7,13 @@ use crate::pixels::planes::Planes;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
-/// How low-quality pictures are made.
+/// The method that produces low-quality pictures.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Degradation {
-    /// Each degradation once; `one_pass` in JSON.
+    /// Applies each degradation once. `one_pass` in JSON.
     #[serde(rename = "one_pass")]
     FirstOrder(FirstOrderDegradation),
-    /// Two rounds of degradations; `two_order` in JSON.
+    /// Applies two rounds of degradations. `two_order` in JSON.
     #[serde(rename = "two_order")]
     SecondOrder(Box<SecondOrderDegradation>),
 }

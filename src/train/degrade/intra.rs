@@ -1,9 +1,9 @@
 //! Intra coding, as in the still pictures of video codecs, simplified to what produces its artefacts.
 //!
-//! Each block of 4x4 values is predicted from its decoded neighbours above and on the left. The residual goes through a
-//! cosine transform and coarse quantisation. This is the core of intra coding in H.264 (Wiegand et al. 2003) and WebP, and
-//! the source of artefacts that differ from JPEG's. JPEG rings within 8x8 blocks, whereas here blocks continue a wrong edge,
-//! edges smear, and textures become flat.
+//! Each block of 4x4 values is predicted from its decoded neighbours above and on the left. The residual is transformed by a
+//! cosine transform and quantised coarsely. This is the core of intra coding in H.264 (Wiegand et al. 2003) and WebP. Its
+//! artefacts differ from those of JPEG. JPEG rings within 8x8 blocks. Here, blocks continue a wrong edge, edges smear, and textures
+//! become flat.
 //!
 //! Only the steps that change pixels are implemented. Entropy coding, which is lossless, is left out. So are larger blocks,
 //! diagonal prediction modes, rate-based choice of modes, and the deblocking filter.
@@ -100,7 +100,7 @@ fn read_block(plane: &Planes, left: usize, top: usize) -> Block4x4 {
     })
 }
 
-/// The four predictions of a block from its neighbours: their mean, the row above repeated, the column on the left repeated,
+/// Returns the four predictions of a block from its neighbours: their mean, the row above repeated, the column on the left repeated,
 /// and the sum of both minus the corner (WebP's "true motion"). Missing neighbours take the mean of the existing ones. The
 /// first block has no neighbours, and its predictions are zero.
 fn predictions(plane: &Planes, left: usize, top: usize) -> [Block4x4; 4] {

@@ -38,7 +38,7 @@ pub(super) fn jpeg_444(picture: &Planes, quality: u8) -> Planes {
     result
 }
 
-/// As [`jpeg_444`], with chroma at half size in both directions (4:2:0), as in most files.
+/// Like [`jpeg_444`], with chroma at half size in both directions (4:2:0), as in most files.
 ///
 /// The encoder keeps chroma at full size, so the picture is compressed twice: at full size for its luma, and averaged over
 /// 2 x 2 pixels for its chroma. An average of RGB values is in gamut, and its chroma is the average chroma.

@@ -19,7 +19,7 @@ pub(super) fn gaussian(sigma: f32) -> Vec<f32> {
     weights.into_iter().map(|w| w / sum).collect()
 }
 
-/// An anisotropic Gaussian kernel with standard deviation `sigma` along `angle` and `other` across it.
+/// Returns an anisotropic Gaussian kernel with standard deviation `sigma` along `angle` and `other` across it.
 pub(super) fn oriented_gaussian(sigma: f32, other: f32, angle: f32) -> Vec<Tap> {
     let radius = (3.0 * sigma.max(other)).ceil() as isize;
     let (sin, cos) = angle.sin_cos();
@@ -182,7 +182,7 @@ mod tests {
         taps.iter().map(|tap| tap.weight).sum()
     }
 
-    /// Variance of the weights along the x axis.
+    /// Returns the variance of the weights along the x axis.
     fn variance(taps: &[Tap]) -> f32 {
         taps.iter().map(|t| t.weight * (t.dx * t.dx) as f32).sum()
     }

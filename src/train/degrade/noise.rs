@@ -24,8 +24,8 @@ pub(super) fn add_normal(
     }
 }
 
-/// Adds `scale` times Poisson noise as in Real-ESRGAN. A value of 1 stands for as many photons as the picture has distinct
-/// 8-bit values, rounded up to a power of two. `grey` noise is computed for the luma and is the same in all channels.
+/// Adds `scale` times Poisson noise as in Real-ESRGAN. A value of 1 represents as many photons as the picture has distinct 8-bit
+/// values, rounded up to a power of two. `grey` noise is computed for the luma and is the same in all channels.
 pub(super) fn add_poisson(picture: &mut Planes, scale: f32, grey: bool, rng: &mut impl Rng) {
     let n = picture.width * picture.height;
     let counted = if grey {
@@ -54,7 +54,7 @@ fn count_levels(picture: &Planes) -> usize {
     present.iter().filter(|&&present| present).count()
 }
 
-/// A Poisson variate of the given mean, which may be up to 256.
+/// Draws a Poisson variate of the given mean, which may be up to 256.
 ///
 /// Below a mean of 16, this is Knuth's product of uniform numbers. From 16 on, it is a rounded normal variate, which loses
 /// the skewness of at most 1/4.

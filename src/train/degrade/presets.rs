@@ -6,7 +6,7 @@ use super::second_order::{
 };
 
 impl SecondOrderDegradation {
-    /// The settings of Real-ESRGAN, for x4.
+    /// Returns the settings of Real-ESRGAN, for x4.
     ///
     /// Source: `options/train_realesrgan_x4plus.yml` of xinntao/Real-ESRGAN, with the kernel sizes (7 to 21) and cutoffs in
     /// the code of `realesrgan/data/realesrgan_dataset.py`. Three things differ. JPEG files are real ones, with a whole
@@ -73,7 +73,7 @@ impl SecondOrderDegradation {
         }
     }
 
-    /// The settings of APISR, without its video codecs.
+    /// Returns the settings of APISR, without its video codecs.
     ///
     /// Source: `opt.py` and `degradation/` of Kiteretsu77/APISR. It compresses with WebP (0.6) and JPEG (0.4) in the first
     /// round. In the second, it compresses with H.264, H.265, AVIF and WebP (0.7 together), or with MPEG-2, MPEG-4 and JPEG.
@@ -105,7 +105,7 @@ impl SecondOrderDegradation {
         config
     }
 
-    /// Settings for pictures that are small and mildly degraded. There is no source for the numbers: about a third of
+    /// Returns settings for pictures that are small and mildly degraded. There is no source for the numbers: about a third of
     /// Real-ESRGAN's blur and noise, high JPEG qualities, and parts that are left out of many pictures.
     #[must_use]
     pub fn mild() -> Self {
@@ -130,7 +130,7 @@ impl SecondOrderDegradation {
     }
 }
 
-/// A sinc filter with Real-ESRGAN's kernel sizes.
+/// Returns a sinc filter with Real-ESRGAN's kernel sizes.
 fn sinc(share: f64, lowest: f64) -> SincConfig {
     SincConfig {
         share,

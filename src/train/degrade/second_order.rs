@@ -1,8 +1,8 @@
 //! Second-order degradation: two rounds, each with blur, resize, noise and compression.
 //!
 //! The order is that of Real-ESRGAN (Wang, Xie, Dong and Shan 2021, "Training Real-World Blind Super-Resolution with Pure
-//! Synthetic Data", section 3). Other settings give that of APISR (Wang et al. 2024, section 3.2), with the resize at any
-//! position in a round, and with intra coding.
+//! Synthetic Data", section 3). Other settings implement APISR (Wang et al. 2024, section 3.2), with the resize at any position
+//! in a round, and with intra coding.
 
 use super::intra::intra_coded;
 use super::jpeg::{jpeg_420, jpeg_444, quantised};
@@ -129,7 +129,7 @@ pub struct NoiseConfig {
     pub gaussian: f64,
     /// Standard deviation of Gaussian noise, in steps of 1/255.
     pub sigma: Interval<f64>,
-    /// Strength of Poisson noise. At 1, white stands for as many photons as the picture has distinct values.
+    /// Strength of Poisson noise. At 1, white represents as many photons as the picture has distinct values.
     pub poisson: Interval<f64>,
     /// Share of noise that is the same in all channels.
     pub grey: f64,

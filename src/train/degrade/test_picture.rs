@@ -16,7 +16,7 @@ pub(super) fn waves(width: usize, height: usize) -> Planes {
     picture
 }
 
-/// Root mean square of the difference.
+/// Returns the root mean square of the difference.
 pub(super) fn distance(a: &Planes, b: &Planes) -> f32 {
     assert_eq!((a.width, a.height), (b.width, b.height));
     let squares = a.data.iter().zip(&b.data).map(|(a, b)| (a - b).powi(2));

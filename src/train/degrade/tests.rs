@@ -73,7 +73,7 @@ fn without_degradation_a_picture_is_only_resized() {
     assert!((8..35).contains(&hits.count()));
 }
 
-/// Mean distance from the bicubic reduction over seeds.
+/// Returns the mean distance from the bicubic reduction over seeds.
 fn strength(config: &SecondOrderDegradation) -> f64 {
     let high = quantised(waves(96, 96));
     let plain = resize::reduce(&high, 48, 48);

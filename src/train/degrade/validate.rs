@@ -77,24 +77,27 @@ pub(super) fn check_share(field: &'static str, place: &str, value: f64) -> Resul
     if (0.0..=1.0).contains(&value) {
         return Ok(());
     }
-    Err(fail(field, format!("{place}: {value} is not from 0 to 1")))
+    Err(fail(
+        field,
+        format!("{place}: {value} is not between 0 and 1"),
+    ))
 }
 
-/// Fails unless the interval is in order and within `least` to `most`.
+/// Fails unless the interval is in order and within `min` to `max`.
 fn check_interval<T: PartialOrd + Debug>(
     field: &'static str,
     place: &str,
     [low, high]: Interval<T>,
-    least: T,
-    most: T,
+    min: T,
+    max: T,
 ) -> Result<()> {
     // NaN fails this comparison.
-    if low >= least && low <= high && high <= most {
+    if low >= min && low <= high && high <= max {
         return Ok(());
     }
     Err(fail(
         field,
-        format!("{place}: [{low:?}, {high:?}] is not an interval within {least:?} to {most:?}"),
+        format!("{place}: [{low:?}, {high:?}] is not an interval within {min:?} to {max:?}"),
     ))
 }
 

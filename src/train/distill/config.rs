@@ -95,7 +95,7 @@ pub struct Stage2Config {
 }
 
 impl DistillConfig {
-    /// A trial on a CPU, with the nano sizes and procedural pictures. The numbers are first guesses and not tuned.
+    /// Returns the config of a trial on a CPU, with the nano sizes and procedural pictures. The numbers are first guesses and not tuned.
     #[must_use]
     pub fn nano() -> Self {
         let schedule = |steps, learning_rate| Schedule {
@@ -178,8 +178,8 @@ impl DistillConfig {
         }
     }
 
-    /// The paper's sizes: Stable Diffusion 2.1's UNet, VAE16, Real-ESRGAN's degradation, and pictures from the folder
-    /// `pictures`. Loss weights and learning rate are the paper's. The paper does not give batch, crop and steps.
+    /// Returns the config with the paper's sizes: Stable Diffusion 2.1's UNet, VAE16, Real-ESRGAN's degradation, and pictures from the folder
+    /// `pictures`. Loss weights and learning rate are the paper's. The paper does not state batch size, crop size and steps.
     #[must_use]
     pub fn sd21() -> Self {
         let nano = Self::nano();
@@ -248,7 +248,7 @@ impl DistillConfig {
         }
     }
 
-    /// Everything that determines the training of `stage`, except the weights of the stages before it. A checkpoint with
+    /// Returns everything that determines the training of `stage`, except the weights of the stages before it. A checkpoint with
     /// another identity is refused.
     pub(super) fn identity(&self, stage: TrainingStage) -> impl Serialize {
         let Self {
@@ -270,7 +270,7 @@ impl DistillConfig {
         }
     }
 
-    /// The model whose UNet is the feature extractor of stage 2's discriminator.
+    /// Returns the model whose UNet is the feature extractor of stage 2's discriminator.
     pub(super) fn extractor_model(&self) -> &LatentConfig {
         match self.stage2.discriminator_unet {
             DiscriminatorUNet::Adc => &self.adc,
@@ -284,7 +284,7 @@ impl DistillConfig {
     ///
     /// - [`Error::Io`] if the file cannot be read.
     /// - [`Error::Format`] if it is not JSON, lacks a field or has an unknown field.
-    /// - Those of [`validate`](Self::validate).
+    /// - The errors of [`validate`](Self::validate).
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
         let config: Self =

@@ -1,4 +1,4 @@
-//! Loads the input and target pictures of a training onto the device, batch by batch.
+//! Loads the input and target pictures of a training run onto the device, batch by batch.
 
 use super::objective::Pair;
 use crate::backend::Backend;
@@ -23,7 +23,7 @@ pub(super) struct PairLoader<B: Backend> {
 }
 
 impl<B: Backend> PairLoader<B> {
-    /// A loader of the batches with `numbers`. `source` is the result of [`DataConfig::open`].
+    /// Creates a loader of the batches with `numbers`. `source` is the result of [`DataConfig::open`].
     pub(super) fn new(
         config: DataConfig,
         source: PictureSource,
@@ -46,7 +46,7 @@ impl<B: Backend> PairLoader<B> {
         ahead.unwrap_or_else(|| self.load())
     }
 
-    /// Iterates over the coming pairs, without end. [`next`](Self::next) returns the same pairs later.
+    /// Returns an endless iterator over the coming pairs. [`next`](Self::next) returns the same pairs later.
     pub(super) fn look_ahead(&mut self) -> impl Iterator<Item = Pair<B>> {
         let mut count = 0;
         iter::from_fn(move || {

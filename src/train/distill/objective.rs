@@ -1,4 +1,4 @@
-//! What one training optimises: the interface between the trainer and a stage's losses.
+//! The interface between the trainer and the losses of a stage.
 
 use crate::backend::Backend;
 use crate::error::{Error, Result};
@@ -61,17 +61,17 @@ pub struct StudentState<'a, B: AutodiffBackend, M: AutodiffModule<B>> {
     pub cooling_down: bool,
 }
 
-/// What one training optimises: a model, and the loss of a batch.
+/// The objective of a training run: the model that is trained, and the loss of a batch.
 pub trait Objective<B: Backend + AutodiffBackend<InnerBackend: Backend>> {
     /// The model that is trained, the student.
     type Model: AutodiffModule<B>;
 
-    /// Initialises a new student before its first step. The default leaves it unchanged. `pairs` is an endless iterator
+    /// Initialises a new student before its first step. The default body leaves it unchanged. `pairs` is an endless iterator
     /// over the batches that the student will be trained on, from the first one.
     ///
     /// # Errors
     ///
-    /// Depend on the objective.
+    /// The errors depend on the objective.
     fn init_student(
         &self,
         _student: &mut Self::Model,
@@ -111,13 +111,13 @@ pub struct NegativePromptConfig {
 impl NegativePromptConfig {
     /// # Errors
     ///
-    /// [`Error::Config`] if the share is not from 0 to 1, or the weight is negative or not finite.
+    /// [`Error::Config`] if the share is not between 0 and 1, or the weight is negative or not finite.
     pub fn validate(&self) -> Result<()> {
         let fail = |field, reason| Err(Error::Config { field, reason });
         if !(0.0..=1.0).contains(&self.share) {
             return fail(
                 "negative.share",
-                format!("{} is not from 0 to 1", self.share),
+                format!("{} is not between 0 and 1", self.share),
             );
         }
         if !(self.weight.is_finite() && self.weight >= 0.0) {

@@ -8,7 +8,7 @@ use image::{ImageError, ImageFormat, RgbImage};
 use std::fs;
 use std::path::Path;
 
-/// Writes `step-N.png` into `folder`, either whole or not at all. Each row shows input, output and original of one picture.
+/// Writes `step-N.png` to `folder`, completely or not at all. Each row shows input, output and original of one picture.
 ///
 /// # Errors
 ///
@@ -28,7 +28,7 @@ pub(super) fn write<B: Backend>(
     let pixels = pixels.round().clamp(0.0, 255.0).into_data();
     let pixels = pixels.convert::<u8>().into_vec().expect("converted to u8");
     let picture = RgbImage::from_raw(w as u32, (n * h) as u32, pixels);
-    let picture = picture.expect("three bytes a pixel");
+    let picture = picture.expect("three bytes per pixel");
     fs::create_dir_all(folder).map_err(Error::io(folder))?;
     let path = folder.join(format!("step-{step}.png"));
     let unfinished = folder.join("unfinished.png");

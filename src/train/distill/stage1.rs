@@ -34,11 +34,11 @@ pub struct Stage1Objective<B: Backend> {
 }
 
 impl<B: Backend> Stage1Objective<B> {
-    /// The objective of a GenDR-Adc with `config`. Its teacher is the GenDR given by a config, a UNet and a VAE.
+    /// Creates the objective of a GenDR-Adc with `config`. Its teacher is the GenDR given by a config, a UNet and a VAE.
     ///
     /// # Errors
     ///
-    /// Those of [`LatentConfig::validate_adc`], [`LatentConfig::validate_gendr`], [`StudentInit::validate`] and
+    /// The errors of [`LatentConfig::validate_adc`], [`LatentConfig::validate_gendr`], [`StudentInit::validate`] and
     /// [`NegativePromptConfig::validate`], and [`Error::Shape`] if a prompt does not fit the teacher's config.
     pub fn new(
         config: LatentConfig,

@@ -61,12 +61,12 @@ pub enum DiscriminatorUNet {
     Gendr,
 }
 
-/// How a picture is converted to the input of the discriminator's UNet.
+/// The conversion of a picture to the input of the discriminator's UNet.
 #[derive(Debug)]
 pub enum DiscriminatorInput<B: Backend> {
-    /// By pixel-unshuffle, for [`DiscriminatorUNet::Adc`].
+    /// Pixel unshuffle, for [`DiscriminatorUNet::Adc`].
     UnshuffledPixels,
-    /// By a frozen encoder, for [`DiscriminatorUNet::Gendr`].
+    /// A frozen encoder, for [`DiscriminatorUNet::Gendr`].
     Latent(Box<VaeEncoder<B>>),
 }
 
@@ -86,14 +86,14 @@ impl<B: Backend> DiscriminatorInput<B> {
 }
 
 impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> Stage2Objective<B> {
-    /// The objective of a GenDR-Pix with `config`. Its teacher is the GenDR-Adc given by a config, a UNet and a decoder.
+    /// Creates the objective of a GenDR-Pix with `config`. Its teacher is the GenDR-Adc given by a config, a UNet and a decoder.
     ///
     /// # Errors
     ///
-    /// - Those of [`GenDrPixConfig::validate`], [`LatentConfig::validate_adc`], [`StudentInit::validate`] and
+    /// - The errors of [`GenDrPixConfig::validate`], [`LatentConfig::validate_adc`], [`StudentInit::validate`] and
     ///   [`NegativePromptConfig::validate`].
     /// - [`Error::Shape`] if a prompt does not fit the teacher's config.
-    /// - [`Error::Config`] if the pixel-unshuffle factors of student and teacher differ.
+    /// - [`Error::Config`] if the pixel unshuffle factors of student and teacher differ.
     pub fn new(
         config: GenDrPixConfig,
         (teacher_config, teacher, decoder): (

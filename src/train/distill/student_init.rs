@@ -19,9 +19,9 @@ use serde::{Deserialize, Serialize};
 /// pictures), a fitted student starts several times nearer to the teacher: its latent L1 is 0.52 with ridge 0.01 and 0.63
 /// with ridge 0.1, against 2.21 for [`Teacher`](Self::Teacher) and 2.24 for [`Random`](Self::Random).
 ///
-/// A fitted student needs a low learning rate. After 300 steps at 1e-3 without a warm-up it has lost its lead: 0.36 to
-/// 0.49, against 0.27 and 0.29. In another run at 1e-4 it kept it: 1.36 against 4.84 at the start, 0.95 against 4.09 on
-/// one batch after 100 steps, and 1.71 against 3.57 on one batch after 200 steps.
+/// A fitted student needs a low learning rate. After 300 steps at 1e-3 without a warm-up, it lost its lead: 0.36 to 0.49, against
+/// 0.27 and 0.29. In another run at 1e-4, it kept its lead: 1.36 against 4.84 at the start, 0.95 against 4.09 on one batch after
+/// 100 steps, and 1.71 against 3.57 on one batch after 200 steps.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StudentInit {
@@ -29,7 +29,7 @@ pub enum StudentInit {
     Random,
     /// The teacher's weights and prompts. A first or last convolution whose channels differ from the teacher's is random.
     Teacher,
-    /// As [`Teacher`](Self::Teacher), with the random convolutions replaced by fitted ones.
+    /// Like [`Teacher`](Self::Teacher), with fitted instead of random convolutions.
     Fitted(LeastSquaresFit),
 }
 
@@ -98,7 +98,7 @@ impl StudentInit {
         student.positive = prompt(&teacher.positive);
         student.negative = prompt(&teacher.negative);
         let unet = UNet::from_inner(teacher.unet.clone()).map(&mut RequireGrad);
-        student.unet = unet.with_ends_of(&student.unet);
+        student.unet = unet.with_ends_from(&student.unet);
         let Self::Fitted(fit) = self else {
             return Ok(());
         };

@@ -11,7 +11,7 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::AutodiffBackend;
 use rand::rngs::SmallRng;
 
-/// `| Enc(y) - onestep(UNet16(Enc(x))) |_1`. For the negative prompt, `x` takes the place of `y`.
+/// `| Enc(y) - onestep(UNet16(Enc(x))) |_1`. For the negative prompt, `x` replaces `y`.
 ///
 /// `B` is the backend without gradients.
 #[derive(Debug)]
@@ -22,11 +22,11 @@ pub struct TeacherObjective<B: Backend> {
 }
 
 impl<B: Backend> TeacherObjective<B> {
-    /// The objective of a GenDR with `config` that works on latents of the frozen `vae`.
+    /// Creates the objective of a GenDR with `config` that works on latents of the frozen `vae`.
     ///
     /// # Errors
     ///
-    /// Those of [`LatentConfig::validate_gendr`] and [`NegativePromptConfig::validate`].
+    /// The errors of [`LatentConfig::validate_gendr`] and [`NegativePromptConfig::validate`].
     pub fn new(config: LatentConfig, vae: Vae<B>, negative: NegativePromptConfig) -> Result<Self> {
         config.validate_gendr()?;
         negative.validate()?;

@@ -31,7 +31,7 @@ const SHEET_PICTURES: usize = 4;
 /// Name of the discriminator's accuracy among the means.
 const ACCURACY: &str = "accuracy";
 
-/// How a stage is trained.
+/// Settings of the training of a stage.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainerConfig {
@@ -81,7 +81,7 @@ impl TrainerConfig {
     }
 }
 
-/// The adversarial loss of a training.
+/// The adversarial loss of a training run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AdversaryConfig {
@@ -126,7 +126,7 @@ where
     student: Learner<B, O::Model>,
     discriminator: Option<Discriminator<B>>,
     replica: Replica,
-    /// Whether the objective still has to initialise the student.
+    /// Whether the objective has yet to initialise the student.
     uninitialised: bool,
     loader: PairLoader<B>,
     checkpoints: CheckpointFolder,
@@ -156,10 +156,10 @@ where
     B: Backend + AutodiffBackend<InnerBackend: Backend>,
     O: Objective<B>,
 {
-    /// Starts a training of `student`, or resumes it from the last checkpoint in a folder.
+    /// Starts a training run of `student`, or resumes it from the last checkpoint in a folder.
     ///
     /// `extractor` is the discriminator's frozen UNet with its config, if the config has an adversary. `checkpoints` is the
-    /// folder and an identity, which holds everything that determines the training. A checkpoint with another identity is
+    /// folder and an identity, which contains everything that determines the training. A checkpoint with another identity is
     /// refused.
     ///
     /// # Errors
@@ -178,8 +178,8 @@ where
         Self::replica(config, objective, student, extractor, checkpoints, single)
     }
 
-    /// As [`new`](Self::new), for one of several replicas. All replicas take the leader's student and heads. The frozen
-    /// parts must be the same in all of them.
+    /// Like [`new`](Self::new), for one of several replicas. All replicas start with the leader's student and heads. The frozen
+    /// parts must be the same in all replicas.
     pub(crate) fn replica(
         config: TrainerConfig,
         objective: O,
@@ -238,17 +238,17 @@ where
         self.uninitialised = false;
     }
 
-    /// Number of steps done.
+    /// Returns the number of steps done.
     pub fn steps_done(&self) -> u64 {
         self.step
     }
 
-    /// Whether all steps are done.
+    /// Returns whether all steps are done.
     pub fn finished(&self) -> bool {
         self.step >= self.config.learner.schedule.steps
     }
 
-    /// The model with the moving average of the weights.
+    /// Returns the model with the moving average of the weights.
     pub fn ema(&self) -> &<O::Model as AutodiffModule<B>>::InnerModule {
         &self.student.ema
     }
@@ -279,9 +279,9 @@ where
     ///
     /// # Errors
     ///
-    /// - [`Error::Diverged`] if a term of the loss is not finite. No weights have changed.
-    /// - Those of [`Objective::init_student`], in the first step.
-    /// - [`Error::Io`] if a sample sheet cannot be written. The step has been taken.
+    /// - [`Error::Diverged`] if a term of the loss is not finite. The weights are not updated.
+    /// - The errors of [`Objective::init_student`], in the first step.
+    /// - [`Error::Io`] if a sample sheet cannot be written. The weights have been updated.
     pub fn step(&mut self) -> Result<StepReport> {
         if self.uninitialised {
             self.init()?;
@@ -379,7 +379,7 @@ where
         )
     }
 
-    /// Saves everything that [`new`](Self::new) needs to resume from here, either whole or not at all.
+    /// Saves everything that [`new`](Self::new) needs to resume from this step. The checkpoint is written completely or not at all.
     ///
     /// # Errors
     ///

@@ -1,8 +1,8 @@
-//! The trainings that make up a distillation, in order.
+//! The training runs that make up a distillation, in order.
 
 use serde::{Deserialize, Serialize};
 
-/// One training of the distillation. Each needs the results of those before it.
+/// A stage of the distillation. Each stage needs the results of the stages before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TrainingStage {

@@ -21,9 +21,9 @@ pub enum WindowShape {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MaskedFourierConfig {
-    /// Factor of the pixel-shuffle, the side of a cell in pixels. Default: 8.
+    /// Factor of the pixel shuffle, the side of a cell in pixels. Default: 8.
     pub factor: usize,
-    /// Radius of a window, in bins. The paper does not give it. Default: 1.
+    /// Radius of a window, in bins. The paper does not state it. Default: 1.
     pub radius: usize,
     /// Shape of a window. Default: a disc.
     pub window: WindowShape,
@@ -113,7 +113,7 @@ impl MaskedFourierConfig {
 /// Masked Fourier space loss, `| M * ( |F{student}| - |F{target}| ) |_1` (paper, stage 2, `L_F`). Created with
 /// [`MaskedFourierConfig::init`].
 ///
-/// Pixel-shuffle artefacts repeat every `factor` pixels, so they are bright points of the spectrum, at the multiples of
+/// Pixel shuffle artefacts repeat every `factor` pixels, so they are bright points of the spectrum, at the multiples of
 /// `H / factor` and `W / factor`. `M` opens a window around each of these points except DC. Only the needed rows and
 /// columns of the discrete Fourier transform are computed, as matrix products.
 ///
@@ -277,7 +277,7 @@ mod golden_tests {
         }
     }
 
-    /// Number of bins that `config` opens for a picture of 64 x 96.
+    /// Returns the number of bins that `config` opens for a picture of 64 x 96.
     fn open_bins(config: &MaskedFourierConfig) -> f64 {
         let fourier: Result<MaskedFourierLoss<B>> = config.init(64, 96, &Default::default());
         fourier.unwrap().open

@@ -1,4 +1,4 @@
-//! The losses of the paper's training. The file of each has its formula and source.
+//! The losses of the paper's training. The file of each loss states its formula and source.
 //!
 //! | loss | compares | in the paper |
 //! | --- | --- | --- |
@@ -6,7 +6,7 @@
 //! | [`generator_loss`], [`discriminator_loss`] | logits of a discriminator | `l1 = 0.05` |
 //! | [`PerceptualLoss`] | VGG16's features, from a file of its weights | `L_P`, `l2 = 1` |
 //! | [`PyramidLoss`] | bands of detail, without weights | substitute for `L_P` if there is no weights file |
-//! | [`MaskedFourierLoss`] | amplitudes at the frequencies of pixel-shuffle artefacts | `L_F`, `l3 = 0.1` |
+//! | [`MaskedFourierLoss`] | amplitudes at the frequencies of pixel shuffle artefacts | `L_F`, `l3 = 0.1` |
 
 mod adversarial;
 mod fourier;

@@ -30,7 +30,7 @@ impl<B: Backend> PerceptualLoss<B> {
     ///
     /// # Errors
     ///
-    /// Those of [`load_with`](Self::load_with).
+    /// The errors of [`load_with`](Self::load_with).
     pub fn load(path: impl AsRef<Path>, device: &B::Device) -> Result<Self> {
         Self::load_with(&VggConfig::vgg16(), path, device)
     }

@@ -37,11 +37,11 @@ impl PyramidConfig {
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] if the number of levels is not from 1 to 16, or `sigma` is not a positive number.
+    /// [`Error::Config`] if the number of levels is not between 1 and 16, or `sigma` is not a positive number.
     pub fn init(&self) -> Result<PyramidLoss> {
         let fail = |field, reason| Err(Error::Config { field, reason });
         if !(1..=16).contains(&self.levels) {
-            let reason = format!("{} is not from 1 to 16", self.levels);
+            let reason = format!("{} is not between 1 and 16", self.levels);
             return fail("pyramid.levels", reason);
         }
         if !(self.sigma > 0.0 && self.sigma.is_finite()) {
@@ -72,8 +72,8 @@ impl PyramidConfig {
 /// Unlike there, the divisor depends on the target alone. If each picture were divided by its own contrast, a texture with
 /// half the contrast would be almost right. The divisor is 1 where the target is flat, so the loss is in the units of L1.
 ///
-/// The loss cannot distinguish a plausible texture from a wrong one. It compares position by position, which the features
-/// of a network do less.
+/// The loss cannot distinguish a plausible texture from a wrong one, because it compares position by position. The features of a
+/// network depend less on the position.
 #[derive(Clone, Debug)]
 pub struct PyramidLoss(PyramidConfig);
 
@@ -218,7 +218,7 @@ mod tests {
         });
     }
 
-    /// The loss of `picture` with `error` added.
+    /// Returns the loss of `picture` with `error` added.
     fn loss_of_error(picture: &Tensor<Plain, 4>, error: Tensor<Plain, 4>) -> f64 {
         let loss = PyramidConfig::default().init().unwrap();
         values(loss.forward(picture.clone() + error, picture.clone()))[0]
@@ -230,9 +230,9 @@ mod tests {
         let texture = random([1, 3, 32, 32], 5);
         let noise = random([1, 3, 32, 32], 6) * 0.1;
         assert_eq!(loss_of_error(&texture, flat.clone()), 0.0);
-        // An offset in brightness does not count; L1 measures it.
+        // A brightness offset has no loss here. L1 measures it.
         assert!(loss_of_error(&flat, flat.clone() + 0.3) < 1e-12);
-        // The same error counts on a flat picture and is masked by texture.
+        // The same error has a high loss on a flat picture, and a low one where texture masks it.
         let (visible, masked) = (
             loss_of_error(&flat, noise.clone()),
             loss_of_error(&texture, noise),

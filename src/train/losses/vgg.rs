@@ -113,7 +113,7 @@ impl<B: Backend> Vgg<B> {
     ///
     /// # Errors
     ///
-    /// Those of [`PerceptualLoss::load_with`](super::PerceptualLoss::load_with).
+    /// The errors of [`PerceptualLoss::load_with`](super::PerceptualLoss::load_with).
     pub(super) fn load(config: &VggConfig, path: &Path, device: &B::Device) -> Result<Self> {
         config.validate()?;
         let mut file = Checkpoint::open(WeightsSource::File(path.to_owned()))?;
@@ -173,7 +173,7 @@ impl<B: Backend> Vgg<B> {
         features
     }
 
-    /// Smallest side of a picture for which the last stage has at least one pixel.
+    /// Returns the smallest side of a picture for which the last stage has at least one pixel.
     pub(super) fn smallest_side(&self) -> usize {
         1 << (self.stages.len() - 1)
     }

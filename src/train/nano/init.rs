@@ -70,7 +70,7 @@ fn frequencies(count: usize) -> impl Iterator<Item = (usize, usize, usize)> {
         })
 }
 
-/// A cosine over `field` x `field` pixels with Euclidean norm one.
+/// Returns a cosine over `field` x `field` pixels with Euclidean norm one.
 fn cosine(opponent: usize, v: usize, u: usize, field: usize) -> Planes {
     let wave = |frequency: usize, i: usize| {
         let norm = if frequency == 0 { 1.0 } else { 2.0 } / field as f64;

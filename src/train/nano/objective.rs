@@ -22,8 +22,7 @@ pub(super) const FOURIER: &str = "L_F";
 /// Name of the error of bicubic interpolation, which is logged but not part of the loss.
 pub(super) const RESIZE_L1: &str = "L1 of the plain resize";
 
-/// `| y - G(x) |_1`, and while the learning rate falls the masked Fourier space loss. For the negative prompt, `x` takes the
-/// place of `y`.
+/// `| y - G(x) |_1`, plus the masked Fourier space loss while the learning rate falls. For the negative prompt, `x` replaces `y`.
 pub(super) struct NanoObjective<B: Backend> {
     pub(super) config: NanoConfig,
     pub(super) fourier: MaskedFourierLoss<B>,
@@ -63,7 +62,7 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> Objective<B> for NanoO
         };
         let mut terms = Vec::new();
         if (student.step + 1).is_multiple_of(*negative_every) {
-            // The negative prompt stands for bad quality: the target is the degraded picture.
+            // The negative prompt represents bad quality, so the target is the degraded picture.
             let output = student
                 .model
                 .restore(model, input.clone(), Prompt::Negative);
@@ -99,12 +98,12 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> Objective<B> for NanoO
 }
 
 impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> NanoObjective<B> {
-    /// The target of the Fourier loss, `y_tea`: the output of the averaged student for `input`, averaged over paddings.
+    /// Returns the target of the Fourier loss, `y_tea`: the output of the averaged student for `input`, averaged over paddings.
     ///
     /// The original is not a good target. A restoration trained with L1 is weaker at high frequencies than the original.
-    /// The loss sees the lattice's frequencies only, so it would raise just these, which adds a pattern of 8x8 pixels. The
-    /// student's own output, averaged over several paddings, is as strong as the student can make it and does not contain
-    /// the lattice.
+    /// The loss compares the frequencies of the lattice only, so it would amplify only these, which adds a pattern of 8x8
+    /// pixels. The student's own output, averaged over several paddings, has the right amplitude and does not contain the
+    /// lattice.
     fn fourier_target(
         &self,
         student: &StudentState<'_, B, Student<B>>,

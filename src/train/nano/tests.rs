@@ -38,7 +38,7 @@ fn steps(trainer: &mut NanoTrainer<B>, count: usize) -> Vec<(Option<f64>, Option
 }
 
 #[test]
-fn a_resumed_training_equals_an_uninterrupted_one() {
+fn a_resumed_training_run_equals_an_uninterrupted_one() {
     let folder = tempfile::tempdir().unwrap();
     let device = Default::default();
     let mut uninterrupted = NanoTrainer::<B>::new(small(), folder.path(), &device).unwrap();
@@ -51,7 +51,7 @@ fn a_resumed_training_equals_an_uninterrupted_one() {
 }
 
 #[test]
-fn a_training_from_a_bundle_changes_all_its_tensors() {
+fn training_from_a_bundle_changes_all_its_tensors() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     let device = Default::default();

@@ -21,8 +21,7 @@ use std::path::Path;
 pub struct NanoStepReport {
     /// Number of steps done.
     pub step: u64,
-    /// Mean absolute error of the step's batch, relative to that of bicubic interpolation. `None` in a step of the negative
-    /// prompt.
+    /// Mean absolute error of the batch, divided by that of bicubic interpolation. `None` in a step of the negative prompt.
     pub relative_l1: Option<f64>,
     /// Masked Fourier space loss; `None` before the learning rate falls.
     pub fourier: Option<f64>,
@@ -30,7 +29,7 @@ pub struct NanoStepReport {
     pub rate: f64,
 }
 
-/// Trains the bundled model, one step at a time. The model has no other teacher than its own averaged weights.
+/// Trains the bundled model, one step at a time. Its only teacher is the model with its own averaged weights.
 pub struct NanoTrainer<B: Backend + AutodiffBackend<InnerBackend: Backend>> {
     config: NanoConfig,
     pub(super) trainer: Trainer<B, NanoObjective<B>>,
@@ -48,7 +47,7 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> fmt::Debug for NanoTra
 }
 
 impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> NanoTrainer<B> {
-    /// Starts a training, or resumes it from the last checkpoint in `folder`.
+    /// Starts a training run, or resumes it from the last checkpoint in `folder`.
     ///
     /// # Errors
     ///
@@ -91,12 +90,12 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> NanoTrainer<B> {
         })
     }
 
-    /// Replaces the random weights and prompts with those of a bundle, to train them further.
+    /// Replaces the random weights and prompts by those of a bundle, to continue their training.
     ///
     /// # Errors
     ///
-    /// Those of [`GenDrPix::load`], and [`Error::Config`] if the bundle's model or number of prompt tokens is not that of
-    /// this training.
+    /// The errors of [`GenDrPix::load`], and [`Error::Config`] if the bundle's model or number of prompt tokens is not that of
+    /// this training run.
     pub fn start_from(&mut self, bundle: &Path) -> Result<()> {
         let source = WeightsSource::File(bundle.to_owned());
         let (config, weights) = load_bundle::<B>(source, &self.device)?;
@@ -119,7 +118,7 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> NanoTrainer<B> {
         Ok(())
     }
 
-    /// Number of steps done.
+    /// Returns the number of steps done.
     pub fn steps_done(&self) -> u64 {
         self.trainer.steps_done()
     }
@@ -128,7 +127,7 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> NanoTrainer<B> {
     ///
     /// # Errors
     ///
-    /// Those of [`GenDrPix::from_parts`].
+    /// The errors of [`GenDrPix::from_parts`].
     pub fn model(&self) -> Result<GenDrPix<B::InnerBackend>> {
         let weights = self.trainer.ema().weights();
         GenDrPix::from_parts(self.config.model.clone(), weights, &self.device)
@@ -138,7 +137,7 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> NanoTrainer<B> {
     ///
     /// # Errors
     ///
-    /// Those of [`Trainer::step`].
+    /// The errors of [`Trainer::step`].
     pub fn step(&mut self) -> Result<NanoStepReport> {
         let report = self.trainer.step()?;
         let term = |name| report.terms.get(name).copied();
@@ -150,11 +149,11 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> NanoTrainer<B> {
         })
     }
 
-    /// Saves everything that [`new`](Self::new) needs to resume from here, either whole or not at all.
+    /// Saves everything that [`new`](Self::new) needs to resume from this step. The checkpoint is written completely or not at all.
     ///
     /// # Errors
     ///
-    /// Those of [`Trainer::checkpoint`].
+    /// The errors of [`Trainer::checkpoint`].
     pub fn checkpoint(&self) -> Result<()> {
         self.trainer.checkpoint()
     }

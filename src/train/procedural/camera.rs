@@ -11,7 +11,7 @@ pub(super) struct Layer {
 }
 
 impl Layer {
-    /// A fully transparent layer.
+    /// Creates a fully transparent layer.
     pub(super) fn empty(width: usize, height: usize) -> Self {
         Self {
             width,

@@ -40,7 +40,7 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
-    /// The square with centre (`x`, `y`) and side `2 * radius`.
+    /// Returns the square with centre (`x`, `y`) and side `2 * radius`.
     pub(super) fn around(x: f32, y: f32, radius: f32) -> Self {
         Self {
             left: x - radius,
@@ -63,7 +63,7 @@ pub(super) struct LayerCanvas {
 }
 
 impl LayerCanvas {
-    /// A canvas with all pixels open. `width` and `height` are those of the picture; the canvas has twice as many pixels along
+    /// Creates a canvas with all pixels open. `width` and `height` are those of the picture; the canvas has twice as many pixels along
     /// each side.
     pub(super) fn new(width: usize, height: usize) -> Self {
         let (width, height) = (2 * width, 2 * height);
@@ -110,17 +110,17 @@ impl LayerCanvas {
         }
     }
 
-    /// Bounding box of the pixels that are not masked.
+    /// Returns the bounding box of the pixels that are not masked.
     pub(super) fn extent(&self) -> Bounds {
         self.extent
     }
 
-    /// Length of the longer side, in canvas pixels.
+    /// Returns the length of the longer side, in canvas pixels.
     pub(super) fn side(&self) -> f32 {
         self.width.max(self.height) as f32
     }
 
-    /// Number of open pixels.
+    /// Returns the number of open pixels.
     pub(super) fn open(&self) -> usize {
         self.open
     }

@@ -51,7 +51,7 @@ fn direction(u: f32, v: f32) -> f32 {
 }
 
 impl Shape {
-    /// A random ellipse.
+    /// Draws a random ellipse.
     pub(super) fn ellipse(centre: [f32; 2], radius: f32, rng: &mut impl Rng) -> Self {
         let aspect = rng.random_range(0.4..1.0);
         Self::new(
@@ -63,19 +63,19 @@ impl Shape {
         )
     }
 
-    /// A random rectangle along `angle`.
+    /// Draws a random rectangle along `angle`.
     pub(super) fn rectangle(centre: [f32; 2], radius: f32, angle: f32, rng: &mut impl Rng) -> Self {
         let aspect = rng.random_range(0.15..1.0);
         Self::new(centre, radius, angle, aspect, Outline::Rectangle)
     }
 
-    /// A random plant leaf along `angle`, pointed at both ends.
+    /// Draws a random plant leaf along `angle`, pointed at both ends.
     pub(super) fn lens(centre: [f32; 2], radius: f32, angle: f32, rng: &mut impl Rng) -> Self {
         let aspect = rng.random_range(0.2..0.6);
         Self::new(centre, radius, angle, aspect, Outline::Lens)
     }
 
-    /// A random blob with a wavy outline, smooth or rough.
+    /// Draws a random blob with a wavy outline, smooth or rough.
     pub(super) fn blob(centre: [f32; 2], radius: f32, rng: &mut impl Rng) -> Self {
         let decay = rng.random_range(0.8..2.0f32);
         let size = rng.random_range(0.1..0.4);
@@ -90,7 +90,7 @@ impl Shape {
         })
     }
 
-    /// A random star-like polygon.
+    /// Draws a random star-like polygon.
     pub(super) fn shard(centre: [f32; 2], radius: f32, rng: &mut impl Rng) -> Self {
         let corners = rng.random_range(3..10);
         let low = rng.random_range(0.25..0.9f32);
@@ -108,7 +108,7 @@ impl Shape {
         })
     }
 
-    /// A shape whose outline has the radius `at(angle)`, relative to `radius`.
+    /// Creates a shape whose outline has the radius `at(angle)`, relative to `radius`.
     fn free(centre: [f32; 2], radius: f32, rng: &mut impl Rng, at: impl Fn(f32) -> f32) -> Self {
         let mut radii = [0.0; DIRECTIONS + 1];
         for (i, value) in radii.iter_mut().enumerate() {
@@ -144,7 +144,7 @@ impl Shape {
         }
     }
 
-    /// Whether (`x`, `y`) is inside the shape.
+    /// Returns whether (`x`, `y`) is inside the shape.
     pub(super) fn contains(&self, x: f32, y: f32) -> bool {
         let (dx, dy) = (x - self.centre[0], y - self.centre[1]);
         let u = (self.cos * dx + self.sin * dy) / self.radius;

@@ -43,7 +43,7 @@ pub(super) struct Finish {
 }
 
 impl Finish {
-    /// A random finish.
+    /// Draws a random finish.
     pub(super) fn draw(rng: &mut impl Rng) -> Self {
         let angle = rng.random_range(0.0..TAU);
         let tilt = rng.random_range(0.3..0.9f32);
@@ -59,7 +59,7 @@ impl Finish {
 }
 
 impl Material {
-    /// A random material for a surface of the given `radius` around (`x`, `y`).
+    /// Draws a random material for a surface of the given `radius` around (`x`, `y`).
     pub(super) fn draw(
         colour: Light,
         [x, y]: [f32; 2],

@@ -52,7 +52,7 @@ pub(super) struct Palette {
 }
 
 impl Palette {
-    /// A random palette. All its hues are close to one or two.
+    /// Draws a random palette. All its hues are close to one or two.
     pub(super) fn draw(rng: &mut impl Rng) -> Self {
         let hues = [hue(rng), hue(rng)];
         let vivid = 0.02 * 2f32.powf(rng.random_range(0.0..2.6));
@@ -77,7 +77,7 @@ impl Palette {
         }
     }
 
-    /// A narrower palette around one colour of this one, for the parts of one object.
+    /// Creates a narrower palette around one colour of this one, for the parts of one object.
     pub(super) fn shades(&self, rng: &mut impl Rng) -> Self {
         let centre = self.centres[rng.random_range(0..self.centres.len())];
         let spread = rng.random_range(0.02..0.15f32);
@@ -94,7 +94,7 @@ impl Palette {
         }
     }
 
-    /// Draws a colour near position `place` in the palette, 0 to 1. Equal positions give similar colours.
+    /// Draws a colour near position `place` in the palette, 0 to 1. Equal positions have similar colours.
     pub(super) fn colour_at(&self, place: f32, rng: &mut impl Rng) -> Light {
         let n = self.centres.len();
         let centre = self.centres[((place * n as f32).max(0.0) as usize).min(n - 1)];

@@ -60,7 +60,7 @@ fn read(tile: &[f32], x: f32, y: f32) -> f32 {
     row(y0) * (1.0 - wy) + row(y1) * wy
 }
 
-/// A pseudorandom number in -1..1 for the integers `x` and `y`.
+/// Returns a pseudorandom number in -1..1 for the integers `x` and `y`.
 fn hash(x: f32, y: f32) -> f32 {
     let mut h =
         (x as i32 as u32).wrapping_mul(0x9e37_79b1) ^ (y as i32 as u32).wrapping_mul(0x85eb_ca77);
@@ -121,7 +121,7 @@ pub(super) struct Texture {
 }
 
 impl Texture {
-    /// A random texture of any kind for a surface around (`x`, `y`).
+    /// Draws a random texture of any kind for a surface around (`x`, `y`).
     pub(super) fn draw(x: f32, y: f32, rng: &mut impl Rng) -> Self {
         let mut texture = Self::noise(x, y, rng);
         if rng.random_bool(0.22) {
@@ -131,7 +131,7 @@ impl Texture {
         texture
     }
 
-    /// A random noise texture for a surface around (`x`, `y`).
+    /// Draws a random noise texture for a surface around (`x`, `y`).
     pub(super) fn noise(x: f32, y: f32, rng: &mut impl Rng) -> Self {
         let curve = match rng.random_range(0..10) {
             0 => NoiseCurve::Ridges,
@@ -282,7 +282,7 @@ pub(super) struct SmoothField {
 }
 
 impl SmoothField {
-    /// A random field with features of about `size` canvas pixels.
+    /// Draws a random field with features of about `size` canvas pixels.
     pub(super) fn draw(size: f32, rng: &mut impl Rng) -> Self {
         Self {
             offset: [0; 2].map(|_| rng.random_range(0.0..SIDE as f32)),

@@ -10,7 +10,7 @@ use burn::tensor::backend::AutodiffBackend;
 ///
 /// # Errors
 ///
-/// Those of `leader`, and [`Error::Config`] if the number of devices is not one.
+/// The errors of `leader`, and [`Error::Config`] if the number of devices is not one.
 pub(crate) fn run_replicas<B: AutodiffBackend, T>(
     devices: &[B::Device],
     leader: impl FnOnce(Replica, &B::Device) -> Result<T>,

@@ -16,7 +16,7 @@ use std::panic::resume_unwind;
 use std::sync::{Mutex, PoisonError};
 use std::{mem, thread};
 
-/// Held during a training on several devices, since burn has one collective for each backend of a process.
+/// Held during a training run on several devices, since burn has one collective for each backend of a process.
 static COLLECTIVE_LOCK: Mutex<()> = Mutex::new(());
 
 /// Runs `leader` on this thread for the first device, and `follower` on a thread of its own for each other device. If one

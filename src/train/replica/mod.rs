@@ -1,12 +1,12 @@
 //! Data-parallel training on several devices.
 //!
-//! A replica runs on each device, takes its share of every step's batches, and sums its gradients with those of the
-//! others (all-reduce). The result is that of one device, up to the order of the sums.
+//! A replica runs on each device, processes its share of every step's batches, and sums its gradients with those of the others
+//! (all-reduce). The result equals that of one device, except for the order of the sums.
 //!
-//! The operations are those of `burn::collective` (burn-collective, feature `collective`). Its peers are threads, and it
-//! works on any backend. burn 0.21's feature `distributed` does the same within the backward pass, but leaves the CPU out:
-//! with it, `Autodiff<B>` is an `AutodiffBackend` only if `B` is a `DistributedBackend`, and neither flex nor ndarray is
-//! one. Of the GPU runtimes, only CUDA has the all-reduce that it needs.
+//! The implementation uses `burn::collective` (burn-collective, feature `collective`). Its peers are threads, and it works on any
+//! backend. burn 0.21's feature `distributed` does the same within the backward pass, but does not support the CPU: with it,
+//! `Autodiff<B>` is an `AutodiffBackend` only if `B` is a `DistributedBackend`, and neither flex nor ndarray is one. CUDA is the
+//! only GPU runtime with the all-reduce that it needs.
 
 #[cfg(not(feature = "collective"))]
 mod disabled;

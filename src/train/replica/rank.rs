@@ -1,10 +1,10 @@
-//! A replica's rank among the replicas of a training, and its share of the batches.
+//! A replica's rank among the replicas of a training run, and its share of the batches.
 
 use crate::error::{Error, Result};
 use std::iter::StepBy;
 use std::ops::Range;
 
-/// One of the replicas of a training.
+/// One of the replicas of a training run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Replica {
     /// Rank, from zero.
@@ -14,13 +14,13 @@ pub(crate) struct Replica {
 }
 
 impl Replica {
-    /// The replica of a training on one device.
+    /// The replica of a training run on one device.
     pub(crate) const SINGLE: Self = Self {
         rank: 0,
         world_size: 1,
     };
 
-    /// Whether this replica initialises the training, reports its progress and writes its files.
+    /// Returns whether this replica initialises the training, reports its progress and writes its files.
     pub(crate) fn is_leader(self) -> bool {
         self.rank == 0
     }

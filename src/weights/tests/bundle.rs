@@ -1,4 +1,4 @@
-//! Bundles.
+//! Tests of bundles.
 
 use super::*;
 use crate::model::GenDrPix;

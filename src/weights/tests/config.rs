@@ -1,4 +1,4 @@
-//! The `config.json` of diffusers.
+//! Tests of reading the `config.json` of diffusers.
 
 use super::super::diffusers_config::*;
 use super::super::fields::Fields;
@@ -7,7 +7,7 @@ use crate::unet::UNetConfig;
 use serde_json::{Value, json};
 use std::path::Path;
 
-/// The config of stabilityai/stable-diffusion-2-1 with other channel counts.
+/// Returns the config of stabilityai/stable-diffusion-2-1 with other channel counts.
 fn sd21() -> Fields {
     let config = json!({
         "_class_name": "UNet2DConditionModel",

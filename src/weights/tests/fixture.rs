@@ -1,4 +1,4 @@
-//! A real checkpoint of diffusers: its keys, its values, and the output computed from them.
+//! Tests with a real checkpoint of diffusers: its keys, its values, and the output computed from them.
 
 use super::*;
 

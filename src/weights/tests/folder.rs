@@ -1,4 +1,4 @@
-//! diffusers folders.
+//! Tests of diffusers folders.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! The memory that loading allocates.
+//! Tests of the memory that loading allocates.
 
 use super::*;
 use burn::module::{Module, ModuleVisitor, Param};

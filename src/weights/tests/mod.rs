@@ -1,4 +1,4 @@
-//! Loading and saving: what round-trips, and what is rejected.
+//! Tests of loading and saving: content that round-trips, and content that is rejected.
 
 mod bundle;
 mod config;

@@ -20,7 +20,7 @@ const MAX_SIZE: usize = 512;
 /// not respond for longer.
 const LAUNCH_MACS: u64 = 1 << 40;
 
-/// Whether the kernel supports heads of `size` channels.
+/// Returns whether the kernel supports heads of `size` channels.
 pub(super) fn supports(size: usize) -> bool {
     size <= MAX_SIZE
 }

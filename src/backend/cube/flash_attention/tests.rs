@@ -1,3 +1,5 @@
+//! Tests of the flash attention kernel against the default body.
+
 use super::super::layout::{tensor, values};
 use super::super::test_support::{Gpu, assert_agree, cast, precisions, random};
 use super::*;

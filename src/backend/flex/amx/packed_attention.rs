@@ -80,7 +80,7 @@ impl PackedHead {
         let queries = grown_to(&mut scratch.queries, depth, Line::ZERO);
         pack_rows(self.tiles, query, row, queries);
         let weighted = grown_to(&mut scratch.output, self.size.div_ceil(SIDE), Block::ZERO);
-        let mut softmax = Softmax::new(self.size);
+        let mut softmax = PanelSoftmax::new(self.size);
         for (i, chunk) in self.chunks.iter().enumerate() {
             let panels = chunk.count.div_ceil(SIDE);
             let scores = grown_to(&mut scratch.scores, panels, Block::ZERO);
@@ -182,7 +182,7 @@ fn pack_keys<E: TileElement>(tiles: Tiles, keys: &Matrix<E>) -> Vec<Line> {
 }
 
 /// The online softmax of 32 queries over the scores of the chunks so far.
-struct Softmax {
+struct PanelSoftmax {
     /// `log2(e) / sqrt(D)`: the exponential of a score is `2^(scale product)` of the product of query and key.
     scale: f32,
     /// Maximum of the products.
@@ -191,7 +191,7 @@ struct Softmax {
     sum: [f32; SIDE],
 }
 
-impl Softmax {
+impl PanelSoftmax {
     fn new(size: usize) -> Self {
         Self {
             scale: std::f32::consts::LOG2_E / (size as f32).sqrt(),

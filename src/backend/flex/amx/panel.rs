@@ -13,7 +13,7 @@ const MAX_GROUP: usize = 8;
 /// Number of rows between the row that is packed and the row that is prefetched.
 const AHEAD: usize = 4;
 
-/// Number of panels per group when `panels` are divided among all threads: at most [`MAX_GROUP`], and such that all threads get
+/// Returns the number of panels per group when `panels` are divided among all threads: at most [`MAX_GROUP`], and such that all threads get
 /// the same number of groups.
 pub(crate) fn panels_per_group(panels: usize) -> usize {
     let threads = rayon::current_num_threads();

@@ -17,13 +17,13 @@ const DEPTH: usize = 768;
 const STEPS: usize = 8;
 /// The right operand of a [`Product`]: a matrix for each picture.
 pub(crate) trait Columns<E>: Sync {
-    /// Number of pictures.
+    /// Returns the number of pictures.
     fn pictures(&self) -> usize;
 
-    /// Number of columns per picture.
+    /// Returns the number of columns per picture.
     fn column_count(&self) -> usize;
 
-    /// A part of the matrix of a picture. If the part is not in memory, it is computed in `scratch`.
+    /// Returns a part of the matrix of a picture. If the part is not in memory, it is computed in `scratch`.
     fn part<'a>(
         &'a self,
         picture: usize,

@@ -17,7 +17,7 @@ thread_local! {
         const { Cell::new((Vec::new(), Vec::new())) };
 }
 
-/// Calls `work` with scratch memory, which contains whatever the previous call left in it. The memory is taken out during the
+/// Calls `work` with scratch memory, which contains the data of the previous call. The memory is moved out of the cell during the
 /// call, because a thread that waits for others may begin another product.
 pub(crate) fn with_scratch<T: Default, R>(
     scratch: &'static Scratch<T>,
@@ -29,7 +29,7 @@ pub(crate) fn with_scratch<T: Default, R>(
     result
 }
 
-/// The first `count` values, after appending `fill` if there are fewer.
+/// Returns the first `count` values, after appending `fill` if there are fewer.
 pub(crate) fn grown_to<T: Clone>(values: &mut Vec<T>, count: usize, fill: T) -> &mut [T] {
     if values.len() < count {
         values.resize(count, fill);

@@ -52,7 +52,7 @@ impl<E: TileElement> Sliding<'_, E> {
         );
     }
 
-    /// Distance between the starts of two rows of pixels, in lines of one part.
+    /// Returns the distance between the starts of two rows of pixels, in lines of one part.
     fn row(&self) -> usize {
         self.operands.shape[3] + self.half()
     }

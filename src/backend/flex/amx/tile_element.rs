@@ -17,7 +17,7 @@ pub(crate) trait TileElement: Element {
     /// Like [`pack_adjacent`](Self::pack_adjacent), but a pair consists of a value of `first` and one of `second`.
     fn pack_interleaved(tiles: Tiles, first: &[Self], second: &[Self]) -> [[u32; LINE]; 2];
 
-    /// The bits of the first 16 of `values` in f32, with zeros for missing values.
+    /// Returns the bits of the first 16 of `values` in f32, with zeros for missing values.
     fn load_bits(tiles: Tiles, values: &[Self]) -> [u32; LINE];
 
     /// This thread's scratch memory for im2col columns.

@@ -23,7 +23,7 @@ pub(crate) struct Tiles {
 }
 
 impl Tiles {
-    /// The unit for values of type `E`, if it is faster than f32 arithmetic on the vector unit.
+    /// Returns the unit for values of type `E`, if it is faster than f32 arithmetic on the vector unit.
     pub(crate) fn new<E: Element>() -> Option<Self> {
         let parts = E::PARTS;
         let matrix = has_amx().then_some(Self {
@@ -33,7 +33,7 @@ impl Tiles {
         matrix.or_else(|| Self::vector_unit().filter(|_| parts == 1))
     }
 
-    /// The vector unit for bf16, if the CPU has AVX512-BF16.
+    /// Returns the vector unit for bf16, if the CPU has AVX512-BF16.
     pub(crate) fn vector_unit() -> Option<Self> {
         has_avx512_bf16().then_some(Self {
             unit: Unit::Vectors,
@@ -41,7 +41,7 @@ impl Tiles {
         })
     }
 
-    /// The unit for values of type `E`, if a product of this size is worth the packing. Per index of the inner dimension, the product
+    /// Returns the unit for values of type `E`, if a product of this size is worth the packing. Per index of the inner dimension, the product
     /// packs `rows + columns` numbers for `rows * columns` multiplications.
     pub(crate) fn if_worthwhile<E: Element>(rows: usize, columns: usize) -> Option<Self> {
         /// Multiplications per packed number that make the packing worthwhile.

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// The largest error relative to the largest exact number.
+/// Returns the largest error relative to the largest exact number.
 fn error(found: &[f32], exact: &[f64]) -> f64 {
     let largest = |values: &mut dyn Iterator<Item = f64>| values.fold(0f64, |a, b| a.max(b.abs()));
     let pairs = found.iter().zip(exact);

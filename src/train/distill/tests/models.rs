@@ -135,7 +135,7 @@ pub(super) fn vae() -> Vae<B> {
     randomized(gendr().vae.init(&Default::default()).unwrap())
 }
 
-/// The models of a distillation. A comparison of two trainings uses the same ones.
+/// The models of a distillation. A comparison of two training runs uses the same ones.
 pub(super) struct TestModels {
     pub(super) vae: Vae<Flex>,
     pub(super) gendr: Student<Flex>,

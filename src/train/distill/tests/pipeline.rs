@@ -4,7 +4,7 @@ use super::*;
 use crate::restore::shuffle::pixel_unshuffle;
 use burn::optim::GradientsParams;
 
-/// A distillation with two steps for each stage.
+/// Returns a distillation with two steps for each stage.
 pub(super) fn small() -> DistillConfig {
     let trainer = |adversary| {
         let mut config = trainer_config(adversary);

@@ -1,4 +1,4 @@
-//! Tests of a training on several devices, all of which are the CPU.
+//! Tests of a training run on several devices, all of which are the CPU.
 
 use super::pipeline::small;
 use super::*;
@@ -110,7 +110,7 @@ mod together {
     /// A resumed adversarial stage trains student and heads on two devices as on one. Not every batch has a gradient of
     /// every parameter.
     #[test]
-    fn a_training_resumes_on_another_number_of_devices() {
+    fn a_training_run_resumes_on_another_number_of_devices() {
         let folders = [(); 3].map(|()| tempfile::tempdir().unwrap());
         let mut config = small();
         config.negative.share = 0.5;
@@ -183,7 +183,7 @@ mod together {
         assert!(apart < 0.1 * moved, "{apart} apart, {moved} moved");
     }
 
-    /// Root mean square of the difference.
+    /// Returns the root mean square of the difference.
     fn distance(a: &AllWeights, b: &AllWeights) -> f64 {
         let squares =
             a.0.iter()
@@ -225,7 +225,7 @@ mod together {
         let result =
             AssertUnwindSafe(|| run_replicas::<B, ()>(&three, |replica, _| wait(replica), panic));
         assert!(catch_unwind(result).is_err());
-        // The failure does not affect the next training.
+        // The failure does not affect the next training run.
         let result = run_replicas::<B, _>(
             &three,
             |replica, _| replica.broadcast_from_leader::<B, _>(vae()),

@@ -12,7 +12,7 @@ const FITTED: StudentInit = StudentInit::Fitted(LeastSquaresFit {
     ridge: 1e-3,
 });
 
-/// A config with a learning rate of zero, so that every step measures the initial weights, and with enough pictures for a
+/// Returns a config with a learning rate of zero, so that every step measures the initial weights, and with enough pictures for a
 /// fit.
 fn zero_rate_config() -> TrainerConfig {
     let mut config = trainer_config(false);
@@ -79,9 +79,9 @@ fn an_initialised_student_is_trainable() {
     }
 }
 
-/// A resumed training does not initialise its student again.
+/// A resumed training run does not initialise its student again.
 #[test]
-fn a_resumed_training_keeps_its_weights() {
+fn a_resumed_training_run_keeps_its_weights() {
     let folder = tempfile::tempdir().unwrap();
     let mut models = TestModels::new();
     models.start = StudentInit::Fitted(LeastSquaresFit {

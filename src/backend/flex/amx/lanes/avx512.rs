@@ -8,7 +8,7 @@ use std::arch::x86_64::*;
 
 pub(crate) type Lanes = __m512;
 
-/// A mask with the lowest `count` bits set, at most 32.
+/// Returns a mask with the lowest `count` bits set, at most 32.
 #[inline(always)]
 fn mask(count: usize) -> u32 {
     ((1u64 << count.min(32)) - 1) as u32
@@ -53,14 +53,14 @@ pub(crate) fn splat(_: Tiles, value: f32) -> Lanes {
     unsafe { _mm512_set1_ps(value) }
 }
 
-/// The larger number of each lane. If `a` is NaN, the result is `b`.
+/// Returns the larger number of each lane. If `a` is NaN, the result is `b`.
 #[inline(always)]
 pub(crate) fn max(_: Tiles, a: Lanes, b: Lanes) -> Lanes {
     // SAFETY: `Tiles` proves that the CPU has AVX-512.
     unsafe { _mm512_max_ps(a, b) }
 }
 
-/// The reduce_max of all.
+/// The largest number of all lanes.
 #[inline(always)]
 pub(crate) fn reduce_max(_: Tiles, values: Lanes) -> f32 {
     // SAFETY: `Tiles` proves that the CPU has AVX-512.

@@ -1,3 +1,5 @@
+//! Tests of the operations on lanes against the portable operations and f64 arithmetic.
+
 use super::super::layout::LINE;
 use super::super::tiles::Tiles;
 use super::*;
