@@ -1,5 +1,5 @@
-//! Upscales a picture in an async program: on a blocking thread of tokio, with progress through a channel, and with
-//! cancellation by a time limit or Ctrl-C.
+//! Upscales a picture in an async program: on a blocking thread of tokio, with progress through a
+//! channel, and with cancellation by a time limit or Ctrl-C.
 //!
 //! ```sh
 //! cargo run --release --example async_upscale -- assets/sample.jpg large.png 30

@@ -1,11 +1,13 @@
-//! Writes a contact sheet of degraded versions of a picture. Networks are trained to restore such pictures.
+//! Writes a contact sheet of degraded versions of a picture. Networks are trained to restore such
+//! pictures.
 //!
 //! ```sh
 //! cargo run --release --features train --example degradations -- photo.jpg sheet.png --preset real_esrgan --seed 1
 //! ```
 //!
-//! The first cell, in reading order, is the middle of the picture. The other cells are degraded with `seed`, `seed + 1`
-//! and so on. Degraded pictures are enlarged without interpolation, so that each pixel is visible.
+//! The first cell, in reading order, is the middle of the picture. The other cells are degraded
+//! with `seed`, `seed + 1` and so on. Degraded pictures are enlarged without interpolation, so that
+//! each pixel is visible.
 
 use clap::{Parser, ValueEnum};
 use gendr_pix::train::degrade::{Degradation, FirstOrderDegradation, SecondOrderDegradation};

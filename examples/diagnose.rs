@@ -1,13 +1,14 @@
-//! Reports the largest activation of each layer, and whether the range of f16 (up to 65,504) is sufficient for the model:
+//! Reports the largest activation of each layer, and whether the range of f16 (up to 65,504) is
+//! sufficient for the model:
 //!
 //! ```sh
 //! cargo run --release --example diagnose -- small.jpg other.png --json
 //! cargo run --release --example diagnose -- --weights sd21.safetensors    # on noise
 //! ```
 //!
-//! The model runs in f32 on the default CPU backend and enlarges the pictures four times. Values inside a layer are included
-//! where they can exceed the layer's input and output (the hidden layer of the feed-forward). All backends compute the sums of
-//! norms and products in f32.
+//! The model runs in f32 on the default CPU backend and enlarges the pictures four times. Values
+//! inside a layer are included where they can exceed the layer's input and output (the hidden layer
+//! of the feed-forward). All backends compute the sums of norms and products in f32.
 
 mod common;
 
@@ -27,7 +28,8 @@ use tracing::{Event, Metadata, Subscriber, span};
 
 /// The largest f16 value.
 const LARGEST: f64 = 65_504.0;
-/// The share of [`LARGEST`] that a model may reach on the tested pictures. Other pictures may reach more.
+/// The share of [`LARGEST`] that a model may reach on the tested pictures. Other pictures may reach
+/// more.
 const SAFE: f64 = 0.25;
 /// Number of layers to print.
 const SHOWN: usize = 15;
@@ -209,7 +211,8 @@ fn layers(config: &UNetConfig) -> Vec<Layer> {
     for (i, stage) in (0..stages).rev().enumerate() {
         let block = format!("up_blocks.{i}");
         for layer in 0..=config.layers_per_block[stage] {
-            // The input includes the channels of the skip, so its width always differs from that of the output.
+            // The input includes the channels of the skip, so its width always differs from that of
+            // the output.
             names.resnet(&block, layer, true);
             if config.up_attention[i] {
                 names.transformer(&block, layer);

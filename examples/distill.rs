@@ -7,13 +7,13 @@
 //! done
 //! ```
 //!
-//! If a training run is stopped, the same command resumes it from the last checkpoint of the stage. The folder of a stage contains
-//! `log.jsonl`, with a line for every twenty steps, and the sample sheets that the config requests. Stage 2 writes
-//! `model.safetensors`.
+//! If a training run is stopped, the same command resumes it from the last checkpoint of the stage.
+//! The folder of a stage contains `log.jsonl`, with a line for every twenty steps, and the sample
+//! sheets that the config requests. Stage 2 writes `model.safetensors`.
 //!
-//! With the feature `collective`, `--replicas` divides the batches of each step (`accumulate` in the config) among several
-//! devices.
-//! For four GPUs, use `--features train,collective,cuda` and `--backend cuda --replicas 4`.
+//! With the feature `collective`, `--replicas` divides the batches of each step (`accumulate` in
+//! the config) among several devices. For four GPUs, use `--features train,collective,cuda` and
+//! `--backend cuda --replicas 4`.
 
 #[path = "common/training.rs"]
 mod training;
@@ -60,8 +60,8 @@ enum Command {
         /// Backend to compute on; each one except `flex` needs the cargo feature of the same name.
         #[arg(long, value_parser = ["flex", "wgpu", "cuda"], default_value = "flex")]
         backend: String,
-        /// Number of replicas of the model that train together, distributed over the devices. Two or more need the cargo
-        /// feature `collective`.
+        /// Number of replicas of the model that train together, distributed over the devices. Two
+        /// or more need the cargo feature `collective`.
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
         replicas: u16,
     },

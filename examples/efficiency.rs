@@ -1,12 +1,13 @@
-//! Measures what the VAE costs, which is the paper's main claim. Compares GenDR with guidance, GenDR-Adc with guidance, and
-//! GenDR-Pix with PadCFG and without guidance, all with random weights:
+//! Measures what the VAE costs, which is the paper's main claim. Compares GenDR with guidance,
+//! GenDR-Adc with guidance, and GenDR-Pix with PadCFG and without guidance, all with random
+//! weights:
 //!
 //! ```sh
 //! cargo run --release --features latent --example efficiency -- --model sd21 --size 512x512 --json table.json
 //! ```
 //!
-//! Each model runs in a process of its own, so that the peak memory of each is known. Times are for whole pictures (resize,
-//! passes, conversion), after one picture that is not timed.
+//! Each model runs in a process of its own, so that the peak memory of each is known. Times are for
+//! whole pictures (resize, passes, conversion), after one picture that is not timed.
 
 // Without a backend the program only reports that.
 #![cfg_attr(
@@ -39,7 +40,8 @@ struct Args {
     /// Size of UNet and VAE.
     #[arg(long, value_enum, default_value_t = Size::Nano)]
     model: Size,
-    /// Size of the output. Both sides must be multiples of 8. The sides of the input are a quarter of them.
+    /// Size of the output. Both sides must be multiples of 8. The sides of the input are a quarter
+    /// of them.
     #[arg(long, default_value = "512x512", value_parser = size)]
     size: (u32, u32),
     #[command(flatten)]

@@ -1,10 +1,12 @@
-//! Measures the time and peak memory of a model with random weights, on the default CPU backend or another:
+//! Measures the time and peak memory of a model with random weights, on the default CPU backend or
+//! another:
 //!
 //! `cargo run --release --example measure -- --model sd21 --size 512x512 --runs 3`
 //!
 //! `cargo run --release --features cuda --example measure -- --backend cuda --precision bf16 --model sd21 --size 3840x2160`
 //!
-//! For several sizes (0.25, 1, 4, 8 and 16 megapixels). `--tile 512` or `--budget 600000000` enlarges in tiles:
+//! For several sizes (0.25, 1, 4, 8 and 16 megapixels). `--tile 512` or `--budget 600000000`
+//! enlarges in tiles:
 //!
 //! `cargo run --release --example measure -- --size 512x512,1024x1024,2048x2048,3840x2160,4096x4096`
 
@@ -26,7 +28,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-/// Measure the enlargement of whole pictures: resize, passes and conversion, without decoding and encoding.
+/// Measure the enlargement of whole pictures: resize, passes and conversion, without decoding and
+/// encoding.
 #[derive(Parser)]
 struct Args {
     /// Size of the model.
@@ -34,7 +37,8 @@ struct Args {
     model: Model,
     #[command(flatten)]
     backend: BackendArgs,
-    /// Sizes of the output, measured in this order. List the smallest first. The sides of the input are a quarter of them.
+    /// Sizes of the output, measured in this order. List the smallest first. The sides of the input
+    /// are a quarter of them.
     #[arg(long, default_value = "1920x1080", value_parser = size, value_delimiter = ',')]
     size: Vec<(u32, u32)>,
     /// Guidance scale; 1 runs a single pass.

@@ -4,10 +4,11 @@
 //!
 //! On a GPU: `--features cuda` and `--backend cuda --precision bf16`, for example.
 //!
-//! Each operation is timed alone at every shape of the pass. Its time is multiplied by the number of times that the pass runs it.
-//! "The rest" is the time of the whole pass minus the sum of all operations. It contains concatenations, residual additions,
-//! upsampling, the shuffles around the UNet, and reading the weights from memory: when an operation is repeated, its weights come
-//! from the cache.
+//! Each operation is timed alone at every shape of the pass. Its time is multiplied by the number
+//! of times that the pass runs it. "The rest" is the time of the whole pass minus the sum of all
+//! operations. It contains concatenations, residual additions, upsampling, the shuffles around the
+//! UNet, and reading the weights from memory: when an operation is repeated, its weights come from
+//! the cache.
 
 mod common;
 

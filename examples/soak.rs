@@ -4,13 +4,15 @@
 //! cargo run --release --example soak -- --pictures 200 --longest 512
 //! ```
 //!
-//! After each picture, the program measures the memory of the process, and that of the device if the backend reports it. It fails
-//! if the peak over any ten pictures exceeds the peak over the first ten by more than the slack. The weights are random. The sizes
-//! come from a fixed sequence that starts with the largest.
+//! After each picture, the program measures the memory of the process, and that of the device if
+//! the backend reports it. It fails if the peak over any ten pictures exceeds the peak over the
+//! first ten by more than the slack. The weights are random. The sizes come from a fixed sequence
+//! that starts with the largest.
 //!
-//! On Linux, the C library keeps much of the freed memory in fragments. On a CPU, memory rises by up to a fifth after the first
-//! ten pictures, and stays flat after the first fifty. With `MALLOC_MMAP_THRESHOLD_=131072` in the environment, the library
-//! returns large blocks to the system, so any growth that remains comes from this crate.
+//! On Linux, the C library keeps much of the freed memory in fragments. On a CPU, memory rises by
+//! up to a fifth after the first ten pictures, and stays flat after the first fifty. With
+//! `MALLOC_MMAP_THRESHOLD_=131072` in the environment, the library returns large blocks to the
+//! system, so any growth that remains comes from this crate.
 
 // Without a backend the program only reports that.
 #![cfg_attr(
@@ -26,7 +28,8 @@ use common::{Model, memory, picture};
 use gendr_pix::{GenDrPix, Padding, Target, Upscale};
 use std::error::Error;
 
-/// Number of pictures in a group. The peak of each group is reported. Memory may rise within the first group.
+/// Number of pictures in a group. The peak of each group is reported. Memory may rise within the
+/// first group.
 const GROUP: usize = 10;
 
 /// Check that memory stays flat over many pictures.
@@ -92,7 +95,8 @@ fn soak<B: Measured>(args: &Args) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Fails if a peak of the process or of the device exceeds that of the first group by more than the slack.
+/// Fails if a peak of the process or of the device exceeds that of the first group by more than the
+/// slack.
 fn check(args: &Args, first: [Option<u64>; 2], peaks: [Option<u64>; 2]) -> Result<(), String> {
     for (i, what) in ["process", "device"].into_iter().enumerate() {
         if let (Some(first), Some(peak)) = (first[i], peaks[i])
@@ -106,8 +110,8 @@ fn check(args: &Args, first: [Option<u64>; 2], peaks: [Option<u64>; 2]) -> Resul
     Ok(())
 }
 
-/// Returns width and height of picture `i`. The first picture is the largest. The sides of the others are between an eighth of
-/// the longest side and the whole of it.
+/// Returns width and height of picture `i`. The first picture is the largest. The sides of the
+/// others are between an eighth of the longest side and the whole of it.
 fn size(i: usize, longest: u32) -> [u32; 2] {
     if i == 0 {
         return [longest; 2];

@@ -4,8 +4,8 @@
 //! cargo run --release --features train --example train_nano -- --folder runs/nano --out assets/nano.safetensors
 //! ```
 //!
-//! If the training is stopped, the same command resumes it from the last checkpoint. Every twenty steps, a line is added to
-//! `log.jsonl` in the folder.
+//! If the training is stopped, the same command resumes it from the last checkpoint. Every twenty
+//! steps, a line is added to `log.jsonl` in the folder.
 
 #[path = "common/training.rs"]
 mod training;
@@ -34,7 +34,8 @@ struct Args {
     /// Number of training steps [default: the recipe's].
     #[arg(long)]
     steps: Option<u64>,
-    /// Folder of photos to train on in addition to procedural pictures, as in the second part of the recipe.
+    /// Folder of photos to train on in addition to procedural pictures, as in the second part of
+    /// the recipe.
     #[arg(long)]
     photos: Option<PathBuf>,
     /// Weights file to start from if the folder has no checkpoint yet.

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 pub struct GenDrPixConfig {
     /// Configuration of the UNet.
     pub unet: UNetConfig,
-    /// Side of a cell in pixels: the factor of pixel unshuffle and pixel shuffle. The UNet has `3 * factor^2` input and output
-    /// channels.
+    /// Side of a cell in pixels: the factor of pixel unshuffle and pixel shuffle. The UNet has
+    /// `3 * factor^2` input and output channels.
     pub factor: usize,
     /// The fixed timestep. Stable Diffusion was trained with `0.0..=1000.0`.
     pub timestep: f64,
@@ -22,15 +22,16 @@ pub struct GenDrPixConfig {
     pub onestep: OneStep,
     /// Recommended guidance scale, for callers that set none. 1 means no guidance.
     pub guidance: f64,
-    /// Recommended paddings of the self-ensemble, for callers that set none. A single padding means no ensemble.
+    /// Recommended paddings of the self-ensemble, for callers that set none. A single padding means
+    /// no ensemble.
     pub ensemble: Vec<Padding>,
 }
 
 impl GenDrPixConfig {
     /// Returns the paper's model on Stable Diffusion 2.1's UNet.
     ///
-    /// The paper states neither the timestep nor the kind of prediction. Here they are 500, the middle of the training range,
-    /// and noise, which SD 2.1-base predicts.
+    /// The paper states neither the timestep nor the kind of prediction. Here they are 500, the
+    /// middle of the training range, and noise, which SD 2.1-base predicts.
     #[must_use]
     pub fn sd21() -> Self {
         Self {
@@ -48,10 +49,12 @@ impl GenDrPixConfig {
     pub fn nano() -> Self {
         Self {
             unet: UNetConfig::nano(),
-            // The difference between the plain resize and the original is about a tenth of the range. Predictions are then about one.
+            // The difference between the plain resize and the original is about a tenth of the
+            // range. Predictions are then about one.
             onestep: OneStep::residual(0.1),
-            // The four paddings that are multiples of an input pixel at a scale of 4. The mean of the results is slightly closer to
-            // the original than a single result, and has less of the 8x8 pattern.
+            // The four paddings that are multiples of an input pixel at a scale of 4. The mean of
+            // the results is slightly closer to the original than a single result, and has less of
+            // the 8x8 pattern.
             ensemble: [(4, 4), (0, 0), (4, 0), (0, 4)]
                 .map(|(top, left)| Padding::new(top, left))
                 .to_vec(),
@@ -63,9 +66,10 @@ impl GenDrPixConfig {
     ///
     /// # Errors
     ///
-    /// The errors of [`UNetConfig::validate`] and [`OneStep::validate`], and [`Error::Config`] if the factor is zero, if the
-    /// UNet's channels are not `3 * factor^2`, if the timestep or the guidance is negative or not finite, if the ensemble is
-    /// empty, or if a padding is wider than a cell.
+    /// The errors of [`UNetConfig::validate`] and [`OneStep::validate`], and [`Error::Config`] if
+    /// the factor is zero, if the UNet's channels are not `3 * factor^2`, if the timestep or the
+    /// guidance is negative or not finite, if the ensemble is empty, or if a padding is wider than
+    /// a cell.
     pub fn validate(&self) -> Result<()> {
         let fail = |field, reason| Err(Error::Config { field, reason });
         self.unet.validate()?;
@@ -84,8 +88,8 @@ impl GenDrPixConfig {
 ///
 /// # Errors
 ///
-/// [`Error::Config`] if the timestep or the guidance is negative or not finite, if the ensemble is empty, or if a padding is
-/// wider than a cell.
+/// [`Error::Config`] if the timestep or the guidance is negative or not finite, if the ensemble is
+/// empty, or if a padding is wider than a cell.
 pub(crate) fn validate_run(
     timestep: f64,
     guidance: f64,
@@ -117,7 +121,8 @@ pub(crate) fn validate_run(
 ///
 /// # Errors
 ///
-/// [`Error::Config`] if they are not `expected`. `why` explains these numbers in the text of the error.
+/// [`Error::Config`] if they are not `expected`. `why` explains these numbers in the text of the
+/// error.
 pub(crate) fn validate_channels(unet: &UNetConfig, expected: [usize; 2], why: &str) -> Result<()> {
     let ends = [
         ("in_channels", unet.in_channels),

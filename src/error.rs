@@ -1,4 +1,5 @@
-//! Errors: every failure that this crate reports, and the [kind](ErrorKind) of each, which tells who can fix it.
+//! Errors: every failure that this crate reports, and the [kind](ErrorKind) of each, which tells
+//! who can fix it.
 
 use burn::tensor::backend::ExecutionError;
 use std::fmt;
@@ -8,8 +9,8 @@ use std::path::PathBuf;
 /// The crate's result type.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// The reason why a model, a picture or a training run failed. [`kind`](Error::kind) groups the variants by who can fix
-/// them.
+/// The reason why a model, a picture or a training run failed. [`kind`](Error::kind) groups the
+/// variants by who can fix them.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -91,7 +92,8 @@ pub enum Error {
         precision: &'static str,
     },
 
-    /// Operations on the device return wrong results: see [`GenDrPix::self_test`](crate::GenDrPix::self_test).
+    /// Operations on the device return wrong results: see
+    /// [`GenDrPix::self_test`](crate::GenDrPix::self_test).
     #[error("the device computes incorrectly: {}", list_deviations(deviations))]
     SelfTest {
         /// The operations whose error exceeds the tolerance.
@@ -126,7 +128,8 @@ pub enum Error {
         reason: String,
     },
 
-    /// A file or folder is not in the expected format, or a picture cannot be written in the requested format.
+    /// A file or folder is not in the expected format, or a picture cannot be written in the
+    /// requested format.
     #[error("{}: {reason}", path.display())]
     Format {
         /// The file or folder; `<memory>` for bytes.
@@ -135,7 +138,8 @@ pub enum Error {
         reason: String,
     },
 
-    /// The tensors of a weights file do not match the model. The text lists at most ten keys of each field.
+    /// The tensors of a weights file do not match the model. The text lists at most ten keys of
+    /// each field.
     #[error("{}: the tensors do not match the model{}", path.display(), list_mismatch(missing, unused, misshapen))]
     Keys {
         /// The file or folder; `<memory>` for bytes.
@@ -211,29 +215,30 @@ pub enum Error {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The picture is empty, contains values that are not finite, or is too large for the limits that are set. Whoever
-    /// provides the picture can fix it, or the caller who sets the limits.
+    /// The picture is empty, contains values that are not finite, or is too large for the limits
+    /// that are set. Whoever provides the picture can fix it, or the caller who sets the limits.
     Picture,
     /// An option or an argument of the call is not valid. The caller can fix it.
     Option,
     /// A config contradicts itself or is not supported. Whoever wrote the config can fix it.
     Config,
-    /// The weights do not match the model, contain values that are not finite, or do not suit the precision that they
-    /// are computed in. Whoever provides the weights can fix it, or the caller who chooses the precision.
+    /// The weights do not match the model, contain values that are not finite, or do not suit the
+    /// precision that they are computed in. Whoever provides the weights can fix it, or the caller
+    /// who chooses the precision.
     Weights,
-    /// The device lacks a feature, failed, or computes incorrectly. Whoever maintains the machine can fix it, or the
-    /// caller who chooses the backend.
+    /// The device lacks a feature, failed, or computes incorrectly. Whoever maintains the machine
+    /// can fix it, or the caller who chooses the backend.
     Device,
-    /// A training run cannot continue: it has no pictures, it diverged, or its devices lost each other. Whoever
-    /// runs the training can fix it.
+    /// A training run cannot continue: it has no pictures, it diverged, or its devices lost each
+    /// other. Whoever runs the training can fix it.
     Training,
     /// The caller cancelled the work. There is nothing to fix.
     Cancelled,
-    /// The operating system could not read or write a file. Whoever maintains the machine can fix it, or the caller who
-    /// chooses the path.
+    /// The operating system could not read or write a file. Whoever maintains the machine can fix
+    /// it, or the caller who chooses the path.
     Io,
-    /// A file is damaged, or not in a format that this crate reads or writes. Whoever provides the file can fix it, or
-    /// the caller who chooses the format.
+    /// A file is damaged, or not in a format that this crate reads or writes. Whoever provides the
+    /// file can fix it, or the caller who chooses the format.
     Format,
 }
 
@@ -325,8 +330,8 @@ fn list_deviations(deviations: &[Deviation]) -> String {
 pub struct Deviation {
     /// The operation and its shape, such as `convolution 3x3 of 96 to 112 channels, 9x13`.
     pub operation: String,
-    /// Largest absolute error of an output value, divided by the largest output value. Infinite if a value from the device
-    /// is not finite.
+    /// Largest absolute error of an output value, divided by the largest output value. Infinite if
+    /// a value from the device is not finite.
     pub error: f64,
     /// Largest error that is accepted in the precision of the device.
     pub tolerance: f64,

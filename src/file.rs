@@ -6,8 +6,9 @@ use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Calls `write` with a temporary file in the folder of `path`, and renames that file to `path` once it is on disk. This
-/// replaces an existing file. On any error an existing file stays untouched and the temporary file is removed.
+/// Calls `write` with a temporary file in the folder of `path`, and renames that file to `path`
+/// once it is on disk. This replaces an existing file. On any error an existing file stays
+/// untouched and the temporary file is removed.
 ///
 /// # Errors
 ///

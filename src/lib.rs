@@ -1,9 +1,11 @@
-//! Enlarges and restores pictures with GenDR-Pix: one-step diffusion super-resolution without a VAE, in pure Rust.
+//! Enlarges and restores pictures with GenDR-Pix: one-step diffusion super-resolution without a
+//! VAE, in pure Rust.
 //!
-//! A low-quality picture is enlarged by bicubic interpolation. Its cells of 8x8 pixels become channels, which pass once through
-//! Stable Diffusion's UNet and become cells again: `x -> pixel unshuffle x8 -> UNet -> pixel shuffle x8 -> y`. The method is from Wang, Zhao, Li
-//! and Zhang, "Eliminating VAE for Fast and High-Resolution Generative Detail Restoration" (ICLR 2026, arXiv 2602.10630), called
-//! "the paper" in this documentation.
+//! A low-quality picture is enlarged by bicubic interpolation. Its cells of 8x8 pixels become
+//! channels, which pass once through Stable Diffusion's UNet and become cells again:
+//! `x -> pixel unshuffle x8 -> UNet -> pixel shuffle x8 -> y`. The method is from Wang, Zhao, Li
+//! and Zhang, "Eliminating VAE for Fast and High-Resolution Generative Detail Restoration" (ICLR
+//! 2026, arXiv 2602.10630), called "the paper" in this documentation.
 //!
 //! ```no_run
 //! # #[cfg(all(feature = "flex", feature = "pretrained"))]

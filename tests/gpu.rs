@@ -21,7 +21,8 @@ fn model<B: Backend>() -> GenDrPix<B> {
     GenDrPix::pretrained(&Default::default()).unwrap()
 }
 
-/// Enlarges a photo of `side` x `side` pixels by a factor of four on both backends, and compares the results.
+/// Enlarges a photo of `side` x `side` pixels by a factor of four on both backends, and compares
+/// the results.
 fn compare(side: u32) {
     let photo = image::load_from_memory(include_bytes!("../assets/sample.jpg")).unwrap();
     let part = photo.resize_exact(side, side, FilterType::Triangle);
@@ -67,8 +68,9 @@ fn the_device_passes_the_self_test() {
     );
 }
 
-/// A device without f16 returns an error. On a device with f16, this crate's kernels compute in f32 and pass the self-test. burn's
-/// convolutions accumulate in f16 if the device has no matrix units, as software Vulkan does, and the self-test reports them.
+/// A device without f16 returns an error. On a device with f16, this crate's kernels compute in f32
+/// and pass the self-test. burn's convolutions accumulate in f16 if the device has no matrix units,
+/// as software Vulkan does, and the self-test reports them.
 #[test]
 fn half_precision_works_or_returns_an_error() {
     let model = match GenDrPix::<Wgpu<f16>>::pretrained(&Default::default()) {

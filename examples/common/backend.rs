@@ -6,13 +6,14 @@ use gendr_pix::{Backend, GenDrPix, Precision, Result};
 
 /// A backend that can report its device's memory.
 pub trait Measured: Backend {
-    /// Returns the bytes that the calling thread's memory pools have reserved on a GPU; `None` on a CPU. Pools return nothing on
-    /// their own, so after a run this is the peak of the run.
+    /// Returns the bytes that the calling thread's memory pools have reserved on a GPU; `None` on a
+    /// CPU. Pools return nothing on their own, so after a run this is the peak of the run.
     fn device_memory(_device: &Self::Device) -> Option<u64> {
         None
     }
 
-    /// Returns how many of the [reserved bytes](Self::device_memory) tensors use at the moment; `None` on a CPU.
+    /// Returns how many of the [reserved bytes](Self::device_memory) tensors use at the moment;
+    /// `None` on a CPU.
     fn device_memory_in_use(_device: &Self::Device) -> Option<u64> {
         None
     }

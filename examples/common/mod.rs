@@ -1,4 +1,5 @@
-//! Code that the measuring examples share: model sizes, test pictures, and the measurement of time and memory.
+//! Code that the measuring examples share: model sizes, test pictures, and the measurement of time
+//! and memory.
 
 #[allow(
     dead_code,

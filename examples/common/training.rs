@@ -13,7 +13,8 @@ const CHECKPOINT_EVERY: Duration = Duration::from_secs(180);
 /// Template of the progress bar.
 pub const STYLE: &str = "{elapsed_precise} {wide_bar} {pos}/{len}, {eta} left, {msg}";
 
-/// The file `log.jsonl` in the folder of a run. The first line creates it, so a run that is refused leaves no log.
+/// The file `log.jsonl` in the folder of a run. The first line creates it, so a run that is refused
+/// leaves no log.
 pub struct Log {
     path: PathBuf,
     file: Option<File>,

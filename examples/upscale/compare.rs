@@ -1,5 +1,5 @@
-//! Before and after in one picture: the plain resize to the left of a line and the result to the right, and below them the
-//! details that differ most, enlarged.
+//! Before and after in one picture: the plain resize to the left of a line and the result to the
+//! right, and below them the details that differ most, enlarged.
 
 use image::imageops::{self, FilterType, crop_imm};
 use image::{DynamicImage, Rgb, RgbImage, Rgba, RgbaImage};
@@ -67,8 +67,8 @@ fn opaque(picture: &DynamicImage) -> RgbImage {
     DynamicImage::from(page).into_rgb8()
 }
 
-/// Returns the top left corners of the squares of `side` pixels in which the pictures differ most. The squares do not
-/// overlap.
+/// Returns the top left corners of the squares of `side` pixels in which the pictures differ most.
+/// The squares do not overlap.
 fn most_different_squares(before: &RgbImage, after: &RgbImage, side: u32) -> Vec<(u32, u32)> {
     let difference = |x: u32, y: u32| -> u64 {
         let pixels = (y..y + side).flat_map(|y| (x..x + side).map(move |x| (x, y)));

@@ -6,8 +6,9 @@
 //! cargo run --release --features wgpu --example upscale -- photo.jpg -o large.png --backend wgpu
 //! ```
 //!
-//! The program checks names, formats and folders before it processes the first picture. After that, a failed picture does
-//! not stop the others, and Ctrl-C stops within the current picture. An output file is either complete or missing.
+//! The program checks names, formats and folders before it processes the first picture. After that,
+//! a failed picture does not stop the others, and Ctrl-C stops within the current picture. An
+//! output file is either complete or missing.
 
 // Without a backend the program can only report that none is built in.
 #![cfg_attr(
@@ -51,16 +52,19 @@ const STEPS: u64 = 1000;
 #[derive(Parser)]
 #[command(version)]
 struct Args {
-    /// Pictures to upscale (PNG, JPEG, WebP, TIFF or BMP), or folders, which are searched recursively.
+    /// Pictures to upscale (PNG, JPEG, WebP, TIFF or BMP), or folders, which are searched
+    /// recursively.
     #[arg(required = true)]
     inputs: Vec<PathBuf>,
-    /// Output file, or output folder (created if missing; the name of a new folder must end in `/`).
+    /// Output file, or output folder (created if missing; the name of a new folder must end in
+    /// `/`).
     #[arg(short, long)]
     output: PathBuf,
     /// Skip pictures whose output already exists.
     #[arg(long)]
     skip_existing: bool,
-    /// For each output, also write OUTPUT.compare.png: before and after, split by a line, with enlarged details.
+    /// For each output, also write OUTPUT.compare.png: before and after, split by a line, with
+    /// enlarged details.
     #[arg(long)]
     compare: bool,
     /// Print a JSON report on all pictures at the end.
@@ -83,17 +87,19 @@ struct Args {
     /// File or folder of weights to use instead of the bundled weights.
     #[arg(long, value_name = "FILE_OR_FOLDER")]
     weights: Option<PathBuf>,
-    /// Limit attention to windows of at most this many tokens per side (for example 64), for large pictures.
+    /// Limit attention to windows of at most this many tokens per side (for example 64), for large
+    /// pictures.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     window: Option<u32>,
-    /// Process the picture in tiles to save memory. The value is the side of a tile in output pixels (for example 512; rounded
-    /// down to a multiple of 8).
+    /// Process the picture in tiles to save memory. The value is the side of a tile in output
+    /// pixels (for example 512; rounded down to a multiple of 8).
     #[arg(long, value_parser = tiling)]
     tile: Option<Tiling>,
     /// Backend to compute on; each one except `flex` needs the cargo feature of the same name.
     #[arg(long, value_parser = ["flex", "ndarray", "wgpu", "cuda"], default_value = "flex")]
     backend: String,
-    /// Compute in bf16 if the device supports it: this halves the memory, and is faster on some devices.
+    /// Compute in bf16 if the device supports it: this halves the memory, and is faster on some
+    /// devices.
     #[arg(long)]
     bf16: bool,
 }
@@ -159,7 +165,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Parses the side of a tile. Each tile overlaps each neighbour by a quarter of its side, as in [`Tiling::default`].
+/// Parses the side of a tile. Each tile overlaps each neighbour by a quarter of its side, as in
+/// [`Tiling::default`].
 fn tiling(side: &str) -> Result<Tiling> {
     let side: usize = side.parse().map_err(|_| "expected a number of pixels")?;
     Tiling::with_side(side).map_err(|_| "a tile needs at least 8 pixels per side".to_owned())

@@ -1,4 +1,5 @@
-//! Finds the input pictures and their output paths, and rejects invalid combinations before any work starts.
+//! Finds the input pictures and their output paths, and rejects invalid combinations before any
+//! work starts.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -29,7 +30,8 @@ pub struct Plan<'a> {
 }
 
 impl Plan<'_> {
-    /// Returns the jobs in the order of the inputs; the jobs of a folder are sorted by name. Creates missing folders.
+    /// Returns the jobs in the order of the inputs; the jobs of a folder are sorted by name.
+    /// Creates missing folders.
     pub fn jobs(&self) -> Result<Vec<Job>> {
         let asks_for_folder = self
             .output
@@ -90,11 +92,13 @@ impl Plan<'_> {
         }
     }
 
-    /// Returns the files below `folder` with the extension of a picture. Does not follow links to folders, and skips the
-    /// output folder, so that the output of an earlier run is not enlarged again.
+    /// Returns the files below `folder` with the extension of a picture. Does not follow links to
+    /// folders, and skips the output folder, so that the output of an earlier run is not enlarged
+    /// again.
     fn pictures(&self, folder: &Path) -> Result<Vec<PathBuf>> {
         let own = fs::canonicalize(self.output).ok();
-        // If the output is `folder` itself, it is not skipped here: the inputs would be overwritten, which is rejected later.
+        // If the output is `folder` itself, it is not skipped here: the inputs would be
+        // overwritten, which is rejected later.
         let own = own.filter(|own| fs::canonicalize(folder).is_ok_and(|folder| folder != *own));
         let mut pictures = Vec::new();
         let mut folders = vec![folder.to_owned()];
@@ -146,8 +150,8 @@ fn check_names(jobs: &[Job]) -> Result<()> {
     Ok(())
 }
 
-/// Creates the output folder `root` and its subfolders, and checks that every folder is writable. The check uses unnamed
-/// files, which leave nothing behind.
+/// Creates the output folder `root` and its subfolders, and checks that every folder is writable.
+/// The check uses unnamed files, which leave nothing behind.
 fn create_folders(jobs: &[Job], root: Option<&Path>) -> Result<()> {
     let folders: HashSet<&Path> = jobs
         .iter()

@@ -1,14 +1,16 @@
-//! Traces the largest activation of each layer. This shows whether the activations fit half precision.
+//! Traces the largest activation of each layer. This shows whether the activations fit half
+//! precision.
 //!
-//! Each layer emits a `tracing` event at level `TRACE` with the target [`TARGET`], in the order in which the layers run. For an event,
-//! the output must be read back from the device, so events are computed only if a subscriber has enabled them.
+//! Each layer emits a `tracing` event at level `TRACE` with the target [`TARGET`], in the order in
+//! which the layers run. For an event, the output must be read back from the device, so events are
+//! computed only if a subscriber has enabled them.
 
 use crate::backend::Backend;
 use burn::tensor::Tensor;
 use tracing::{Level, enabled, trace};
 
-/// Target of the events. They have the fields `layer`, the kind of the layer, and `largest`, the largest absolute value of its
-/// output. `largest` is infinite if a value is not finite.
+/// Target of the events. They have the fields `layer`, the kind of the layer, and `largest`, the
+/// largest absolute value of its output. `largest` is infinite if a value is not finite.
 pub(crate) const TARGET: &str = "gendr_pix::activations";
 
 /// Returns whether a subscriber has enabled the events.
@@ -16,7 +18,8 @@ pub(crate) fn is_traced() -> bool {
     enabled!(target: TARGET, Level::TRACE)
 }
 
-/// Returns `output`, after emitting the event with its largest absolute value if a subscriber has enabled it.
+/// Returns `output`, after emitting the event with its largest absolute value if a subscriber has
+/// enabled it.
 pub(crate) fn traced<B: Backend, const D: usize>(
     layer: &'static str,
     output: Tensor<B, D>,

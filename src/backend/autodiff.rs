@@ -1,5 +1,5 @@
-//! Gradients of the operations. Each operation is a single node of burn's autodiff graph, with the backward operation of the inner
-//! backend.
+//! Gradients of the operations. Each operation is a single node of burn's autodiff graph, with the
+//! backward operation of the inner backend.
 
 use crate::backend::{Backend, GroupNormOptions, PictureOperations};
 use burn::backend::Autodiff;
@@ -176,7 +176,8 @@ impl<B: Backend, C: CheckpointStrategy> Backend for Autodiff<B, C> {
         weight: Tensor<Self, 2>,
         bias: Option<Tensor<Self, 1>>,
     ) -> Tensor<Self, 3> {
-        // The type of the node fixes the number of inputs. A missing bias is a constant, which has no gradient.
+        // The type of the node fixes the number of inputs. A missing bias is a constant, which has
+        // no gradient.
         let no_bias = || Tensor::zeros([1], &x.device());
         let bias_node = unwrap::<Self, 1>(bias.clone().unwrap_or_else(no_bias)).node;
         let (x, weight) = (unwrap(x), unwrap(weight));

@@ -1,27 +1,33 @@
-//! The compute backends. Each is a burn backend behind the feature of the same name, with the model's operations added by
-//! [`Backend`].
+//! The compute backends. Each is a burn backend behind the feature of the same name, with the
+//! model's operations added by [`Backend`].
 //!
 //! # The first picture on a GPU
 //!
-//! The first picture takes longer than later ones: its kernels are compiled and, with feature `autotune`, several kernels are timed
-//! for each product and convolution. [`GenDrPix::warm_up`](crate::GenDrPix::warm_up) does this work in advance. Pictures of
-//! different sizes share the results, so you do not need to pad or resize pictures to common sizes:
+//! The first picture takes longer than later ones: its kernels are compiled and, with feature
+//! `autotune`, several kernels are timed for each product and convolution.
+//! [`GenDrPix::warm_up`](crate::GenDrPix::warm_up) does this work in advance. Pictures of different
+//! sizes share the results, so you do not need to pad or resize pictures to common sizes:
 //!
-//! - **Timings** are stored by shape, with every length rounded up to a power of two. A timing for one output applies to all outputs
-//!   whose sides and area are between the same powers of two. Sides count in cells of 8 pixels, plus the one cell that padding
-//!   adds. For example, widths of 2041 to 4088 pixels share their timings. (Sources: `ConvAutotuneKey` in burn-cubecl 0.21 and
-//!   `MatmulAutotuneKey` in cubek-matmul 0.2, rounded by `anchor` in cubecl-runtime 0.10 at the default level `balanced`.)
-//! - **Compiled kernels** are stored by precision, vector width, address width, workgroup size, tile sizes and the bounds that are
-//!   checked. The size of a picture is an argument at run time. A new size leads to another compilation only if one of these
-//!   properties changes, for example because a tile no longer divides a side. (Sources: `KernelId` in cubecl-runtime 0.10,
-//!   `TilingBlueprint` in cubek-matmul 0.2, and `backend/cube/`, where no compile-time argument is a size of the picture.)
+//! - **Timings** are stored by shape, with every length rounded up to a power of two. A timing for
+//!   one output applies to all outputs whose sides and area are between the same powers of two.
+//!   Sides count in cells of 8 pixels, plus the one cell that padding adds. For example, widths of
+//!   2041 to 4088 pixels share their timings. (Sources: `ConvAutotuneKey` in burn-cubecl 0.21 and
+//!   `MatmulAutotuneKey` in cubek-matmul 0.2, rounded by `anchor` in cubecl-runtime 0.10 at the
+//!   default level `balanced`.)
+//! - **Compiled kernels** are stored by precision, vector width, address width, workgroup size,
+//!   tile sizes and the bounds that are checked. The size of a picture is an argument at run time.
+//!   A new size leads to another compilation only if one of these properties changes, for example
+//!   because a tile no longer divides a side. (Sources: `KernelId` in cubecl-runtime 0.10,
+//!   `TilingBlueprint` in cubek-matmul 0.2, and `backend/cube/`, where no compile-time argument is
+//!   a size of the picture.)
 //!
 //! These statements come from reading the sources. The times were not measured on a GPU.
 //!
-//! burn stores the timings in a file: in `target` next to the nearest `Cargo.toml` in the working directory or
-//! above it, otherwise in the user's cache directory (`~/.cache/cubecl` on Linux). It does not store compiled kernels. Both
-//! settings apply to the whole program, so a library must not change them. A program can change them with a file
-//! `cubecl.toml` in the working directory or above it:
+//! burn stores the timings in a file: in `target` next to the nearest `Cargo.toml` in the working
+//! directory or above it, otherwise in the user's cache directory (`~/.cache/cubecl` on Linux). It
+//! does not store compiled kernels. Both settings apply to the whole program, so a library must not
+//! change them. A program can change them with a file `cubecl.toml` in the working directory or
+//! above it:
 //!
 //! ```toml
 //! [autotune]
@@ -30,7 +36,8 @@
 //! cache = { file = "/var/cache/my-program" }
 //! ```
 //!
-//! The alternative is a call of `cubecl::config::CubeClRuntimeConfig::set` before a device is first used.
+//! The alternative is a call of `cubecl::config::CubeClRuntimeConfig::set` before a device is first
+//! used.
 
 pub(crate) mod activations;
 #[cfg(feature = "train")]
@@ -53,13 +60,15 @@ use burn::tensor::{FloatDType, Tensor};
 
 /// A burn backend with the operations of the model.
 ///
-/// Each operation has a default body that is composed of burn's own operations, so any burn backend can be used with two empty
-/// implementations: `impl gendr_pix::backend::PictureOperations for MyBackend {}` and `impl gendr_pix::Backend for MyBackend {}`.
-/// A backend overrides an operation where a kernel of its own is faster. The kernel and the default body must agree.
+/// Each operation has a default body that is composed of burn's own operations, so any burn backend
+/// can be used with two empty implementations:
+/// `impl gendr_pix::backend::PictureOperations for MyBackend {}` and
+/// `impl gendr_pix::Backend for MyBackend {}`. A backend overrides an operation where a kernel of
+/// its own is faster. The kernel and the default body must agree.
 ///
-/// No axis of a tensor has length zero. All tensors of an operation have the precision of the weights, with two exceptions.
-/// Norms take their input in f32 or in the precision of the weights, and return the precision of the weights. A sum of two
-/// tensors has the wider of their precisions.
+/// No axis of a tensor has length zero. All tensors of an operation have the precision of the
+/// weights, with two exceptions. Norms take their input in f32 or in the precision of the weights,
+/// and return the precision of the weights. A sum of two tensors has the wider of their precisions.
 pub trait Backend: PictureOperations {
     /// Convolution with an odd kernel, padded by half the kernel on all sides.
     ///
@@ -78,8 +87,8 @@ pub trait Backend: PictureOperations {
         plain::convolution(x, weight, bias, stride)
     }
 
-    /// Gradient of [`convolution`](Self::convolution) with respect to its input, given the gradient of its output. The shapes are
-    /// those of the input and the output.
+    /// Gradient of [`convolution`](Self::convolution) with respect to its input, given the gradient
+    /// of its output. The shapes are those of the input and the output.
     fn convolution_x_backward(
         x: Tensor<Self, 4>,
         weight: Tensor<Self, 4>,
@@ -89,7 +98,8 @@ pub trait Backend: PictureOperations {
         plain::convolution_x_backward(x, weight, gradient, stride)
     }
 
-    /// Gradients of [`convolution`](Self::convolution) with respect to weight and bias, given the gradient of its output.
+    /// Gradients of [`convolution`](Self::convolution) with respect to weight and bias, given the
+    /// gradient of its output.
     fn convolution_weight_backward(
         x: Tensor<Self, 4>,
         weight: Tensor<Self, 4>,
@@ -143,8 +153,8 @@ pub trait Backend: PictureOperations {
         plain::to_tokens(pixels)
     }
 
-    /// Returns `pixels + tokens`, with the tokens rearranged by the inverse of [`to_tokens`](Self::to_tokens). This is the end of a
-    /// residual branch.
+    /// Returns `pixels + tokens`, with the tokens rearranged by the inverse of
+    /// [`to_tokens`](Self::to_tokens). This is the end of a residual branch.
     ///
     /// # Shapes
     ///
@@ -155,7 +165,8 @@ pub trait Backend: PictureOperations {
     }
 
     /// Moves each cell of `factor` x `factor` pixels to the channels, as
-    /// [`pixel_unshuffle`](crate::restore::shuffle::pixel_unshuffle) does. The sides are multiples of `factor`.
+    /// [`pixel_unshuffle`](crate::restore::shuffle::pixel_unshuffle) does. The sides are multiples
+    /// of `factor`.
     ///
     /// # Shapes
     ///
@@ -165,7 +176,8 @@ pub trait Backend: PictureOperations {
         plain::pixel_unshuffle(picture, factor)
     }
 
-    /// The inverse of [`pixel_unshuffle`](Self::pixel_unshuffle), as [`pixel_shuffle`](crate::restore::shuffle::pixel_shuffle) does it.
+    /// The inverse of [`pixel_unshuffle`](Self::pixel_unshuffle), as
+    /// [`pixel_shuffle`](crate::restore::shuffle::pixel_shuffle) does it.
     ///
     /// # Shapes
     ///
@@ -175,8 +187,9 @@ pub trait Backend: PictureOperations {
         plain::pixel_shuffle(features, factor)
     }
 
-    /// Pads the picture to `[H', W'] = padded` pixels, then applies [`pixel_unshuffle`](Self::pixel_unshuffle). `padding` is the
-    /// padding above and to the left. The remaining padding goes below and to the right. The sides of `padded` are multiples of
+    /// Pads the picture to `[H', W'] = padded` pixels, then applies
+    /// [`pixel_unshuffle`](Self::pixel_unshuffle). `padding` is the padding above and to the left.
+    /// The remaining padding goes below and to the right. The sides of `padded` are multiples of
     /// `factor`.
     ///
     /// # Shapes
@@ -193,7 +206,8 @@ pub trait Backend: PictureOperations {
         plain::pad_and_unshuffle(picture, factor, padding, padded, edge)
     }
 
-    /// The inverse of [`pad_and_unshuffle`](Self::pad_and_unshuffle): returns the picture of `[H, W] = size` pixels without its padding.
+    /// The inverse of [`pad_and_unshuffle`](Self::pad_and_unshuffle): returns the picture of
+    /// `[H, W] = size` pixels without its padding.
     ///
     /// # Shapes
     ///
@@ -227,8 +241,8 @@ pub trait Backend: PictureOperations {
         Self::mix(a, b, [1.0, 1.0])
     }
 
-    /// Calls `run`. During the call, the backend may keep the memory of dropped tensors for later tensors. It releases that memory
-    /// at the end of the call.
+    /// Calls `run`. During the call, the backend may keep the memory of dropped tensors for later
+    /// tensors. It releases that memory at the end of the call.
     fn reusing_memory<T>(run: impl FnOnce() -> T) -> T {
         run()
     }
@@ -248,7 +262,8 @@ pub trait Backend: PictureOperations {
         plain::group_norm(x, weight, bias, options)
     }
 
-    /// Gradients of [`group_norm`](Self::group_norm) with respect to input, weight and bias, given the gradient of its output.
+    /// Gradients of [`group_norm`](Self::group_norm) with respect to input, weight and bias, given
+    /// the gradient of its output.
     fn group_norm_backward(
         x: Tensor<Self, 4>,
         weight: Tensor<Self, 1>,
@@ -259,7 +274,8 @@ pub trait Backend: PictureOperations {
         plain::group_norm_backward(x, weight, bias, gradient, options)
     }
 
-    /// Layer norm: `(x - mean) / sqrt(var + epsilon) * weight + bias`, with mean and variance over the channels of each token.
+    /// Layer norm: `(x - mean) / sqrt(var + epsilon) * weight + bias`, with mean and variance over
+    /// the channels of each token.
     ///
     /// # Shapes
     ///
@@ -290,7 +306,8 @@ pub trait Backend: PictureOperations {
         plain::token_linear(x, weight, bias)
     }
 
-    /// Multi-head attention, `softmax(query key^T / sqrt(D)) value` for each head. Each head has `D = C / heads` consecutive channels.
+    /// Multi-head attention, `softmax(query key^T / sqrt(D)) value` for each head. Each head has
+    /// `D = C / heads` consecutive channels.
     ///
     /// # Shapes
     ///
@@ -306,8 +323,8 @@ pub trait Backend: PictureOperations {
         plain::multi_head_attention(query, key, value, heads)
     }
 
-    /// GEGLU, `value * gelu(gate)` with `[value | gate] = x` and the exact GELU, `gelu(x) = x * P(X <= x)` for a standard
-    /// normal `X`.
+    /// GEGLU, `value * gelu(gate)` with `[value | gate] = x` and the exact GELU,
+    /// `gelu(x) = x * P(X <= x)` for a standard normal `X`.
     ///
     /// # Shapes
     ///
@@ -317,7 +334,8 @@ pub trait Backend: PictureOperations {
         plain::geglu(x)
     }
 
-    /// Feed-forward network of a transformer block: a linear layer, [`geglu`](Self::geglu), and another linear layer.
+    /// Feed-forward network of a transformer block: a linear layer, [`geglu`](Self::geglu), and
+    /// another linear layer.
     ///
     /// # Shapes
     ///
@@ -332,13 +350,15 @@ pub trait Backend: PictureOperations {
         plain::feed_forward(x, weights, biases)
     }
 
-    /// Gradient of [`geglu`](Self::geglu) with respect to its input, given the gradient of its output.
+    /// Gradient of [`geglu`](Self::geglu) with respect to its input, given the gradient of its
+    /// output.
     fn geglu_backward(x: Tensor<Self, 3>, gradient: Tensor<Self, 3>) -> Tensor<Self, 3> {
         plain::geglu_backward(x, gradient)
     }
 
-    /// Returns an upper bound on the workspace of an operation on a batch of `pictures`, in bytes. The workspace is the memory in
-    /// addition to inputs and output. [`Plan`](crate::Plan) uses this bound.
+    /// Returns an upper bound on the workspace of an operation on a batch of `pictures`, in bytes.
+    /// The workspace is the memory in addition to inputs and output. [`Plan`](crate::Plan) uses
+    /// this bound.
     fn workspace(operation: Operation, pictures: usize) -> u64 {
         plain::workspace(operation, pictures, size_of::<Self::FloatElem>())
     }
@@ -372,19 +392,20 @@ impl PictureOperations for NdArray<f64> {}
 #[cfg(feature = "ndarray")]
 impl Backend for NdArray<f64> {}
 
-/// Backend for NVIDIA GPUs (feature `cuda`). `F` is the precision: `f32`, `half::f16` or `half::bf16`.
+/// Backend for NVIDIA GPUs (feature `cuda`). `F` is the precision: `f32`, `half::f16` or
+/// `half::bf16`.
 ///
-/// This is the same type as burn's `Cuda` without burn's feature `fusion`. It stays without fusion even if another crate enables
-/// that feature.
+/// This is the same type as burn's `Cuda` without burn's feature `fusion`. It stays without fusion
+/// even if another crate enables that feature.
 #[cfg(feature = "cuda")]
 pub type Cuda<F = f32> =
     burn_cubecl::CubeBackend<burn_cubecl::cubecl::cuda::CudaRuntime, F, i32, u8>;
 
-/// Backend for any GPU (feature `wgpu`). Kernels are compiled for Vulkan or Metal with feature `vulkan` or `metal`, otherwise for
-/// WebGPU. `F` is the precision: `f32` or `half::f16`.
+/// Backend for any GPU (feature `wgpu`). Kernels are compiled for Vulkan or Metal with feature
+/// `vulkan` or `metal`, otherwise for WebGPU. `F` is the precision: `f32` or `half::f16`.
 ///
-/// This is the same type as burn's `Wgpu` without burn's feature `fusion`. It stays without fusion even if another crate enables
-/// that feature.
+/// This is the same type as burn's `Wgpu` without burn's feature `fusion`. It stays without fusion
+/// even if another crate enables that feature.
 #[cfg(feature = "wgpu")]
 pub type Wgpu<F = f32> = burn_cubecl::CubeBackend<burn_wgpu::WgpuRuntime, F, i32, u32>;
 

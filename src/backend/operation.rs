@@ -1,6 +1,8 @@
-//! The operations of the models with their shapes, for memory plans and counts of multiply-accumulates.
+//! The operations of the models with their shapes, for memory plans and counts of
+//! multiply-accumulates.
 
-/// An operation in a pass over one picture. Concatenations, residual additions and upsampling are not included.
+/// An operation in a pass over one picture. Concatenations, residual additions and upsampling are
+/// not included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Operation {

@@ -4,8 +4,8 @@ use crate::backend::Backend;
 use crate::options::padding::{Edge, Padding};
 use burn::tensor::{Int, Tensor, TensorData};
 
-/// Pads a picture to the size `padded` (`[H', W']`). `padding` is the padding above and to the left. The remaining padding goes below
-/// and to the right.
+/// Pads a picture to the size `padded` (`[H', W']`). `padding` is the padding above and to the
+/// left. The remaining padding goes below and to the right.
 ///
 /// # Shapes
 ///

@@ -1,8 +1,9 @@
 //! The precision of weights and activations.
 //!
-//! Weights, and the activations within a block, have the precision of the model. The residual sums between the blocks are in
-//! f32. The statistics of norms are also in f32, because they would overflow in f16: a group of a 4K picture has more elements than
-//! the largest f16 number, 65,504. Matrix products accumulate in f32 if the backend supports it.
+//! Weights, and the activations within a block, have the precision of the model. The residual sums
+//! between the blocks are in f32. The statistics of norms are also in f32, because they would
+//! overflow in f16: a group of a 4K picture has more elements than the largest f16 number, 65,504.
+//! Matrix products accumulate in f32 if the backend supports it.
 
 use crate::backend::Backend;
 use crate::error::{Error, Result};
@@ -13,8 +14,8 @@ use burn::tensor::backend::BackendTypes;
 use burn::tensor::{DType, Element, FloatDType, Tensor};
 use serde::{Deserialize, Serialize};
 
-/// The precision of a model's weights and of the computations in its layers. Statistics of norms, softmaxes and residual sums are
-/// always in f32.
+/// The precision of a model's weights and of the computations in its layers. Statistics of norms,
+/// softmaxes and residual sums are always in f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -22,8 +23,9 @@ pub enum Precision {
     /// The float type of the backend: f32, unless its type parameter selects another.
     #[default]
     Full,
-    /// bf16, which has 8 bits of precision and the range of f32. It takes half the memory of f32, and is the fastest precision if
-    /// the CPU or GPU has instructions for it. The output of a pass differs from the output in f32 by at most 2 %.
+    /// bf16, which has 8 bits of precision and the range of f32. It takes half the memory of f32,
+    /// and is the fastest precision if the CPU or GPU has instructions for it. The output of a pass
+    /// differs from the output in f32 by at most 2 %.
     Bf16,
 }
 
@@ -50,7 +52,8 @@ impl Precision {
         Ok(())
     }
 
-    /// Converts the weights of `model` to this precision. Gradients flow back to the original weights.
+    /// Converts the weights of `model` to this precision. Gradients flow back to the original
+    /// weights.
     pub(crate) fn cast_module<B: Backend, M: Module<B>>(self, model: M) -> M {
         model.map(&mut CastWeights(self.dtype::<B>()))
     }
@@ -79,7 +82,8 @@ pub(crate) fn widen<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Tensor<
     }
 }
 
-/// Calls `compute` with `x` in the precision `dtype`, and converts its output back to the precision of `x`.
+/// Calls `compute` with `x` in the precision `dtype`, and converts its output back to the precision
+/// of `x`.
 #[cfg(feature = "latent")]
 pub(crate) fn computed_in<B: Backend, const D: usize>(
     dtype: DType,
@@ -102,15 +106,16 @@ pub(crate) fn to_dtype<B: Backend, const D: usize>(
     }
 }
 
-/// Returns the float type of a backend: the precision of weights in memory, and of tensors that do not specify another one. Code
-/// that creates tensors specifies it explicitly. Otherwise, burn would use the float type of the backend that was the first in the
-/// process to use the device, which may be another backend.
+/// Returns the float type of a backend: the precision of weights in memory, and of tensors that do
+/// not specify another one. Code that creates tensors specifies it explicitly. Otherwise, burn
+/// would use the float type of the backend that was the first in the process to use the device,
+/// which may be another backend.
 pub(crate) fn float_type<B: Backend>() -> DType {
     <B as BackendTypes>::FloatElem::dtype()
 }
 
-/// Checks that `device` supports `dtype`. It runs before the first tensor is created, because a driver may crash on an unsupported
-/// type.
+/// Checks that `device` supports `dtype`. It runs before the first tensor is created, because a
+/// driver may crash on an unsupported type.
 ///
 /// # Errors
 ///

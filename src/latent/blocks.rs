@@ -34,8 +34,8 @@ fn forward_all<B: Backend>(
     Ok(x)
 }
 
-/// A 3x3 convolution of stride 2 with zero padding to the right and below only (diffusers' `Downsample2D` with a padding of
-/// 0, which pads by `(0, 1, 0, 1)`).
+/// A 3x3 convolution of stride 2 with zero padding to the right and below only (diffusers'
+/// `Downsample2D` with a padding of 0, which pads by `(0, 1, 0, 1)`).
 #[derive(Module, Debug)]
 pub struct EncoderDownsample<B: Backend> {
     conv: Conv2d<B>,
@@ -55,9 +55,10 @@ impl<B: Backend> EncoderDownsample<B> {
     /// - input: `[N, C, H, W]`, with `H` and `W` of at least 2
     /// - output: `[N, C, floor(H / 2), floor(W / 2)]`
     fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
-        // The backends' convolutions pad with zeros on all sides, so their outputs are centred on the pixels 0, 2, 4, ... This
-        // layer needs the centres 1, 3, 5, ... An additional row above and column to the left move the centres there. The outputs
-        // for this row and column are dropped.
+        // The backends' convolutions pad with zeros on all sides, so their outputs are centred on
+        // the pixels 0, 2, 4, ... This layer needs the centres 1, 3, 5, ... An additional row above
+        // and column to the left move the centres there. The outputs for this row and column are
+        // dropped.
         let [n, c, h, w] = x.dims();
         // `Tensor::pad` of burn 0.21 returns the device's default type instead of the type of `x`.
         let padded = Tensor::zeros([n, c, h + 1, w + 1], (&x.device(), x.dtype()));
@@ -104,7 +105,8 @@ impl<B: Backend> EncoderBlock<B> {
     }
 }
 
-/// A ResNet block, an attention and a ResNet block at the size of the deepest stage (diffusers' `UNetMidBlock2D`).
+/// A ResNet block, an attention and a ResNet block at the size of the deepest stage (diffusers'
+/// `UNetMidBlock2D`).
 #[derive(Module, Debug)]
 pub struct VaeMidBlock<B: Backend> {
     resnets: Vec<ResnetBlock<B>>,

@@ -3,8 +3,8 @@
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-/// Maximum number of stages. With 17 stages, a pixel of the latent covers 2^16 x 2^16 pixels of the picture, which is more than any
-/// model needs and far from an overflow.
+/// Maximum number of stages. With 17 stages, a pixel of the latent covers 2^16 x 2^16 pixels of the
+/// picture, which is more than any model needs and far from an overflow.
 const MAX_STAGES: usize = 17;
 
 /// Configuration of a [`Vae`](super::Vae): diffusers' `AutoencoderKL` for RGB pictures.
@@ -21,9 +21,11 @@ pub struct VaeConfig {
     pub layers_per_block: usize,
     /// Groups of every group norm.
     pub norm_num_groups: usize,
-    /// Scale of the UNet's latent, which is `(latent - shift_factor) * scaling_factor` for the encoder's `latent`.
+    /// Scale of the UNet's latent, which is `(latent - shift_factor) * scaling_factor` for the
+    /// encoder's `latent`.
     pub scaling_factor: f64,
-    /// Shift of the UNet's latent: see [`scaling_factor`](Self::scaling_factor). Zero where diffusers has `null`.
+    /// Shift of the UNet's latent: see [`scaling_factor`](Self::scaling_factor). Zero where
+    /// diffusers has `null`.
     pub shift_factor: f64,
     /// Whether a 1x1 convolution follows the encoder.
     pub use_quant_conv: bool,
@@ -34,7 +36,8 @@ pub struct VaeConfig {
 impl VaeConfig {
     /// Returns the paper's VAE16: 57,266,643 parameters.
     ///
-    /// Source: `config.json` of ostris/vae-kl-f8-d16, with its author's correction of the scaling factor.
+    /// Source: `config.json` of ostris/vae-kl-f8-d16, with its author's correction of the scaling
+    /// factor.
     #[must_use]
     pub fn vae16() -> Self {
         Self {
@@ -49,7 +52,8 @@ impl VaeConfig {
         }
     }
 
-    /// Returns VAE16 with an eighth of its width, which is small enough for a CPU. It is untrained, so its latent is not scaled.
+    /// Returns VAE16 with an eighth of its width, which is small enough for a CPU. It is untrained,
+    /// so its latent is not scaled.
     #[must_use]
     pub fn nano() -> Self {
         Self {
@@ -65,7 +69,8 @@ impl VaeConfig {
         self.block_out_channels.len()
     }
 
-    /// Returns the side of the cell of pixels that one pixel of the latent covers. Each stage except the deepest halves the sides.
+    /// Returns the side of the cell of pixels that one pixel of the latent covers. Each stage
+    /// except the deepest halves the sides.
     pub fn factor(&self) -> usize {
         1 << self.stages().saturating_sub(1)
     }
@@ -74,8 +79,9 @@ impl VaeConfig {
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] if there are no stages or more than 17, if a width is zero or not a multiple of the groups, if another
-    /// count is zero, if the scale is not a positive number, or if the shift is not a finite number.
+    /// [`Error::Config`] if there are no stages or more than 17, if a width is zero or not a
+    /// multiple of the groups, if another count is zero, if the scale is not a positive number, or
+    /// if the shift is not a finite number.
     pub fn validate(&self) -> Result<()> {
         let fail = |field, reason| Err(Error::Config { field, reason });
         let stages = self.stages();
@@ -130,18 +136,21 @@ impl VaeConfig {
         self.block_out_channels[self.stages() - 1]
     }
 
-    /// Returns the number of channels of the encoder's output: means and logarithms of the variances.
+    /// Returns the number of channels of the encoder's output: means and logarithms of the
+    /// variances.
     pub(super) fn moments(&self) -> usize {
         2 * self.latent_channels
     }
 
-    /// Returns the input and output widths of the ResNet blocks of the encoder at `stage`, in order of execution.
+    /// Returns the input and output widths of the ResNet blocks of the encoder at `stage`, in order
+    /// of execution.
     pub(super) fn down_resnets(&self, stage: usize) -> Vec<[usize; 2]> {
         let input = self.block_out_channels[stage.saturating_sub(1)];
         self.resnets(input, stage, self.layers_per_block)
     }
 
-    /// Returns the input and output widths of the ResNet blocks of the decoder at `stage`, in order of execution.
+    /// Returns the input and output widths of the ResNet blocks of the decoder at `stage`, in order
+    /// of execution.
     pub(super) fn up_resnets(&self, stage: usize) -> Vec<[usize; 2]> {
         let input = self.block_out_channels[(stage + 1).min(self.stages() - 1)];
         self.resnets(input, stage, self.layers_per_block + 1)

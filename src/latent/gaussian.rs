@@ -18,7 +18,8 @@ impl<B: Backend> Gaussian<B> {
     ///
     /// # Shapes
     ///
-    /// - moments: `[N, 2 * C, H, W]`, the means, then the logarithms of the variances, which are clamped to -30..20
+    /// - moments: `[N, 2 * C, H, W]`, the means, then the logarithms of the variances, which are
+    ///   clamped to -30..20
     #[must_use]
     pub fn from_moments(moments: Tensor<B, 4>) -> Self {
         let [_, channels, _, _] = moments.dims();

@@ -11,14 +11,16 @@ use crate::model::prompted::random_weights;
 use crate::weights::{Weights, load_diffusers};
 use std::path::Path;
 
-/// A GenDR model (paper, "The model"; arXiv 2503.06790): one diffusion step in the latent space of a VAE.
+/// A GenDR model (paper, "The model"; arXiv 2503.06790): one diffusion step in the latent space of
+/// a VAE.
 pub type GenDr<B> = LatentModel<B, VaeEncoder<B>>;
 
 impl<B: Backend> GenDr<B> {
-    /// Loads a diffusers pipeline folder: the UNet in `unet/`, the VAE in `vae/`, and `prompts.safetensors`.
+    /// Loads a diffusers pipeline folder: the UNet in `unet/`, the VAE in `vae/`, and
+    /// `prompts.safetensors`.
     ///
-    /// A folder stores neither the timestep nor the kind of prediction, so those of [`LatentConfig::gendr_sd21`] are used. Use
-    /// [`from_parts`](Self::from_parts) for others.
+    /// A folder stores neither the timestep nor the kind of prediction, so those of
+    /// [`LatentConfig::gendr_sd21`] are used. Use [`from_parts`](Self::from_parts) for others.
     ///
     /// # Errors
     ///
@@ -34,7 +36,8 @@ impl<B: Backend> GenDr<B> {
         Self::from_parts(config, weights, vae, device)
     }
 
-    /// Creates a model with random weights and random prompts of `tokens` tokens, for measurements or for training.
+    /// Creates a model with random weights and random prompts of `tokens` tokens, for measurements
+    /// or for training.
     ///
     /// # Errors
     ///
@@ -45,7 +48,8 @@ impl<B: Backend> GenDr<B> {
         Self::from_parts(config, weights, vae, device)
     }
 
-    /// Creates a model from its parts. Computes the UNet's conditioning from the timestep and the prompts.
+    /// Creates a model from its parts. Computes the UNet's conditioning from the timestep and the
+    /// prompts.
     ///
     /// # Errors
     ///

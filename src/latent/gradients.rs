@@ -1,5 +1,5 @@
-//! Compares the VAE's gradients with finite differences, from the picture to the latent and back. The UNet's tests check the
-//! gradients of the parameters of convolutions and norms.
+//! Compares the VAE's gradients with finite differences, from the picture to the latent and back.
+//! The UNet's tests check the gradients of the parameters of convolutions and norms.
 
 use super::Vae;
 use crate::testing::finite_difference as fd;

@@ -1,19 +1,20 @@
-//! The multiply-accumulates of a VAE, from the config alone: folds over [`VaeConfig::walk_encoder`] and
-//! [`VaeConfig::walk_decoder`].
+//! The multiply-accumulates of a VAE, from the config alone: folds over [`VaeConfig::walk_encoder`]
+//! and [`VaeConfig::walk_decoder`].
 
 use super::config::VaeConfig;
 use crate::unet::Macs;
 
 impl VaeConfig {
-    /// Counts the multiply-accumulates of the encoding of a picture of `height` x `width` pixels, without tiles.
+    /// Counts the multiply-accumulates of the encoding of a picture of `height` x `width` pixels,
+    /// without tiles.
     pub fn encoder_macs(&self, height: usize, width: usize) -> Macs {
         let mut macs = Macs::default();
         self.walk_encoder([height, width], |operation| macs.add(operation));
         macs
     }
 
-    /// Counts the multiply-accumulates of the decoding of a latent of `height` x `width` (the picture's sides divided by the
-    /// factor), without tiles.
+    /// Counts the multiply-accumulates of the decoding of a latent of `height` x `width` (the
+    /// picture's sides divided by the factor), without tiles.
     pub fn decoder_macs(&self, height: usize, width: usize) -> Macs {
         let mut macs = Macs::default();
         self.walk_decoder([height, width], |operation| macs.add(operation));
@@ -25,8 +26,8 @@ impl VaeConfig {
 mod tests {
     use super::*;
 
-    /// The published counts, 321 G and 590 G, include the layers alone. The attention has two products of 4096 x 4096 pixels
-    /// over 512 channels.
+    /// The published counts, 321 G and 590 G, include the layers alone. The attention has two
+    /// products of 4096 x 4096 pixels over 512 channels.
     #[test]
     fn vae16_has_the_cost_in_the_paper() {
         let config = VaeConfig::vae16();

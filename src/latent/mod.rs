@@ -1,5 +1,5 @@
-//! The paper's latent models (feature `latent`), which are the predecessors and baselines of GenDR-Pix. They contain a whole VAE
-//! or its decoder.
+//! The paper's latent models (feature `latent`), which are the predecessors and baselines of
+//! GenDR-Pix. They contain a whole VAE or its decoder.
 //!
 //! ```text
 //! GenDR      picture -> VAE encoder       -> UNet, one step -> VAE decoder -> picture

@@ -1,6 +1,8 @@
-//! A latent model: `image -> tensor -> resize -> [input] -> UNet -> one step -> VAE decoder -> image`.
+//! A latent model:
+//! `image -> tensor -> resize -> [input] -> UNet -> one step -> VAE decoder -> image`.
 //!
-//! GenDR and GenDR-Adc differ only in the input of the UNet: GenDR encodes the picture, and GenDR-Adc unshuffles its pixels.
+//! GenDR and GenDR-Adc differ only in the input of the UNet: GenDR encodes the picture, and
+//! GenDR-Adc unshuffles its pixels.
 
 use super::model_config::LatentConfig;
 use super::vae::{VaeDecoder, VaeEncoder};
@@ -24,11 +26,13 @@ use burn::tensor::{Tensor, read_sync};
 use image::DynamicImage;
 use std::fmt::Debug;
 
-/// A model that works in the latent space of a VAE: [`GenDr`](super::GenDr) or [`GenDrAdc`](super::GenDrAdc).
+/// A model that works in the latent space of a VAE: [`GenDr`](super::GenDr) or
+/// [`GenDrAdc`](super::GenDrAdc).
 ///
-/// It supports the options of [`GenDrPix`](crate::GenDrPix) except for the memory budget. It uses standard guidance: two passes of
-/// the UNet over the same latent. The picture is encoded and decoded once for any guidance scale. A self-ensemble encodes and
-/// decodes once for each padding. The default is one padding, which only completes the last cells.
+/// It supports the options of [`GenDrPix`](crate::GenDrPix) except for the memory budget. It uses
+/// standard guidance: two passes of the UNet over the same latent. The picture is encoded and
+/// decoded once for any guidance scale. A self-ensemble encodes and decodes once for each padding.
+/// The default is one padding, which only completes the last cells.
 #[derive(Debug)]
 pub struct LatentModel<B: Backend, I> {
     config: LatentConfig,
@@ -132,7 +136,8 @@ impl<B: Backend, I: LatentInput<B>> LatentModel<B, I> {
     ///
     /// # Errors
     ///
-    /// The errors of [`GenDrPix::upscale_with`](crate::GenDrPix::upscale_with), and [`Error::Option`] for a memory budget.
+    /// The errors of [`GenDrPix::upscale_with`](crate::GenDrPix::upscale_with), and
+    /// [`Error::Option`] for a memory budget.
     pub fn upscale_with(&self, picture: &DynamicImage, options: &Upscale) -> Result<DynamicImage> {
         options.validate(self.config.vae.factor())?;
         let to = options.enlargement(picture.width(), picture.height())?;
@@ -140,16 +145,18 @@ impl<B: Backend, I: LatentInput<B>> LatentModel<B, I> {
         read_sync(enlarge(picture, to, None, options, &self.device, restore))
     }
 
-    /// Restores pictures that already have the size of the output: the whole method without the resize.
+    /// Restores pictures that already have the size of the output: the whole method without the
+    /// resize.
     ///
     /// # Shapes
     ///
-    /// - input and output: `[N, 3, H, W]`, any size from 1x1, RGB, sRGB-encoded, -1 to 1 (the output may exceed it)
+    /// - input and output: `[N, 3, H, W]`, any size from 1x1, RGB, sRGB-encoded, -1 to 1 (the
+    ///   output may exceed it)
     ///
     /// # Errors
     ///
-    /// [`Error::Option`] for an option out of range or a memory budget, [`Error::Shape`] for a tensor of another shape,
-    /// [`Error::Cancelled`].
+    /// [`Error::Option`] for an option out of range or a memory budget, [`Error::Shape`] for a
+    /// tensor of another shape, [`Error::Cancelled`].
     pub fn restore(&self, x: Tensor<B, 4>, options: &Restore) -> Result<Tensor<B, 4>> {
         self.restore_watched(x, options, options.watch(Phase::Restore).as_whole())
     }
@@ -182,8 +189,8 @@ impl<B: Backend, I: LatentInput<B>> LatentModel<B, I> {
         })?)
     }
 
-    /// Runs one padding: pads the picture, computes the UNet's input, takes the step with each prompt, blends the latents, decodes
-    /// and crops.
+    /// Runs one padding: pads the picture, computes the UNet's input, takes the step with each
+    /// prompt, blends the latents, decodes and crops.
     fn pass(
         &self,
         x: Tensor<B, 4>,

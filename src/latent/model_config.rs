@@ -13,25 +13,27 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LatentConfig {
-    /// The UNet. Its output has the channels of the latent. Its input has the same channels in a GenDR, and `3 * factor^2`
-    /// channels, with the VAE's factor, in a GenDR-Adc.
+    /// The UNet. Its output has the channels of the latent. Its input has the same channels in a
+    /// GenDR, and `3 * factor^2` channels, with the VAE's factor, in a GenDR-Adc.
     pub unet: UNetConfig,
     /// The VAE.
     pub vae: VaeConfig,
     /// The fixed timestep. Stable Diffusion was trained with `0.0..=1000.0`.
     pub timestep: f64,
-    /// The diffusion step, which computes the latent from the UNet's prediction. GenDR-Adc needs [`Prediction::Sample`], since
-    /// its UNet does not read a latent from which noise could be subtracted.
+    /// The diffusion step, which computes the latent from the UNet's prediction. GenDR-Adc needs
+    /// [`Prediction::Sample`], since its UNet does not read a latent from which noise could be
+    /// subtracted.
     pub onestep: OneStep,
     /// Recommended guidance scale, for callers that set none. 1 means no guidance.
     pub guidance: f64,
-    /// Recommended paddings of the self-ensemble, for callers that set none. A single padding means no ensemble.
+    /// Recommended paddings of the self-ensemble, for callers that set none. A single padding means
+    /// no ensemble.
     pub ensemble: Vec<Padding>,
 }
 
 impl LatentConfig {
-    /// Returns the paper's GenDR on Stable Diffusion 2.1's UNet. For values that the paper leaves open see
-    /// [`GenDrPixConfig::sd21`](crate::GenDrPixConfig::sd21).
+    /// Returns the paper's GenDR on Stable Diffusion 2.1's UNet. For values that the paper leaves
+    /// open see [`GenDrPixConfig::sd21`](crate::GenDrPixConfig::sd21).
     #[must_use]
     pub fn gendr_sd21() -> Self {
         Self::gendr(UNetConfig::sd21(), VaeConfig::vae16())
@@ -89,9 +91,10 @@ impl LatentConfig {
     ///
     /// # Errors
     ///
-    /// The errors of [`UNetConfig::validate`], [`VaeConfig::validate`] and [`OneStep::validate`], and [`Error::Config`] if the
-    /// UNet's channels differ from the latent's, if the timestep or the guidance is negative or not finite, if the ensemble is
-    /// empty, or if a padding is wider than a cell.
+    /// The errors of [`UNetConfig::validate`], [`VaeConfig::validate`] and [`OneStep::validate`],
+    /// and [`Error::Config`] if the UNet's channels differ from the latent's, if the timestep or
+    /// the guidance is negative or not finite, if the ensemble is empty, or if a padding is wider
+    /// than a cell.
     pub fn validate_gendr(&self) -> Result<()> {
         self.validate(
             |config| config.vae.latent_channels,
@@ -103,8 +106,8 @@ impl LatentConfig {
     ///
     /// # Errors
     ///
-    /// The errors of [`validate_gendr`](Self::validate_gendr), with `3 * factor^2` channels for the UNet's input, and
-    /// [`Error::Config`] if the prediction is not the sample.
+    /// The errors of [`validate_gendr`](Self::validate_gendr), with `3 * factor^2` channels for the
+    /// UNet's input, and [`Error::Config`] if the prediction is not the sample.
     pub fn validate_adc(&self) -> Result<()> {
         let why = "it reads cells of pixels and writes the latent";
         self.validate(|config| cell_channels(config.vae.factor()), why)?;

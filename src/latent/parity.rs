@@ -41,8 +41,8 @@ fn single_layers_agree_with_diffusers() {
     );
 }
 
-/// Compares the outputs of the encoder's blocks, which show where an error begins. (The test also checks the keys of the
-/// attention, because their bias does not affect the output.)
+/// Compares the outputs of the encoder's blocks, which show where an error begins. (The test also
+/// checks the keys of the attention, because their bias does not affect the output.)
 #[test]
 fn encoder_blocks_agree_with_diffusers() {
     let (vae, golden) = open();
@@ -117,8 +117,8 @@ fn local(conv: &Conv2d<B>, x: Tensor<B, 4>) -> Tensor<B, 4> {
     conv.forward(interpolate(x, [4 * h, 4 * w], nearest))
 }
 
-/// A map that depends on neighbours only has the same output in tiles: the blending fades out the zero padding at the
-/// borders of the tiles.
+/// A map that depends on neighbours only has the same output in tiles: the blending fades out the
+/// zero padding at the borders of the tiles.
 #[test]
 fn tiles_of_a_local_map_equal_the_whole() {
     let x = Tensor::<B, 4>::random([1, 2, 21, 30], Distribution::Default, &Default::default());
@@ -155,8 +155,9 @@ fn ramp(side: usize) -> Tensor<B, 4> {
     (across + line.reshape([1, 1, side, 1]) - 1.0).expand([1, 3, side, side])
 }
 
-/// A picture with the same statistics everywhere has nearly the same output in tiles, and larger tiles are closer. The remaining
-/// difference comes from group norms and attention, which cover one tile only.
+/// A picture with the same statistics everywhere has nearly the same output in tiles, and larger
+/// tiles are closer. The remaining difference comes from group norms and attention, which cover one
+/// tile only.
 #[test]
 fn tiles_of_noise_are_close_to_the_whole() {
     let (vae, _) = open();
@@ -174,7 +175,8 @@ fn tiles_of_noise_are_close_to_the_whole() {
     }
 }
 
-/// Returns the largest step from one column to the next in the mean over rows and channels, without the border of the picture.
+/// Returns the largest step from one column to the next in the mean over rows and channels, without
+/// the border of the picture.
 fn largest_step(y: Tensor<B, 4>) -> f32 {
     const BORDER: usize = 32;
     let width = y.dims()[3] - 1;
@@ -183,8 +185,9 @@ fn largest_step(y: Tensor<B, 4>) -> f32 {
     steps.mean_dim(2).mean_dim(1).max().into_scalar()
 }
 
-/// On a flat picture and on a ramp, the steps between blended tiles are about as large as the largest step in the result for the
-/// whole picture (measured: 1.0 and 1.5 times). Steps between tiles without overlap are larger (4.3 and 3.8 times).
+/// On a flat picture and on a ramp, the steps between blended tiles are about as large as the
+/// largest step in the result for the whole picture (measured: 1.0 and 1.5 times). Steps between
+/// tiles without overlap are larger (4.3 and 3.8 times).
 #[test]
 fn tiles_leave_no_seams() {
     let (vae, _) = open();

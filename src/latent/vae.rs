@@ -1,7 +1,7 @@
 //! The VAE (diffusers' `AutoencoderKL`), in two halves, because some models need only one.
 //!
-//! Modules and fields have diffusers' names, so that the paths of the fields in [`VaeEncoder`] and [`VaeDecoder`] are the
-//! keys of a checkpoint.
+//! Modules and fields have diffusers' names, so that the paths of the fields in [`VaeEncoder`] and
+//! [`VaeDecoder`] are the keys of a checkpoint.
 
 use super::NORM_EPSILON;
 use super::blocks::{DecoderBlock, EncoderBlock, VaeMidBlock};
@@ -50,7 +50,8 @@ pub struct VaeDecoder<B: Backend> {
 }
 
 impl VaeConfig {
-    /// Creates a VAE with random weights (PyTorch's default initialisation). The weights are allocated on first use.
+    /// Creates a VAE with random weights (PyTorch's default initialisation). The weights are
+    /// allocated on first use.
     ///
     /// # Errors
     ///
@@ -110,7 +111,8 @@ impl<B: Backend> VaeEncoder<B> {
         parameter_count(self)
     }
 
-    /// Computes the distribution of the latent, neither shifted nor scaled, in tiles if `tiling` is given.
+    /// Computes the distribution of the latent, neither shifted nor scaled, in tiles if `tiling` is
+    /// given.
     ///
     /// # Shapes
     ///
@@ -157,7 +159,8 @@ impl<B: Backend> VaeEncoder<B> {
         Ok((latent - self.shift_factor) * self.scaling_factor)
     }
 
-    /// Computes means and logarithms of variances: `[N, 3, H, W]` -> `[N, 2 * latent_channels, h, w]`.
+    /// Computes means and logarithms of variances: `[N, 3, H, W]` ->
+    /// `[N, 2 * latent_channels, h, w]`.
     pub(super) fn moments(&self, picture: Tensor<B, 4>, watch: Watch) -> Cancellable<Tensor<B, 4>> {
         computed_in(self.encoder.conv_in.dtype(), picture, |picture| {
             let x = self.encoder.forward(picture, watch)?;
@@ -175,7 +178,8 @@ impl<B: Backend> VaeDecoder<B> {
         parameter_count(self)
     }
 
-    /// Computes the picture of a latent that is neither shifted nor scaled, in tiles if `tiling` is given.
+    /// Computes the picture of a latent that is neither shifted nor scaled, in tiles if `tiling` is
+    /// given.
     ///
     /// # Shapes
     ///

@@ -1,4 +1,5 @@
-//! The self-attention at a VAE's deepest stage (diffusers' `Attention` as `UNetMidBlock2D` uses it).
+//! The self-attention at a VAE's deepest stage (diffusers' `Attention` as `UNetMidBlock2D` uses
+//! it).
 
 use super::NORM_EPSILON;
 use crate::backend::Backend;
@@ -9,7 +10,8 @@ use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::Tensor;
 
-/// `x + to_out(softmax(q k^T / sqrt(C)) v)` over the pixels as tokens, with one head of all channels.
+/// `x + to_out(softmax(q k^T / sqrt(C)) v)` over the pixels as tokens, with one head of all
+/// channels.
 #[derive(Module, Debug)]
 pub struct VaeAttention<B: Backend> {
     group_norm: GroupNorm<B>,

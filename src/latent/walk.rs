@@ -1,5 +1,5 @@
-//! The walks over the VAE's architecture: the operations of encoding and decoding, in the order of the forward pass, from the
-//! config alone.
+//! The walks over the VAE's architecture: the operations of encoding and decoding, in the order of
+//! the forward pass, from the config alone.
 
 use super::config::VaeConfig;
 use crate::backend::operation::Operation;
@@ -80,7 +80,8 @@ impl VaeConfig {
     }
 }
 
-/// Returns an emitter that drops the events of tensors, because there is no memory plan for the VAE.
+/// Returns an emitter that drops the events of tensors, because there is no memory plan for the
+/// VAE.
 fn operations_only(mut emit: impl FnMut(Operation)) -> Emitter<impl FnMut(Event)> {
     Emitter::new(move |event| {
         if let Event::Run(operation) = event {

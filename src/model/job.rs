@@ -1,4 +1,5 @@
-//! A prepared restoration: it is validated and planned once, and runs once for each band of the picture.
+//! A prepared restoration: it is validated and planned once, and runs once for each band of the
+//! picture.
 
 use super::GenDrPix;
 use super::plan::{InputPicture, Plan, Planner};
@@ -115,7 +116,8 @@ impl<B: Backend> Job<'_, B> {
         tiling.map(|tiling| CellTiling::new(tiling, factor))
     }
 
-    /// Restores pictures, or a band of one picture. Runs all passes over each tile and blends the results.
+    /// Restores pictures, or a band of one picture. Runs all passes over each tile and blends the
+    /// results.
     ///
     /// # Shapes
     ///

@@ -1,4 +1,5 @@
-//! The GenDR-Pix model: `image -> resize -> pad -> unshuffle -> UNet -> one step -> shuffle -> crop -> blend -> correct -> image`.
+//! The GenDR-Pix model:
+//! `image -> resize -> pad -> unshuffle -> UNet -> one step -> shuffle -> crop -> blend -> correct -> image`.
 
 mod job;
 pub(crate) mod plan;
@@ -26,7 +27,8 @@ use prompted::{PromptedUNet, random_weights};
 use std::borrow::Cow;
 use std::path::Path;
 
-/// A GenDR-Pix model with its weights. It is `Send + Sync`, and running it takes `&self`, so threads can share it.
+/// A GenDR-Pix model with its weights. It is `Send + Sync`, and running it takes `&self`, so
+/// threads can share it.
 ///
 /// ```no_run
 /// # #[cfg(all(feature = "flex", feature = "pretrained"))]
@@ -54,8 +56,8 @@ impl<B: Backend> GenDrPix<B> {
     ///
     /// # Errors
     ///
-    /// [`Error::Precision`] if the device does not support the backend's precision, [`Error::NonFiniteWeight`] if a weight
-    /// overflows in that precision.
+    /// [`Error::Precision`] if the device does not support the backend's precision,
+    /// [`Error::NonFiniteWeight`] if a weight overflows in that precision.
     #[cfg(feature = "pretrained")]
     pub fn pretrained(device: &B::Device) -> Result<Self> {
         // A static, so that the program contains the bytes once and not once for each backend.
@@ -65,9 +67,9 @@ impl<B: Backend> GenDrPix<B> {
 
     /// Loads a bundle file, or a diffusers UNet folder that contains `prompts.safetensors`.
     ///
-    /// The file may contain weights in f32, f16 or bf16. They are converted to the backend's float type. A folder stores
-    /// neither the timestep nor the kind of prediction, so those of [`GenDrPixConfig::sd21`] are used. Use
-    /// [`from_parts`](Self::from_parts) for others.
+    /// The file may contain weights in f32, f16 or bf16. They are converted to the backend's float
+    /// type. A folder stores neither the timestep nor the kind of prediction, so those of
+    /// [`GenDrPixConfig::sd21`] are used. Use [`from_parts`](Self::from_parts) for others.
     ///
     /// # Errors
     ///
@@ -92,8 +94,8 @@ impl<B: Backend> GenDrPix<B> {
         Self::from_parts(config, weights, device)
     }
 
-    /// Loads a bundle from memory. Static bytes (`include_bytes!`) are not copied as a whole. Owned bytes, such as a download,
-    /// are dropped after loading.
+    /// Loads a bundle from memory. Static bytes (`include_bytes!`) are not copied as a whole. Owned
+    /// bytes, such as a download, are dropped after loading.
     ///
     /// # Errors
     ///
@@ -104,23 +106,26 @@ impl<B: Backend> GenDrPix<B> {
         Self::from_parts(config, weights, device)
     }
 
-    /// Creates a model with random weights and random prompts of `tokens` tokens, for measurements or for training.
+    /// Creates a model with random weights and random prompts of `tokens` tokens, for measurements
+    /// or for training.
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] if the config contradicts itself or `tokens` is zero, [`Error::Precision`] if the device does not
-    /// support the backend's precision.
+    /// [`Error::Config`] if the config contradicts itself or `tokens` is zero, [`Error::Precision`]
+    /// if the device does not support the backend's precision.
     pub fn new(config: GenDrPixConfig, tokens: usize, device: &B::Device) -> Result<Self> {
         let weights = random_weights(&config.unet, tokens, device)?;
         Self::from_parts(config, weights, device)
     }
 
-    /// Creates a model from its parts. Computes the UNet's conditioning from the timestep and the prompts.
+    /// Creates a model from its parts. Computes the UNet's conditioning from the timestep and the
+    /// prompts.
     ///
     /// # Errors
     ///
     /// [`Error::Config`] if the config contradicts itself, [`Error::Shape`] if a prompt is not
-    /// `[tokens, cross_attention_dim]`, [`Error::Precision`] if the device does not support the backend's precision.
+    /// `[tokens, cross_attention_dim]`, [`Error::Precision`] if the device does not support the
+    /// backend's precision.
     pub fn from_parts(
         config: GenDrPixConfig,
         weights: Weights<B>,
@@ -135,8 +140,8 @@ impl<B: Backend> GenDrPix<B> {
         })
     }
 
-    /// Returns the parts of the model: the inverse of [`from_parts`](Self::from_parts). The weights have the model's
-    /// [`precision`](Self::precision).
+    /// Returns the parts of the model: the inverse of [`from_parts`](Self::from_parts). The weights
+    /// have the model's [`precision`](Self::precision).
     #[must_use]
     pub fn into_parts(self) -> (GenDrPixConfig, Weights<B>) {
         (self.config, self.unet.weights)
@@ -155,12 +160,13 @@ impl<B: Backend> GenDrPix<B> {
         })
     }
 
-    /// Saves the model as a bundle with weights of the type `storage`. The bundle is written to a temporary file in the same
-    /// folder, which is renamed when it is complete.
+    /// Saves the model as a bundle with weights of the type `storage`. The bundle is written to a
+    /// temporary file in the same folder, which is renamed when it is complete.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] if the file cannot be written, [`Error::NonFiniteWeight`] if a weight overflows in that type.
+    /// [`Error::Io`] if the file cannot be written, [`Error::NonFiniteWeight`] if a weight
+    /// overflows in that type.
     pub fn save(&self, path: impl AsRef<Path>, storage: Storage) -> Result<()> {
         weights::save_bundle(path.as_ref(), &self.config, &self.unet.weights, storage)
     }
@@ -175,7 +181,8 @@ impl<B: Backend> GenDrPix<B> {
         &self.device
     }
 
-    /// Returns the precision of the weights and the layers. [`Precision::Full`] is the backend's float type.
+    /// Returns the precision of the weights and the layers. [`Precision::Full`] is the backend's
+    /// float type.
     #[must_use]
     pub fn precision(&self) -> Precision {
         match self.dtype() == float_type::<B>() {
@@ -210,23 +217,25 @@ impl<B: Backend> GenDrPix<B> {
         self.upscale_with(picture, &Upscale::new())
     }
 
-    /// Enlarges a picture. The result has the color type of the input: 8 or 16 bits or float, grey or colour, with or without
-    /// alpha. Float values are clamped to `0.0..=1.0` for the model. The difference to the original values is enlarged by
-    /// linear interpolation and added to the result.
+    /// Enlarges a picture. The result has the color type of the input: 8 or 16 bits or float, grey
+    /// or colour, with or without alpha. Float values are clamped to `0.0..=1.0` for the model. The
+    /// difference to the original values is enlarged by linear interpolation and added to the
+    /// result.
     ///
     /// # Errors
     ///
-    /// [`Error::Option`] for an option out of range, [`Error::EmptyPicture`], [`Error::NonFinitePicture`],
-    /// [`Error::OutputTooLarge`], [`Error::OverBudget`], [`Error::Device`], [`Error::Cancelled`], and
-    /// [`Error::NonFiniteOutput`] or [`Error::ConstantOutput`] if the backend's precision is too low for the weights.
+    /// [`Error::Option`] for an option out of range, [`Error::EmptyPicture`],
+    /// [`Error::NonFinitePicture`], [`Error::OutputTooLarge`], [`Error::OverBudget`],
+    /// [`Error::Device`], [`Error::Cancelled`], and [`Error::NonFiniteOutput`] or
+    /// [`Error::ConstantOutput`] if the backend's precision is too low for the weights.
     pub fn upscale_with(&self, picture: &DynamicImage, options: &Upscale) -> Result<DynamicImage> {
         read_sync(self.upscale_async(picture, options))
     }
 
-    /// Like [`upscale_with`](Self::upscale_with), but awaits the results of a GPU, once for each row of tiles, instead of blocking
-    /// the thread. In a browser this is the only way. The work of the CPU runs on the thread that polls the future. On CPU
-    /// backends that is all of the work. In a browser, first await `burn_wgpu::init_setup_async` for the GPU: see
-    /// `examples/web`.
+    /// Like [`upscale_with`](Self::upscale_with), but awaits the results of a GPU, once for each
+    /// row of tiles, instead of blocking the thread. In a browser this is the only way. The work of
+    /// the CPU runs on the thread that polls the future. On CPU backends that is all of the work.
+    /// In a browser, first await `burn_wgpu::init_setup_async` for the GPU: see `examples/web`.
     ///
     /// ```no_run
     /// use gendr_pix::{Backend, GenDrPix, Result, Upscale, picture::Picture};
@@ -250,8 +259,8 @@ impl<B: Backend> GenDrPix<B> {
         enlarge(picture, to, job.tiling(), options, &self.device, restore).await
     }
 
-    /// Enlarges the pictures of many files in order. Meanwhile, another thread decodes the next picture. Use [`ReadAhead`] for
-    /// pictures that are not files, or for other decoding limits.
+    /// Enlarges the pictures of many files in order. Meanwhile, another thread decodes the next
+    /// picture. Use [`ReadAhead`] for pictures that are not files, or for other decoding limits.
     ///
     /// A file that fails does not stop the others. Stop iterating after [`Error::Cancelled`].
     ///
@@ -270,33 +279,37 @@ impl<B: Backend> GenDrPix<B> {
             .map(move |picture| picture?.map(|image| self.upscale_with(image, options)))
     }
 
-    /// Plans the enlargement of a picture of `width` x `height` pixels: how it will run, and how much memory it will need. The
-    /// plan is computed from the config; nothing runs on the device. It applies to 8-bit colour pictures without alpha.
+    /// Plans the enlargement of a picture of `width` x `height` pixels: how it will run, and how
+    /// much memory it will need. The plan is computed from the config; nothing runs on the device.
+    /// It applies to 8-bit colour pictures without alpha.
     ///
-    /// On `flex` with Linux's allocator, the measured peak of the process was within 15 % of the plan (`--example measure`).
-    /// Other backends need more, because their memory pools and the workspace of burn's convolutions are not part of the plan.
-    /// The difference has not been measured. Leave a reserve on a GPU.
+    /// On `flex` with Linux's allocator, the measured peak of the process was within 15 % of the
+    /// plan (`--example measure`). Other backends need more, because their memory pools and the
+    /// workspace of burn's convolutions are not part of the plan. The difference has not been
+    /// measured. Leave a reserve on a GPU.
     ///
     /// # Errors
     ///
-    /// [`Error::Option`] for an option out of range, [`Error::EmptyPicture`], [`Error::OutputTooLarge`], and
-    /// [`Error::OverBudget`] if [`Upscale::memory_budget`] is too low.
+    /// [`Error::Option`] for an option out of range, [`Error::EmptyPicture`],
+    /// [`Error::OutputTooLarge`], and [`Error::OverBudget`] if [`Upscale::memory_budget`] is too
+    /// low.
     pub fn plan(&self, width: u32, height: u32, options: &Upscale) -> Result<Plan> {
         let (job, _) = self.prepare_upscale(width, height, options)?;
         Ok(job.plan)
     }
 
-    /// Restores pictures that already have the size of the output: the whole method without the resize, and without the
-    /// corrections that need it (fidelity, colour fix).
+    /// Restores pictures that already have the size of the output: the whole method without the
+    /// resize, and without the corrections that need it (fidelity, colour fix).
     ///
     /// # Shapes
     ///
-    /// - input and output: `[N, 3, H, W]`, any size from 1x1, RGB, sRGB-encoded, -1 to 1 (the output may exceed it)
+    /// - input and output: `[N, 3, H, W]`, any size from 1x1, RGB, sRGB-encoded, -1 to 1 (the
+    ///   output may exceed it)
     ///
     /// # Errors
     ///
-    /// [`Error::Option`] for an option out of range, [`Error::Shape`] for a tensor of another shape, [`Error::OverBudget`],
-    /// [`Error::Cancelled`].
+    /// [`Error::Option`] for an option out of range, [`Error::Shape`] for a tensor of another
+    /// shape, [`Error::OverBudget`], [`Error::Cancelled`].
     pub fn restore(&self, x: Tensor<B, 4>, options: &Restore) -> Result<Tensor<B, 4>> {
         self.restore_watched(x, options, options.watch(Phase::Restore).as_whole())
     }

@@ -1,7 +1,9 @@
-//! The memory plan: predicts the peak memory of an enlargement from the config and the options alone.
+//! The memory plan: predicts the peak memory of an enlargement from the config and the options
+//! alone.
 //!
-//! The ledger records every allocation and deallocation of an enlargement, in the order of the code. `unet/memory.rs` adds those
-//! of the UNet. Two constants account for memory that the ledger does not cover.
+//! The ledger records every allocation and deallocation of an enlargement, in the order of the
+//! code. `unet/memory.rs` adds those of the UNet. Two constants account for memory that the ledger
+//! does not cover.
 
 use crate::backend::operation::Operation;
 use crate::config::GenDrPixConfig;
@@ -15,7 +17,8 @@ use crate::restore::wrap::with_margin;
 use crate::unet::{Ledger, PassMemory};
 use crate::upscale::correct::REACH;
 
-/// How an enlargement will run, and how much memory it will need. Returned by [`GenDrPix::plan`](crate::GenDrPix::plan).
+/// How an enlargement will run, and how much memory it will need. Returned by
+/// [`GenDrPix::plan`](crate::GenDrPix::plan).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Plan {
@@ -23,7 +26,8 @@ pub struct Plan {
     pub width: usize,
     /// Height of the output in pixels.
     pub height: usize,
-    /// Number of passes through the UNet for each tile, from guidance and self-ensemble. 0 for a fidelity of 0.
+    /// Number of passes through the UNet for each tile, from guidance and self-ensemble. 0 for a
+    /// fidelity of 0.
     pub passes: usize,
     /// The tiles, or `None` for the whole picture at once.
     pub tiling: Option<Tiling>,
@@ -31,21 +35,23 @@ pub struct Plan {
     pub tiles: usize,
     /// Size of the model's weights in bytes.
     pub weight_bytes: u64,
-    /// Peak memory in bytes, including the weights and the result, without the program itself and the input picture. The
-    /// memory pools of a GPU may take more, since burn enlarges them by whole pages. With the bundled model on software Vulkan,
-    /// they took half as much again for 512x512 pixels, and a third more for 768x768.
+    /// Peak memory in bytes, including the weights and the result, without the program itself and
+    /// the input picture. The memory pools of a GPU may take more, since burn enlarges them by
+    /// whole pages. With the bundled model on software Vulkan, they took half as much again for
+    /// 512x512 pixels, and a third more for 768x768.
     pub peak_bytes: u64,
 }
 
-/// Scratch memory that kernels keep. On `flex`, these are the packed operands of a product, at most 16 MB, and the packed pixels
-/// of a convolution, at most 8 MB.
+/// Scratch memory that kernels keep. On `flex`, these are the packed operands of a product, at most
+/// 16 MB, and the packed pixels of a convolution, at most 8 MB.
 const SCRATCH_BYTES: u64 = 24 << 20;
-/// Memory that the allocator takes in addition to the memory in use, in per cent. glibc returns only blocks above 32 MB to the
-/// system at once, and smaller blocks leave holes. Measured with `--example measure` for the bundled model: 14 to 36 per cent for
-/// outputs of 512x512 to 4096x4096.
+/// Memory that the allocator takes in addition to the memory in use, in per cent. glibc returns
+/// only blocks above 32 MB to the system at once, and smaller blocks leave holes. Measured with
+/// `--example measure` for the bundled model: 14 to 36 per cent for outputs of 512x512 to
+/// 4096x4096.
 const ALLOCATOR_PERCENT: u64 = 22;
-/// Side of the smallest tile that a budget can lead to, in cells: 256 pixels. A smaller tile would show the model too little of
-/// the picture.
+/// Side of the smallest tile that a budget can lead to, in cells: 256 pixels. A smaller tile would
+/// show the model too little of the picture.
 const SMALLEST_TILE: usize = 32;
 /// The sides of tiles that a budget leads to are multiples of this, in cells.
 const TILE_STEP: usize = 8;
@@ -76,7 +82,8 @@ pub(super) struct InputPicture {
     pub(super) pixels: u64,
     /// [`Upscale::needs_whole_picture`](crate::Upscale::needs_whole_picture).
     pub(super) needs_whole_picture: bool,
-    /// Whether the picture is corrected [on the device](crate::upscale::on_device) if it is restored as a whole.
+    /// Whether the picture is corrected [on the device](crate::upscale::on_device) if it is
+    /// restored as a whole.
     pub(super) corrected_on_device: bool,
 }
 
@@ -85,7 +92,8 @@ impl Planner<'_> {
     ///
     /// # Errors
     ///
-    /// [`Error::OverBudget`] if neither the whole picture nor any tiles fit `budget`, or if `tiling` is given and does not fit.
+    /// [`Error::OverBudget`] if neither the whole picture nor any tiles fit `budget`, or if
+    /// `tiling` is given and does not fit.
     pub(super) fn plan(
         &self,
         pictures: usize,
@@ -151,10 +159,12 @@ impl Planner<'_> {
             true => [tile[0].min(size[0]), size[1]],
             false => size,
         };
-        // The rows before the band that are needed for the correction and for the overlap with the next band.
+        // The rows before the band that are needed for the correction and for the overlap with the
+        // next band.
         let strip = planes([if in_bands { band[0] + 2 * REACH } else { 0 }, w]);
         ledger.take(strip);
-        // The result has 8 bits per channel. The operating system provides its pages as rows are written.
+        // The result has 8 bits per channel. The operating system provides its pages as rows are
+        // written.
         let result = match input {
             Some(_) => planes([h, w]) / size_of::<f32>() as u64,
             None => 0,
@@ -188,8 +198,9 @@ impl Planner<'_> {
         ledger.free(if runs { picture(tile) } else { 0 });
         ledger.free(restored + plain + x);
 
-        // On the device: the plain resize, the restored picture, a smoothing, and the sums before and after it. On the host: the
-        // restored rows, in addition to the strip. They are corrected a few rows at a time.
+        // On the device: the plain resize, the restored picture, a smoothing, and the sums before
+        // and after it. On the host: the restored rows, in addition to the strip. They are
+        // corrected a few rows at a time.
         ledger.take(match on_device {
             true => 5 * planes([h, w]),
             false if runs => planes(band),
@@ -223,7 +234,8 @@ impl Planner<'_> {
         let z = picture(padded);
         ledger.take(z);
         pass.forward(padded.map(|n| n / factor), ledger);
-        // The one step reuses the memory of its input. Pixel shuffle returns the result without its padding.
+        // The one step reuses the memory of its input. Pixel shuffle returns the result without its
+        // padding.
         ledger.free(z);
         ledger.take(picture(size));
         ledger.free(z);

@@ -12,7 +12,8 @@ use crate::unet::{Conditioning, UNetConfig};
 use crate::weights::Weights;
 use burn::tensor::{Distribution, Tensor};
 
-/// A UNet with its weights, and with the conditioning that is computed from the fixed timestep and each prompt.
+/// A UNet with its weights, and with the conditioning that is computed from the fixed timestep and
+/// each prompt.
 #[derive(Debug)]
 pub(crate) struct PromptedUNet<B: Backend> {
     pub(crate) weights: Weights<B>,
@@ -52,7 +53,8 @@ impl<B: Backend> PromptedUNet<B> {
         })
     }
 
-    /// Converts to another precision. The conditioning is not computed again, but rounded from the original precision.
+    /// Converts to another precision. The conditioning is not computed again, but rounded from the
+    /// original precision.
     pub(crate) fn in_precision(self, precision: Precision) -> Self {
         let weights = self.weights;
         Self {
@@ -92,8 +94,8 @@ impl<B: Backend> PromptedUNet<B> {
 ///
 /// # Errors
 ///
-/// [`Error::Config`] if the config contradicts itself or `tokens` is zero, [`Error::Precision`] if the device does not compute
-/// in the backend's precision.
+/// [`Error::Config`] if the config contradicts itself or `tokens` is zero, [`Error::Precision`] if
+/// the device does not compute in the backend's precision.
 pub(crate) fn random_weights<B: Backend>(
     config: &UNetConfig,
     tokens: usize,

@@ -19,18 +19,19 @@ use burn::tensor::{Tensor, read_sync};
 use image::RgbImage;
 
 impl<B: Backend> GenDrPix<B> {
-    /// Prepares the device for outputs of these sizes, `(width, height)` in pixels. Without it, the first picture on a GPU waits
-    /// until kernels are compiled and (feature `autotune`) timed. This method restores a grey picture of each size, or a single
-    /// tile if `options` lead to tiles, with one padding of the self-ensemble, and drops the result. It uses the progress
-    /// callback and the cancel token of `options`. A CPU needs no preparation.
+    /// Prepares the device for outputs of these sizes, `(width, height)` in pixels. Without it, the
+    /// first picture on a GPU waits until kernels are compiled and (feature `autotune`) timed. This
+    /// method restores a grey picture of each size, or a single tile if `options` lead to tiles,
+    /// with one padding of the self-ensemble, and drops the result. It uses the progress callback
+    /// and the cancel token of `options`. A CPU needs no preparation.
     ///
     /// Similar sizes share compiled and timed kernels: see
     /// [`backend`](crate::backend#the-first-picture-on-a-gpu).
     ///
     /// # Errors
     ///
-    /// [`Error::Option`] for an option or a size out of range, [`Error::OutputTooLarge`], [`Error::OverBudget`],
-    /// [`Error::Cancelled`].
+    /// [`Error::Option`] for an option or a size out of range, [`Error::OutputTooLarge`],
+    /// [`Error::OverBudget`], [`Error::Cancelled`].
     pub fn warm_up(&self, sizes: &[(u32, u32)], options: &Upscale) -> Result<()> {
         let factor = self.config().factor;
         let watch = options.watch(Phase::Restore).as_whole();
@@ -72,16 +73,17 @@ impl<B: Backend> GenDrPix<B> {
         Ok(())
     }
 
-    /// Releases the memory that the device keeps for the next picture: on a GPU, freed memory stays in burn's pools. Call this
-    /// when no picture is expected for a while, on the thread that has enlarged pictures, since each thread has its own pools.
-    /// The next picture allocates the memory again. The weights stay loaded. CPUs keep no memory.
+    /// Releases the memory that the device keeps for the next picture: on a GPU, freed memory stays
+    /// in burn's pools. Call this when no picture is expected for a while, on the thread that has
+    /// enlarged pictures, since each thread has its own pools. The next picture allocates the
+    /// memory again. The weights stay loaded. CPUs keep no memory.
     pub fn trim(&self) {
         B::memory_cleanup(self.device());
     }
 }
 
-/// Returns the size and the edge of the picture that represents an output of `size`: those of a tile if there are tiles. The edges
-/// of a tile do not wrap.
+/// Returns the size and the edge of the picture that represents an output of `size`: those of a
+/// tile if there are tiles. The edges of a tile do not wrap.
 fn warm_up_picture(
     size: [usize; 2],
     plan: &super::Plan,

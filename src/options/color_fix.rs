@@ -2,9 +2,9 @@
 
 /// How the colours of the model's output are matched to those of the input.
 ///
-/// Measured with the bundled model at x4 on two photos (`benches/score.py`), clean (reduced to a quarter) and real (blurred,
-/// reduced, noisy and compressed): PSNR and SSIM of luma, PSNR of RGB, and the distance between the channel means of output
-/// and input.
+/// Measured with the bundled model at x4 on two photos (`benches/score.py`), clean (reduced to a
+/// quarter) and real (blurred, reduced, noisy and compressed): PSNR and SSIM of luma, PSNR of RGB,
+/// and the distance between the channel means of output and input.
 ///
 /// | | PSNR | SSIM | PSNR, RGB | mean of a channel |
 /// | --- | --- | --- | --- | --- |
@@ -16,9 +16,11 @@
 pub enum ColorFix {
     /// The colours of the model's output are unchanged.
     None,
-    /// Each channel gets the mean and the standard deviation of the plain resize, over the whole picture.
+    /// Each channel gets the mean and the standard deviation of the plain resize, over the whole
+    /// picture.
     MeanStd,
-    /// Structure coarser than about 32 output pixels comes from the plain resize. Other programs call this the "wavelet" fix.
+    /// Structure coarser than about 32 output pixels comes from the plain resize. Other programs
+    /// call this the "wavelet" fix.
     #[default]
     Wavelet,
 }

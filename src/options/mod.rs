@@ -50,14 +50,15 @@ impl Default for Upscale {
 }
 
 impl Upscale {
-    /// Returns the default options: a scale of 4, with the guidance and the paddings that the model recommends.
+    /// Returns the default options: a scale of 4, with the guidance and the paddings that the model
+    /// recommends.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Sets the ratio of output sides to input sides, at least 1 (which restores without enlarging). The same as
-    /// [`target`](Self::target) with [`Target::Scale`].
+    /// Sets the ratio of output sides to input sides, at least 1 (which restores without
+    /// enlarging). The same as [`target`](Self::target) with [`Target::Scale`].
     #[must_use]
     pub fn scale(self, scale: f64) -> Self {
         self.target(Target::Scale(scale))
@@ -70,20 +71,21 @@ impl Upscale {
         self
     }
 
-    /// Sets how much of the model's change is kept, from 0 (the plain resize; the model does not run) to 1 (the model's
-    /// output). A value `f` in between keeps the share `f` of the change in fine detail, and less in coarser structure: the
-    /// octaves of about 1, 2, 4, 8 and 16 output pixels, and everything coarser, keep the shares `f`, `f^2`, ... `f^6`.
-    /// Default: 1.
+    /// Sets how much of the model's change is kept, from 0 (the plain resize; the model does not
+    /// run) to 1 (the model's output). A value `f` in between keeps the share `f` of the change in
+    /// fine detail, and less in coarser structure: the octaves of about 1, 2, 4, 8 and 16 output
+    /// pixels, and everything coarser, keep the shares `f`, `f^2`, ... `f^6`. Default: 1.
     ///
-    /// Luma PSNR of the bundled model at x4 on two photos that were reduced to a quarter: 27.18, 27.31, 27.58, 27.98 and
-    /// 28.34 dB for 0, 0.25, 0.5, 0.75 and 1.
+    /// Luma PSNR of the bundled model at x4 on two photos that were reduced to a quarter: 27.18,
+    /// 27.31, 27.58, 27.98 and 28.34 dB for 0, 0.25, 0.5, 0.75 and 1.
     #[must_use]
     pub fn fidelity(mut self, fidelity: f64) -> Self {
         self.fidelity = fidelity;
         self
     }
 
-    /// Sets how the colours of the output are matched to those of the input. Default: [`ColorFix::Wavelet`].
+    /// Sets how the colours of the output are matched to those of the input. Default:
+    /// [`ColorFix::Wavelet`].
     #[must_use]
     pub fn color_fix(mut self, fix: ColorFix) -> Self {
         self.color_fix = fix;
@@ -160,7 +162,8 @@ impl Upscale {
         }
     }
 
-    /// Returns whether the correction needs the whole restored picture, for its statistics or for its opposite edge.
+    /// Returns whether the correction needs the whole restored picture, for its statistics or for
+    /// its opposite edge.
     pub(crate) fn needs_whole_picture(&self) -> bool {
         self.color_fix == ColorFix::MeanStd || self.restore.edge == Edge::Wrap
     }
@@ -190,8 +193,8 @@ impl Upscale {
     ///
     /// # Errors
     ///
-    /// [`Error::EmptyPicture`] for a side of zero, [`Error::Option`] for a target smaller than the picture, and
-    /// [`Error::OutputTooLarge`] for more pixels than allowed.
+    /// [`Error::EmptyPicture`] for a side of zero, [`Error::Option`] for a target smaller than the
+    /// picture, and [`Error::OutputTooLarge`] for more pixels than allowed.
     pub(crate) fn enlargement(&self, width: u32, height: u32) -> Result<Enlargement> {
         if width == 0 || height == 0 {
             return Err(Error::EmptyPicture { width, height });

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The number of pixels that are added above and to the left of a picture before it is divided into cells. The pixels that
-/// complete the last cells are added below and to the right. If a side of the picture is a multiple of a cell's side, the two
-/// paddings of that axis add up to one cell.
+/// The number of pixels that are added above and to the left of a picture before it is divided into
+/// cells. The pixels that complete the last cells are added below and to the right. If a side of
+/// the picture is a multiple of a cell's side, the two paddings of that axis add up to one cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Padding {
     /// Pixels above.
@@ -31,8 +31,9 @@ impl Padding {
         self.top <= factor && self.left <= factor
     }
 
-    /// Returns the padding of the negative pass that corresponds to this one. It is one pixel smaller, so that the two passes
-    /// divide the picture differently. `[4,4,4,4]` gives `[3,5,3,5]`.
+    /// Returns the padding of the negative pass that corresponds to this one. It is one pixel
+    /// smaller, so that the two passes divide the picture differently. `[4,4,4,4]` gives
+    /// `[3,5,3,5]`.
     pub(crate) fn shifted(self, factor: usize) -> Self {
         let back = |p: usize| (p + factor - 1) % factor;
         Self {
@@ -71,8 +72,8 @@ impl Edge {
         }
     }
 
-    /// Returns the [`source`](Self::source) of each of `padded` positions along an axis of `n` pixels. The first `before`
-    /// positions are padding.
+    /// Returns the [`source`](Self::source) of each of `padded` positions along an axis of `n`
+    /// pixels. The first `before` positions are padding.
     pub(crate) fn sources(self, before: usize, n: usize, padded: usize) -> Vec<i32> {
         let position = |i: usize| i as isize - before as isize;
         (0..padded)
@@ -81,8 +82,8 @@ impl Edge {
     }
 }
 
-/// Returns the length of a side of `n` pixels, rounded up to whole cells of `factor` pixels plus one cell. The extra cell leaves room for
-/// any padding.
+/// Returns the length of a side of `n` pixels, rounded up to whole cells of `factor` pixels plus
+/// one cell. The extra cell leaves room for any padding.
 pub(crate) fn padded_side(n: usize, factor: usize) -> usize {
     n.next_multiple_of(factor) + factor
 }

@@ -1,7 +1,8 @@
 //! Progress of the work, and its cancellation.
 //!
-//! A [`Watch`] represents a share of the work. Each function that does this work receives it, and divides it among the parts of the
-//! work (passes, tiles, layers). A function does not need to know the shares of others.
+//! A [`Watch`] represents a share of the work. Each function that does this work receives it, and
+//! divides it among the parts of the work (passes, tiles, layers). A function does not need to know
+//! the shares of others.
 
 use crate::error::Error;
 #[cfg(doc)]
@@ -16,12 +17,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub struct Progress {
     /// The phase that the finished part belongs to.
     pub phase: Phase,
-    /// The finished share of the whole work, from 0 to 1. It never decreases, and it is 1 at the end. Each phase has a fixed
-    /// share. Within a phase, all passes, tiles and layers have equal shares, however long they take.
+    /// The finished share of the whole work, from 0 to 1. It never decreases, and it is 1 at the
+    /// end. Each phase has a fixed share. Within a phase, all passes, tiles and layers have equal
+    /// shares, however long they take.
     pub fraction: f64,
 }
 
-/// The phases of an enlargement, in order. With tiles, all phases except the last repeat for each row of tiles.
+/// The phases of an enlargement, in order. With tiles, all phases except the last repeat for each
+/// row of tiles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Phase {
@@ -36,8 +39,9 @@ pub enum Phase {
 }
 
 impl Phase {
-    /// Returns the fractions at which the phase begins and ends. The shares are approximately those of the bundled model's
-    /// time. With a larger model or more passes, the restoration takes a larger share than stated here.
+    /// Returns the fractions at which the phase begins and ends. The shares are approximately those
+    /// of the bundled model's time. With a larger model or more passes, the restoration takes a
+    /// larger share than stated here.
     fn span(self) -> [f64; 2] {
         match self {
             Self::Resize => [0.0, 0.05],
@@ -48,8 +52,8 @@ impl Phase {
     }
 }
 
-/// A token that stops all enlargements whose options contain it ([`Upscale::cancel`]). A clone is the same token: keep one,
-/// and call [`cancel`](Self::cancel) from any thread.
+/// A token that stops all enlargements whose options contain it ([`Upscale::cancel`]). A clone is
+/// the same token: keep one, and call [`cancel`](Self::cancel) from any thread.
 ///
 /// ```
 /// use gendr_pix::{Cancel, Upscale};
@@ -111,7 +115,8 @@ impl From<Cancelled> for Error {
 /// The result of work that can be cancelled.
 pub type Cancellable<T> = Result<T, Cancelled>;
 
-/// A share of the work, with the observer that receives its progress and the token that can cancel it.
+/// A share of the work, with the observer that receives its progress and the token that can cancel
+/// it.
 #[derive(Clone, Copy, Debug)]
 pub struct Watch<'a> {
     observer: Option<&'a Observer>,
@@ -147,8 +152,8 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Returns the share of the phase within the `i`-th of `count` bands. Bands have equal shares. The last phase is not part
-    /// of any band.
+    /// Returns the share of the phase within the `i`-th of `count` bands. Bands have equal shares.
+    /// The last phase is not part of any band.
     pub(crate) fn in_band(self, i: usize, count: usize) -> Self {
         let [_, whole] = Phase::Correct.span();
         let place = |share: f64| (i as f64 * whole + share) / count as f64;
@@ -228,8 +233,8 @@ impl<'a> Parts<'a> {
         self.part().done()
     }
 
-    /// Returns the fraction at which the latest part ends. It is exact for the last part. It never decreases, because each
-    /// operation rounds monotonically.
+    /// Returns the fraction at which the latest part ends. It is exact for the last part. It never
+    /// decreases, because each operation rounds monotonically.
     fn end(&self) -> f64 {
         let Watch { from, to, .. } = self.whole;
         let left = self.count.saturating_sub(self.next) as f64 / self.count as f64;

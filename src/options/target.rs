@@ -2,11 +2,13 @@
 
 use crate::error::{Error, Result};
 
-/// The size of an enlarged picture. Pictures are never reduced: a target smaller than the picture is an error.
+/// The size of an enlarged picture. Pictures are never reduced: a target smaller than the picture
+/// is an error.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Target {
-    /// The ratio of output sides to input sides, at least 1 (which restores without enlarging). Sides are rounded down.
+    /// The ratio of output sides to input sides, at least 1 (which restores without enlarging).
+    /// Sides are rounded down.
     Scale(f64),
     /// The width in pixels. The height follows from the aspect ratio.
     Width(u32),
@@ -49,8 +51,8 @@ impl Target {
     ///
     /// # Errors
     ///
-    /// The errors of [`validate`](Self::validate), [`Error::Option`] for a target smaller than the picture, and
-    /// [`Error::OutputTooLarge`] for more pixels than `limit`.
+    /// The errors of [`validate`](Self::validate), [`Error::Option`] for a target smaller than the
+    /// picture, and [`Error::OutputTooLarge`] for more pixels than `limit`.
     pub(crate) fn enlarge(self, width: u32, height: u32, limit: u64) -> Result<Enlargement> {
         self.validate()?;
         let scaled = |side: u32, from: u32, to: u32| {

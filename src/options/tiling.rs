@@ -30,7 +30,8 @@ impl Default for Tiling {
 }
 
 impl Tiling {
-    /// Creates a tiling with tiles of `side` x `side` pixels. Neighbours share at least `overlap` pixels.
+    /// Creates a tiling with tiles of `side` x `side` pixels. Neighbours share at least `overlap`
+    /// pixels.
     ///
     /// # Errors
     ///
@@ -45,7 +46,8 @@ impl Tiling {
         Ok(Self { side, overlap })
     }
 
-    /// Creates a tiling with tiles of `side` x `side` pixels that overlap by a quarter, as the default tiles do.
+    /// Creates a tiling with tiles of `side` x `side` pixels that overlap by a quarter, as the
+    /// default tiles do.
     ///
     /// # Errors
     ///

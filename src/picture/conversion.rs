@@ -10,8 +10,8 @@ use rayon::prelude::*;
 /// Pixels that one thread converts at a time.
 const BLOCK: usize = 1 << 14;
 
-/// Converts the values of a profile to encoded sRGB and back. Colours outside of the sRGB gamut have encoded values below 0
-/// or above 1.
+/// Converts the values of a profile to encoded sRGB and back. Colours outside of the sRGB gamut
+/// have encoded values below 0 or above 1.
 #[derive(Clone, Debug)]
 pub(super) struct Conversion {
     /// Encoded to linear values: one curve for grey, or one each for red, green and blue.
@@ -25,7 +25,8 @@ pub(super) struct Conversion {
 type Matrix = [[f32; 3]; 3];
 
 impl Conversion {
-    /// Returns `None` for an HDR profile, and for a profile that does not consist of curves and a matrix.
+    /// Returns `None` for an HDR profile, and for a profile that does not consist of curves and a
+    /// matrix.
     pub(super) fn new(profile: &ColorProfile) -> Option<Self> {
         let is_hdr = profile.cicp.as_ref().is_some_and(|cicp| {
             use TransferCharacteristics::{Hlg, Smpte2084};
@@ -67,8 +68,9 @@ impl Conversion {
         })
     }
 
-    /// Returns whether no colour changes by more than two 8-bit steps. (sRGB profiles differ from each other by one or two
-    /// steps in saturated colours, where the curve of the darkest channel amplifies the rounding of the matrices.)
+    /// Returns whether no colour changes by more than two 8-bit steps. (sRGB profiles differ from
+    /// each other by one or two steps in saturated colours, where the curve of the darkest channel
+    /// amplifies the rounding of the matrices.)
     pub(super) fn is_identity(&self) -> bool {
         const STEPS: usize = 64;
         let level = |i: usize| i as f32 / STEPS as f32;
@@ -98,8 +100,8 @@ impl Conversion {
         Ok(from_planes(&rgb, alpha.as_ref(), color))
     }
 
-    /// Converts `image` from sRGB to the values of the profile, with color type `color`: the inverse of
-    /// [`to_srgb`](Self::to_srgb).
+    /// Converts `image` from sRGB to the values of the profile, with color type `color`: the
+    /// inverse of [`to_srgb`](Self::to_srgb).
     ///
     /// # Errors
     ///
@@ -139,8 +141,8 @@ impl Conversion {
     }
 }
 
-/// Applies `f` to each pixel, on all cores. A single plane is grey: `f` gets the value three times, and its first result is
-/// used.
+/// Applies `f` to each pixel, on all cores. A single plane is grey: `f` gets the value three times,
+/// and its first result is used.
 fn map_colors(planes: &mut Planes, f: impl Fn([f32; 3]) -> [f32; 3] + Sync) {
     let n = planes.width * planes.height;
     if planes.channels == 1 {
@@ -184,9 +186,9 @@ fn linear_to_srgb(linear: f32) -> f32 {
     x.copysign(linear)
 }
 
-/// The curve of a profile, `0.0..=1.0` to `0.0..=1.0`: a non-decreasing table with one entry per 16-bit value and linear
-/// interpolation between the entries, so that it can be inverted. Above 1, for highlights in float, the last segment is
-/// extrapolated. Below 0 the curve is constant.
+/// The curve of a profile, `0.0..=1.0` to `0.0..=1.0`: a non-decreasing table with one entry per
+/// 16-bit value and linear interpolation between the entries, so that it can be inverted. Above 1,
+/// for highlights in float, the last segment is extrapolated. Below 0 the curve is constant.
 #[derive(Clone, Debug)]
 struct Curve(Vec<f32>);
 

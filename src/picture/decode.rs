@@ -13,7 +13,8 @@ use std::io::Cursor;
 use std::path::Path;
 use tiff::tags::{ExtraSamples, Tag};
 
-/// The prefix of EXIF in a JPEG segment. Some programs also write it in formats that specify EXIF without a prefix.
+/// The prefix of EXIF in a JPEG segment. Some programs also write it in formats that specify EXIF
+/// without a prefix.
 pub(super) const EXIF_PREFIX: &[u8] = b"Exif\0\0";
 
 /// Decodes a picture within `limits`. `path` names the file in errors.
@@ -97,8 +98,8 @@ fn run_decoder(bytes: &[u8], format: ImageFormat, mut limits: Limits) -> ImageRe
 }
 
 impl StoredMetadata {
-    /// Reads what `image` does not report for TIFF: the EXIF, whether colour is premultiplied by alpha, and profiles that are
-    /// larger than the pixels (image-tiff issue 413).
+    /// Reads what `image` does not report for TIFF: the EXIF, whether colour is premultiplied by
+    /// alpha, and profiles that are larger than the pixels (image-tiff issue 413).
     fn from_tiff(bytes: &[u8]) -> Self {
         let Ok(mut tiff) = tiff::decoder::Decoder::new(Cursor::new(bytes)) else {
             return Self::default();
@@ -165,8 +166,8 @@ fn unpremultiply(image: &DynamicImage) -> Result<DynamicImage> {
     Ok(from_planes(&rgb, Some(&alpha), image.color()))
 }
 
-/// Returns whether the end of the file is missing, for formats whose decoders fill the missing part with grey instead of
-/// failing.
+/// Returns whether the end of the file is missing, for formats whose decoders fill the missing part
+/// with grey instead of failing.
 fn is_truncated(bytes: &[u8], format: ImageFormat) -> bool {
     match format {
         ImageFormat::Jpeg => !has_end_of_jpeg(bytes),
@@ -174,8 +175,8 @@ fn is_truncated(bytes: &[u8], format: ImageFormat) -> bool {
     }
 }
 
-/// Walks over segments and scans to the end-of-image marker. The marker of an embedded thumbnail does not count, because it
-/// lies within a segment.
+/// Walks over segments and scans to the end-of-image marker. The marker of an embedded thumbnail
+/// does not count, because it lies within a segment.
 fn has_end_of_jpeg(bytes: &[u8]) -> bool {
     const END: u8 = 0xD9;
     let mut at = 2; // after the start-of-image marker

@@ -1,4 +1,5 @@
-//! Encodes a [`Picture`] as a file: adapts it to what the format can store, and collects the warnings.
+//! Encodes a [`Picture`] as a file: adapts it to what the format can store, and collects the
+//! warnings.
 
 use super::decode::EXIF_PREFIX;
 use super::encoders::Embedded;
@@ -9,12 +10,12 @@ use std::borrow::Cow;
 use std::io::{Seek, Write};
 use std::path::Path;
 
-/// Capacity of a JPEG segment: 65,535 bytes minus its length field. The prefix that identifies the content counts as
-/// content.
+/// Capacity of a JPEG segment: 65,535 bytes minus its length field. The prefix that identifies the
+/// content counts as content.
 const JPEG_SEGMENT: usize = 65_535 - 2;
 
-/// Writes `picture` to `out` in `format`. Returns a warning for everything that the file cannot store. `path` names the file
-/// in errors.
+/// Writes `picture` to `out` in `format`. Returns a warning for everything that the file cannot
+/// store. `path` names the file in errors.
 ///
 /// # Errors
 ///
@@ -73,8 +74,8 @@ pub(super) fn encode(
     }
 }
 
-/// Returns whether a file of `format` can embed the profile of a picture with color type `color`. A picture that the format
-/// stores with another colour model (grey as RGB) cannot keep its profile.
+/// Returns whether a file of `format` can embed the profile of a picture with color type `color`. A
+/// picture that the format stores with another colour model (grey as RGB) cannot keep its profile.
 fn can_embed_profile(format: ImageFormat, color: ColorType) -> bool {
     match format {
         ImageFormat::Png | ImageFormat::Jpeg => true,
@@ -84,8 +85,8 @@ fn can_embed_profile(format: ImageFormat, color: ColorType) -> bool {
     }
 }
 
-/// Returns the reason why a file of `format` cannot contain EXIF or XMP of `size` bytes including its prefix; `None` if it
-/// can.
+/// Returns the reason why a file of `format` cannot contain EXIF or XMP of `size` bytes including
+/// its prefix; `None` if it can.
 fn metadata_obstacle(format: ImageFormat, size: usize) -> Option<&'static str> {
     match format {
         ImageFormat::Png | ImageFormat::WebP | ImageFormat::Tiff => None,
@@ -97,8 +98,8 @@ fn metadata_obstacle(format: ImageFormat, size: usize) -> Option<&'static str> {
     }
 }
 
-/// Composites alpha on white for JPEG, which has no alpha, and converts grey with alpha to RGBA for BMP, whose encoder rejects
-/// it.
+/// Composites alpha on white for JPEG, which has no alpha, and converts grey with alpha to RGBA for
+/// BMP, whose encoder rejects it.
 fn adapt_alpha<'a>(
     image: &'a DynamicImage,
     format: ImageFormat,

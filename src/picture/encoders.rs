@@ -1,7 +1,7 @@
 //! Encoders for each format that embed ICC profile, EXIF and XMP.
 //!
-//! The encoders of `image` cannot embed XMP, and its TIFF encoder cannot embed anything. PNG, WebP and TIFF are therefore
-//! written with the encoders that `image` uses internally.
+//! The encoders of `image` cannot embed XMP, and its TIFF encoder cannot embed anything. PNG, WebP
+//! and TIFF are therefore written with the encoders that `image` uses internally.
 
 use super::exif::ExifTags;
 use super::xmp;
@@ -75,7 +75,8 @@ impl Embedded<'_> {
         };
         let mut bytes = Vec::new();
         self.write_jpeg_without_xmp(image, &mut bytes)?;
-        // The file begins with the start-of-image marker (2 bytes) and the JFIF segment (18 bytes), which must come first.
+        // The file begins with the start-of-image marker (2 bytes) and the JFIF segment (18 bytes),
+        // which must come first.
         let (start, rest) = bytes.split_at(20);
         let length = 2 + xmp::JPEG_PREFIX.len() + xmp.len();
         let length = u16::try_from(length).expect("XMP that is too long was left out");
@@ -156,8 +157,8 @@ impl Embedded<'_> {
         })
     }
 
-    /// Writes the strips of a TIFF file and its tags. Declares the fourth sample as alpha, which the encoder of `image` omits:
-    /// other programs would take it for a colour.
+    /// Writes the strips of a TIFF file and its tags. Declares the fourth sample as alpha, which
+    /// the encoder of `image` omits: other programs would take it for a colour.
     fn write_strips<C, P>(
         &self,
         image: &ImageBuffer<P, Vec<C::Inner>>,

@@ -1,13 +1,13 @@
-//! EXIF in TIFF files. In other formats EXIF is a separate block with the structure of a TIFF file. In TIFF its tags share the
-//! directories (IFDs) with the tags that describe pixels and strips.
+//! EXIF in TIFF files. In other formats EXIF is a separate block with the structure of a TIFF file.
+//! In TIFF its tags share the directories (IFDs) with the tags that describe pixels and strips.
 
 use std::io::{Cursor, Seek, Write};
 use tiff::TiffResult;
 use tiff::encoder::{DirectoryEncoder, TiffEncoder, TiffKindStandard};
 use tiff::tags::{ByteOrder, Tag, Type};
 
-/// The tags of IFD0 that describe the picture rather than its storage. The orientation is not one of them, because it is
-/// applied on reading.
+/// The tags of IFD0 that describe the picture rather than its storage. The orientation is not one
+/// of them, because it is applied on reading.
 const KEPT: [u16; 19] = [
     269,    // DocumentName
     270,    // ImageDescription
@@ -29,11 +29,12 @@ const KEPT: [u16; 19] = [
 const RESOLUTION: [u16; 3] = [282, 283, 296];
 /// The tags of IFD0 that point to other IFDs.
 const SUB_IFDS: [Tag; 2] = [Tag::ExifDirectory, Tag::GpsDirectory];
-/// The tag of the EXIF IFD that points to the interoperability IFD, which describes the structure of the file for cameras.
+/// The tag of the EXIF IFD that points to the interoperability IFD, which describes the structure
+/// of the file for cameras.
 const INTEROPERABILITY: u16 = 40_965;
 
-/// The tags of a TIFF file or an EXIF block that are kept. Thumbnails and further pictures are not. Maker notes are copied
-/// unchanged, although the offsets in some of them become invalid.
+/// The tags of a TIFF file or an EXIF block that are kept. Thumbnails and further pictures are not.
+/// Maker notes are copied unchanged, although the offsets in some of them become invalid.
 pub(super) struct ExifTags<'a> {
     order: ByteOrder,
     ifd0: Vec<TagValue<'a>>,
@@ -65,7 +66,8 @@ impl<'a> ExifTags<'a> {
             values.retain(|value| value.tag != INTEROPERABILITY);
             (tag, values)
         });
-        // A resolution without a unit is only the aspect ratio of the pixels, and every TIFF file has one.
+        // A resolution without a unit is only the aspect ratio of the pixels, and every TIFF file
+        // has one.
         let has_unit = all
             .iter()
             .any(|value| value.tag == 296 && matches!(file.number(value.bytes), Some(2 | 3)));
@@ -81,7 +83,8 @@ impl<'a> ExifTags<'a> {
                     .filter(|(_, values)| !values.is_empty()),
             ),
         };
-        // Overlapping values could make a small file expand to a large one, so the total must not exceed the file.
+        // Overlapping values could make a small file expand to a large one, so the total must not
+        // exceed the file.
         let size = tags.values().map(|value| value.bytes.len()).sum::<usize>();
         (size > 0 && size <= bytes.len()).then_some(tags)
     }
@@ -153,7 +156,8 @@ struct Structure<'a> {
 }
 
 impl<'a> Structure<'a> {
-    /// Returns the values of the directory at offset `at`, without those that lie outside of the file.
+    /// Returns the values of the directory at offset `at`, without those that lie outside of the
+    /// file.
     fn directory(&self, at: usize) -> Vec<TagValue<'a>> {
         let bytes = self.bytes.get(at..).unwrap_or_default();
         let Some((count, entries)) = bytes.split_at_checked(2) else {
@@ -164,7 +168,8 @@ impl<'a> Structure<'a> {
         entries.filter_map(|entry| self.value(entry)).collect()
     }
 
-    /// Reads the value of an entry of 12 bytes: tag, type, count, and either the value or its offset.
+    /// Reads the value of an entry of 12 bytes: tag, type, count, and either the value or its
+    /// offset.
     fn value(&self, entry: &'a [u8]) -> Option<TagValue<'a>> {
         let kind = Type::from_u16(self.number(&entry[2..4])? as u16)?;
         let size = match kind {

@@ -1,4 +1,5 @@
-//! Reads picture files upright with their colour profile, EXIF and XMP, and writes files completely or not at all.
+//! Reads picture files upright with their colour profile, EXIF and XMP, and writes files completely
+//! or not at all.
 //!
 //! ```no_run
 //! # #[cfg(all(feature = "flex", feature = "pretrained"))]
@@ -26,27 +27,31 @@
 //! | TIFF | yes | uncompressed | yes | yes, as tags | yes | all; grey with alpha becomes colour |
 //! | BMP | yes | yes | colours converted to sRGB | no | yes | 8 bit, colour |
 //!
-//! Palettes and grey with fewer than 8 bits become 8 bit (palettes in TIFF cannot be read). Only the first picture of an
-//! animation or of a multi-page TIFF is read. Formats that the application enables in the `image` crate are also read, and
-//! written without profile, EXIF and XMP.
+//! Palettes and grey with fewer than 8 bits become 8 bit (palettes in TIFF cannot be read). Only
+//! the first picture of an animation or of a multi-page TIFF is read. Formats that the application
+//! enables in the `image` crate are also read, and written without profile, EXIF and XMP.
 //!
-//! AVIF is one of those formats. It is not a feature of this crate, because it would add build time for every user, although AVIF
-//! could only be written, and only without metadata. `image = { version = "0.25", features = ["avif"] }` enables writing. It
-//! builds a video encoder that cannot embed a profile, so colours are converted to sRGB. The feature `avif-native` of `image`
-//! reads AVIF with dav1d, a decoder in C that must be installed.
+//! AVIF is one of those formats. It is not a feature of this crate, because it would add build time
+//! for every user, although AVIF could only be written, and only without metadata.
+//! `image = { version = "0.25", features = ["avif"] }` enables writing. It builds a video encoder
+//! that cannot embed a profile, so colours are converted to sRGB. The feature `avif-native` of
+//! `image` reads AVIF with dav1d, a decoder in C that must be installed.
 //!
-//! The following data is lost: IPTC, text chunks, XMP beyond the first segment in JPEG, and XMP after the pixels in PNG. The
-//! `gAMA` and `cHRM` chunks of PNG are ignored. In EXIF and XMP, the picture size, the colour space and references to other parts
-//! of the file stay unchanged. So does a thumbnail in the EXIF, except in TIFF, where it is removed.
+//! The following data is lost: IPTC, text chunks, XMP beyond the first segment in JPEG, and XMP
+//! after the pixels in PNG. The `gAMA` and `cHRM` chunks of PNG are ignored. In EXIF and XMP, the
+//! picture size, the colour space and references to other parts of the file stay unchanged. So does
+//! a thumbnail in the EXIF, except in TIFF, where it is removed.
 //!
 //! # Colour
 //!
-//! The models are trained on sRGB. [`Picture::map`] converts a picture with another profile to sRGB in float, without clipping
-//! colours outside of the sRGB gamut, and converts the result back to the picture's own profile, which is embedded again.
-//! Wide-gamut colours survive, and no intermediate step rounds. Profiles that consist of a matrix and curves (cameras, phones,
-//! Adobe RGB, ProPhoto) and grey profiles are converted. Profiles with lookup tables (printers, some scanners), which cannot be
-//! inverted exactly, and HDR profiles are kept but not converted: the model sees the stored values. A profile that cannot be
-//! read, or is for another colour model (CMYK, which the decoder converts to RGB), is ignored with a [`Warning`].
+//! The models are trained on sRGB. [`Picture::map`] converts a picture with another profile to sRGB
+//! in float, without clipping colours outside of the sRGB gamut, and converts the result back to
+//! the picture's own profile, which is embedded again. Wide-gamut colours survive, and no
+//! intermediate step rounds. Profiles that consist of a matrix and curves (cameras, phones, Adobe
+//! RGB, ProPhoto) and grey profiles are converted. Profiles with lookup tables (printers, some
+//! scanners), which cannot be inverted exactly, and HDR profiles are kept but not converted: the
+//! model sees the stored values. A profile that cannot be read, or is for another colour model
+//! (CMYK, which the decoder converts to RGB), is ignored with a [`Warning`].
 
 mod conversion;
 mod decode;
@@ -89,7 +94,8 @@ pub enum Warning {
     /// The colour profile of the file is neither used nor kept.
     #[error("the colour profile is ignored: {0}")]
     ProfileIgnored(String),
-    /// The format, or the color type that is written, cannot embed the profile, so the colours were converted to sRGB.
+    /// The format, or the color type that is written, cannot embed the profile, so the colours were
+    /// converted to sRGB.
     #[error("the colours were converted to sRGB, because the file cannot embed their profile")]
     ProfileConverted,
     /// The format cannot store the EXIF.
@@ -113,13 +119,14 @@ impl Picture {
         Self::open_within(path, Limits::default())
     }
 
-    /// Like [`open`](Self::open), with other limits. A file is rejected before memory is allocated if the file, or the pixels that
-    /// it declares, are larger than `max_alloc`.
+    /// Like [`open`](Self::open), with other limits. A file is rejected before memory is allocated
+    /// if the file, or the pixels that it declares, are larger than `max_alloc`.
     ///
     /// # Errors
     ///
     /// - [`Error::Io`] if the file cannot be read.
-    /// - [`Error::Format`] if it is not a picture, is damaged or truncated, or has pixels that cannot be decoded.
+    /// - [`Error::Format`] if it is not a picture, is damaged or truncated, or has pixels that
+    ///   cannot be decoded.
     /// - [`Error::InputTooLarge`] if it exceeds the limits.
     pub fn open_within(path: impl AsRef<Path>, limits: Limits) -> Result<Self> {
         let path = path.as_ref();
@@ -142,7 +149,8 @@ impl Picture {
     ///
     /// # Errors
     ///
-    /// [`Error::Format`] and [`Error::InputTooLarge`] as in [`open_within`](Self::open_within), with the path `<memory>`.
+    /// [`Error::Format`] and [`Error::InputTooLarge`] as in [`open_within`](Self::open_within),
+    /// with the path `<memory>`.
     pub fn from_bytes(bytes: &[u8], limits: Limits) -> Result<Self> {
         decode::decode(bytes, Path::new(MEMORY), limits)
     }
@@ -157,13 +165,15 @@ impl Picture {
         self.profile.as_ref().map(Profile::bytes)
     }
 
-    /// Returns the EXIF block, which begins with the byte order mark. It is unchanged except for the orientation, which has
-    /// been applied and reset. For TIFF, where EXIF is not a separate block, the block is built from the tags.
+    /// Returns the EXIF block, which begins with the byte order mark. It is unchanged except for
+    /// the orientation, which has been applied and reset. For TIFF, where EXIF is not a separate
+    /// block, the block is built from the tags.
     pub fn exif(&self) -> Option<&[u8]> {
         self.exif.as_deref()
     }
 
-    /// Returns the XMP packet. It is unchanged except for the orientation, which has been applied and reset.
+    /// Returns the XMP packet. It is unchanged except for the orientation, which has been applied
+    /// and reset.
     pub fn xmp(&self) -> Option<&str> {
         self.xmp.as_deref()
     }
@@ -173,16 +183,18 @@ impl Picture {
         &self.warnings
     }
 
-    /// Applies `f` to the pixels in sRGB, and keeps profile, EXIF and XMP: see [Colour](self#colour).
+    /// Applies `f` to the pixels in sRGB, and keeps profile, EXIF and XMP: see
+    /// [Colour](self#colour).
     ///
-    /// If the profile is sRGB, `f` receives the color type of the file, and the result has the color type that `f` returns.
-    /// With another profile, `f` receives float, with values that may lie outside `0.0..=1.0`, and the result has the color
-    /// type of the file.
+    /// If the profile is sRGB, `f` receives the color type of the file, and the result has the
+    /// color type that `f` returns. With another profile, `f` receives float, with values that may
+    /// lie outside `0.0..=1.0`, and the result has the color type of the file.
     ///
     /// # Errors
     ///
     /// - The errors of `f`.
-    /// - [`Error::NonFinitePicture`] if a float picture that must be converted contains NaN or infinity.
+    /// - [`Error::NonFinitePicture`] if a float picture that must be converted contains NaN or
+    ///   infinity.
     pub fn map<E: From<Error>>(
         self,
         f: impl FnOnce(&DynamicImage) -> Result<DynamicImage, E>,
@@ -226,14 +238,15 @@ impl Picture {
         self.profile.as_ref().and_then(Profile::conversion)
     }
 
-    /// Writes a file completely or not at all. The extension determines the format. Returns a warning for everything that the
-    /// file does not store: see [the table](self#what-each-format-keeps).
+    /// Writes a file completely or not at all. The extension determines the format. Returns a
+    /// warning for everything that the file does not store: see
+    /// [the table](self#what-each-format-keeps).
     ///
     /// # Errors
     ///
     /// - [`Error::Io`] if the file cannot be written.
-    /// - [`Error::Format`] if the extension does not belong to a format that can be written, or the format cannot store a
-    ///   picture of this size.
+    /// - [`Error::Format`] if the extension does not belong to a format that can be written, or the
+    ///   format cannot store a picture of this size.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<Vec<Warning>> {
         let path = path.as_ref();
         let format = ImageFormat::from_path(path)
@@ -248,7 +261,8 @@ impl Picture {
         write_whole(path, |out| encode::encode(self, format, out, path))
     }
 
-    /// Encodes a file in `format`. Returns its bytes, and a warning for everything that it does not store.
+    /// Encodes a file in `format`. Returns its bytes, and a warning for everything that it does not
+    /// store.
     ///
     /// # Errors
     ///

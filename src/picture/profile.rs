@@ -57,7 +57,8 @@ impl Profile {
         matches!(self.encoding, Encoding::Srgb)
     }
 
-    /// Returns the conversion to sRGB; `None` if the values are sRGB already, or cannot be converted back.
+    /// Returns the conversion to sRGB; `None` if the values are sRGB already, or cannot be
+    /// converted back.
     pub(super) fn conversion(&self) -> Option<&Conversion> {
         match &self.encoding {
             Encoding::Convertible(conversion) => Some(conversion),
@@ -65,8 +66,8 @@ impl Profile {
         }
     }
 
-    /// Converts `image` to sRGB with the same color type, for files that cannot embed the profile. Returns `None` if the
-    /// profile does not allow it.
+    /// Converts `image` to sRGB with the same color type, for files that cannot embed the profile.
+    /// Returns `None` if the profile does not allow it.
     pub(super) fn convert_to_srgb(&self, image: &DynamicImage) -> Option<DynamicImage> {
         let (mut rgb, alpha) = to_planes(image).ok()?;
         match &self.encoding {

@@ -5,11 +5,11 @@ use std::panic::resume_unwind;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::{JoinHandle, spawn};
 
-/// An iterator that runs another iterator on a background thread, one item ahead of the caller. While one picture is enlarged,
-/// the next is decoded, and at most that one waits in memory.
+/// An iterator that runs another iterator on a background thread, one item ahead of the caller.
+/// While one picture is enlarged, the next is decoded, and at most that one waits in memory.
 ///
-/// The first call of `next` starts the thread. Dropping the iterator early does not block: the thread ends after its current
-/// item.
+/// The first call of `next` starts the thread. Dropping the iterator early does not block: the
+/// thread ends after its current item.
 ///
 /// ```no_run
 /// # #[cfg(all(feature = "flex", feature = "pretrained"))]

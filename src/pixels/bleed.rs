@@ -1,12 +1,15 @@
-//! Fills transparent pixels, whose stored colour is arbitrary, with the colour of visible pixels nearby.
+//! Fills transparent pixels, whose stored colour is arbitrary, with the colour of visible pixels
+//! nearby.
 
 use crate::pixels::planes::Planes;
 
-/// Replaces the colour of each pixel with zero `weight` by the colour of nearby pixels with non-zero weight.
+/// Replaces the colour of each pixel with zero `weight` by the colour of nearby pixels with
+/// non-zero weight.
 ///
-/// This is the push-pull algorithm. It halves picture and weights until every pixel has non-zero weight. Then it fills the holes of
-/// each level from the next smaller level, smallest level first. The cost is linear in the number of pixels for any size of the
-/// holes. At least one weight must be non-zero.
+/// This is the push-pull algorithm. It halves picture and weights until every pixel has non-zero
+/// weight. Then it fills the holes of each level from the next smaller level, smallest level first.
+/// The cost is linear in the number of pixels for any size of the holes. At least one weight must
+/// be non-zero.
 pub(super) fn bleed(rgb: &mut Planes, weight: &[f32]) {
     if weight.iter().all(|&w| w > 0.0) {
         return;
@@ -33,8 +36,8 @@ pub(super) fn bleed(rgb: &mut Planes, weight: &[f32]) {
     }
 }
 
-/// Returns the pixel of the half-size row or column that contains `position`, and the second nearest one. Linear
-/// interpolation weighs them 3 to 1.
+/// Returns the pixel of the half-size row or column that contains `position`, and the second
+/// nearest one. Linear interpolation weighs them 3 to 1.
 fn neighbours(position: usize, half: usize) -> (usize, usize) {
     let near = position / 2;
     let far = if position.is_multiple_of(2) {
@@ -45,7 +48,8 @@ fn neighbours(position: usize, half: usize) -> (usize, usize) {
     (near, far)
 }
 
-/// Halves the size, rounding up. Returns the weighted mean of each 2 x 2 block, and the weight of each block.
+/// Halves the size, rounding up. Returns the weighted mean of each 2 x 2 block, and the weight of
+/// each block.
 fn halve(rgb: &Planes, weight: &[f32]) -> (Planes, Vec<f32>) {
     let (width, height) = (rgb.width.div_ceil(2), rgb.height.div_ceil(2));
     let mut half = Planes::filled(3, width, height, 0.0);
@@ -65,8 +69,9 @@ fn halve(rgb: &Planes, weight: &[f32]) -> (Planes, Vec<f32>) {
                     .map(|pixel| plane[pixel] * (weight[pixel] / total))
                     .sum();
             }
-            // Always the mean over four pixels, so that weights stay in `0.0..=1.0` on every level. A very small weight must
-            // not be rounded to zero, or a lone visible pixel would be lost.
+            // Always the mean over four pixels, so that weights stay in `0.0..=1.0` on every level.
+            // A very small weight must not be rounded to zero, or a lone visible pixel would be
+            // lost.
             half_weight[y * width + x] = (total / 4.0).max(f32::MIN_POSITIVE);
         }
     }

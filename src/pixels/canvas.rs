@@ -19,8 +19,8 @@ pub(crate) struct OutputRows {
 /// An output picture under construction.
 pub(crate) struct Canvas {
     pub(super) image: DynamicImage,
-    /// Whether the input is opaque everywhere. The weights of a resize kernel add up to one only up to rounding, but an opaque
-    /// picture must stay exactly opaque, also in float.
+    /// Whether the input is opaque everywhere. The weights of a resize kernel add up to one only up
+    /// to rounding, but an opaque picture must stay exactly opaque, also in float.
     pub(super) opaque: bool,
 }
 
@@ -29,8 +29,8 @@ impl Canvas {
     ///
     /// # Panics
     ///
-    /// Panics if `compute` returns alpha for a color type without alpha, no alpha for a color type with alpha, or planes of another
-    /// size.
+    /// Panics if `compute` returns alpha for a color type without alpha, no alpha for a color type
+    /// with alpha, or planes of another size.
     pub fn write(
         &mut self,
         rows: Range<usize>,

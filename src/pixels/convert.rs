@@ -1,4 +1,5 @@
-//! Converts between [`DynamicImage`] and [`Planes`]: interleaved samples of any type to planes of `f32` and back.
+//! Converts between [`DynamicImage`] and [`Planes`]: interleaved samples of any type to planes of
+//! `f32` and back.
 
 use crate::error::{Error, Result};
 use crate::pixels::planes::Planes;
@@ -9,11 +10,12 @@ use std::ops::Range;
 
 /// Luma weights of encoded R, G and B (ITU-R BT.601). They add up to one.
 const LUMA: [f32; 3] = [0.299, 0.587, 0.114];
-/// Rows that a thread writes at a time. The colour correction needs a few more rows above and below each band.
+/// Rows that a thread writes at a time. The colour correction needs a few more rows above and below
+/// each band.
 const BAND: usize = 256;
 
-/// Returns the colour planes (one for grey, three for RGB) and the alpha plane of a picture that has alpha. Alpha is clamped
-/// to `0.0..=1.0`.
+/// Returns the colour planes (one for grey, three for RGB) and the alpha plane of a picture that
+/// has alpha. Alpha is clamped to `0.0..=1.0`.
 ///
 /// # Errors
 ///
@@ -47,12 +49,13 @@ pub(crate) fn to_planes(image: &DynamicImage) -> Result<(Planes, Option<Planes>)
     Ok((planes, Some(Planes::new(1, width, height, alpha))))
 }
 
-/// Builds a picture of color type `color` from planes: the inverse of [`to_planes`]. A grey color type receives the luma of
-/// three planes. Integer samples are clamped.
+/// Builds a picture of color type `color` from planes: the inverse of [`to_planes`]. A grey color
+/// type receives the luma of three planes. Integer samples are clamped.
 ///
 /// # Panics
 ///
-/// Panics if `alpha` is given for a color type without alpha, is absent for a color type with alpha, or if the sizes differ.
+/// Panics if `alpha` is given for a color type without alpha, is absent for a color type with
+/// alpha, or if the sizes differ.
 pub(crate) fn from_planes(rgb: &Planes, alpha: Option<&Planes>, color: ColorType) -> DynamicImage {
     let side = |n: usize| u32::try_from(n).expect("a picture's sides fit in 32 bits");
     let mut image = DynamicImage::new(side(rgb.width), side(rgb.height), color);
@@ -62,12 +65,13 @@ pub(crate) fn from_planes(rgb: &Planes, alpha: Option<&Planes>, color: ColorType
     image
 }
 
-/// Writes `rows` of `image`. `compute` returns the colour planes and the alpha plane of a range of rows.
+/// Writes `rows` of `image`. `compute` returns the colour planes and the alpha plane of a range of
+/// rows.
 ///
 /// # Panics
 ///
-/// Panics if `compute` returns alpha for a color type without alpha, no alpha for a color type with alpha, or planes of another
-/// size.
+/// Panics if `compute` returns alpha for a color type without alpha, no alpha for a color type with
+/// alpha, or planes of another size.
 pub(super) fn write_rows(
     image: &mut DynamicImage,
     rows: Range<usize>,
@@ -159,7 +163,8 @@ where
     Ok(Planes::new(channels, width as usize, height as usize, data))
 }
 
-/// Converts planes to interleaved pixels: the inverse of [`deinterleave`]. Writes `rows` of `buffer` in bands, in parallel.
+/// Converts planes to interleaved pixels: the inverse of [`deinterleave`]. Writes `rows` of
+/// `buffer` in bands, in parallel.
 fn interleave<P>(
     buffer: &mut ImageBuffer<P, Vec<P::Subpixel>>,
     rows: Range<usize>,

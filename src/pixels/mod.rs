@@ -1,15 +1,18 @@
-//! Converts pictures to the planes that the model processes, and the planes of the result back to pictures.
+//! Converts pictures to the planes that the model processes, and the planes of the result back to
+//! pictures.
 //!
-//! The model processes three planes of colour. The other properties of a picture are stored separately and restored afterwards,
-//! so that the result has the color type of the input:
+//! The model processes three planes of colour. The other properties of a picture are stored
+//! separately and restored afterwards, so that the result has the color type of the input:
 //!
 //! - **Grey** becomes three equal planes. The result is the luma of the output.
-//! - **Alpha** is resized separately. Colour is straight (not premultiplied) in the input and in the output. Under fully
-//!   transparent pixels, where the stored colour is arbitrary and often black, it is replaced by colour that bleeds from
-//!   the visible pixels nearby. The edges of the enlarged picture blend with that colour, and get no fringe.
+//! - **Alpha** is resized separately. Colour is straight (not premultiplied) in the input and in
+//!   the output. Under fully transparent pixels, where the stored colour is arbitrary and often
+//!   black, it is replaced by colour that bleeds from the visible pixels nearby. The edges of the
+//!   enlarged picture blend with that colour, and get no fringe.
 //! - **Depth**: all computation is in `f32`, which represents 8-bit and 16-bit integers exactly.
-//! - **Float** values outside `0.0..=1.0` (highlights, or colours outside the sRGB gamut) are clamped for the model. The
-//!   difference, the out-of-range residual, is resized separately and added to the result.
+//! - **Float** values outside `0.0..=1.0` (highlights, or colours outside the sRGB gamut) are
+//!   clamped for the model. The difference, the out-of-range residual, is resized separately and
+//!   added to the result.
 
 mod bleed;
 mod canvas;
@@ -34,8 +37,8 @@ pub(crate) struct Pixels {
     pub rgb: Planes,
     /// The plane of straight alpha in `0.0..=1.0`; `None` for a color type without alpha.
     pub alpha: Option<Planes>,
-    /// The out-of-range residual, three planes: the part of `rgb` that clamping has removed. `None` if all values are in
-    /// `0.0..=1.0`.
+    /// The out-of-range residual, three planes: the part of `rgb` that clamping has removed. `None`
+    /// if all values are in `0.0..=1.0`.
     pub residual: Option<Planes>,
     color: ColorType,
     space: Cicp,
@@ -67,7 +70,8 @@ impl Pixels {
         })
     }
 
-    /// Returns an empty output of `width` x `height` with the color type and colour space of the input.
+    /// Returns an empty output of `width` x `height` with the color type and colour space of the
+    /// input.
     pub fn canvas(&self, width: usize, height: usize) -> Canvas {
         let side = |n: usize| u32::try_from(n).expect("a picture's sides fit in 32 bits");
         let mut image = DynamicImage::new(side(width), side(height), self.color);

@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-/// The planes of one picture: `[channels, height, width]`, row-major, sRGB-encoded values in `0.0..=1.0`.
+/// The planes of one picture: `[channels, height, width]`, row-major, sRGB-encoded values in
+/// `0.0..=1.0`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Planes {
     /// Number of planes: 3 for RGB, 1 for grey or alpha.

@@ -142,7 +142,8 @@ fn samples_after_the_picture_are_ignored() {
 fn a_white_disc_gets_no_fringe() {
     let disc = ImageBuffer::from_fn(33, 29, |x, y| {
         let (dx, dy) = (f64::from(x) - 15.3, f64::from(y) - 13.6);
-        // The edge is one pixel wide, so some pixels are semi-transparent. Transparent pixels are black.
+        // The edge is one pixel wide, so some pixels are semi-transparent. Transparent pixels are
+        // black.
         let alpha = (9.5 - dx.hypot(dy)).clamp(0.0, 1.0);
         let level = if alpha > 0.0 { 255 } else { 0 };
         Rgba([level, level, level, (alpha * 255.0) as u8])

@@ -1,7 +1,9 @@
-//! Padding classifier-free guidance (PadCFG) and the padding self-ensemble: which passes run, and how they are blended.
+//! Padding classifier-free guidance (PadCFG) and the padding self-ensemble: which passes run, and
+//! how they are blended.
 //!
-//! Paper, "Inference: PadCFG": plain guidance amplifies the artefacts of the 8x8 cells, and averaging over paddings
-//! removes them. PadCFG gives the two passes of guidance different paddings:
+//! Paper, "Inference: PadCFG": plain guidance amplifies the artefacts of the 8x8 cells, and
+//! averaging over paddings removes them. PadCFG gives the two passes of guidance different
+//! paddings:
 //!
 //! ```text
 //! y = w * G(pad(x, [4,4,4,4]), c_pos) + (1 - w) * G(pad(x, [3,5,3,5]), c_neg)
@@ -31,13 +33,15 @@ pub(crate) struct Pass {
 
 /// Returns the prompts of guidance scale `w` and their weights, which add up to one.
 ///
-/// A prompt without weight does not run: `w = 1` needs no negative pass, and `w = 0` no positive one.
+/// A prompt without weight does not run: `w = 1` needs no negative pass, and `w = 0` no positive
+/// one.
 pub(crate) fn prompts(w: f64) -> impl Iterator<Item = (Prompt, f64)> + Clone {
     let weighted = [(Prompt::Positive, w), (Prompt::Negative, 1.0 - w)];
     weighted.into_iter().filter(|&(_, weight)| weight != 0.0)
 }
 
-/// Returns the passes of PadCFG with guidance scale `w` over the paddings of `ensemble`. Their weights add up to one.
+/// Returns the passes of PadCFG with guidance scale `w` over the paddings of `ensemble`. Their
+/// weights add up to one.
 pub(crate) fn passes(w: f64, ensemble: &[Padding], factor: usize) -> Vec<Pass> {
     let share = 1.0 / ensemble.len() as f64;
     prompts(w)

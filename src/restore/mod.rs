@@ -1,5 +1,5 @@
-//! The steps around the UNet, on tensors: tiles, the passes of guidance and self-ensemble, pixel unshuffle and shuffle, the one
-//! diffusion step, and blending.
+//! The steps around the UNet, on tensors: tiles, the passes of guidance and self-ensemble, pixel
+//! unshuffle and shuffle, the one diffusion step, and blending.
 
 pub(crate) mod guidance;
 pub(crate) mod onestep;

@@ -1,4 +1,5 @@
-//! The single diffusion step, which computes the picture from the UNet's prediction (paper, "The model").
+//! The single diffusion step, which computes the picture from the UNet's prediction (paper, "The
+//! model").
 
 use crate::backend::Backend;
 use crate::error::{Error, Result};
@@ -12,7 +13,8 @@ use serde::{Deserialize, Serialize};
 pub enum Prediction {
     /// The noise `eps`: `x0 = (z - sigma * eps) / alpha`.
     Noise,
-    /// The velocity `v = alpha * eps - sigma * x0`: `x0 = alpha * z - sigma * v`, for `alpha^2 + sigma^2 = 1`.
+    /// The velocity `v = alpha * eps - sigma * x0`: `x0 = alpha * z - sigma * v`, for
+    /// `alpha^2 + sigma^2 = 1`.
     Velocity,
     /// The picture itself: `x0`.
     Sample,
@@ -20,8 +22,8 @@ pub enum Prediction {
 
 /// One step at a fixed noise level, without a scheduler.
 ///
-/// The paper sets `alpha^2 = sigma^2 = 0.5`. With noise prediction and `alpha = 1`, the step is a residual,
-/// `x0 = z - sigma * eps`. The bundled nano model uses this.
+/// The paper sets `alpha^2 = sigma^2 = 0.5`. With noise prediction and `alpha = 1`, the step is a
+/// residual, `x0 = z - sigma * eps`. The bundled nano model uses this.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OneStep {
@@ -58,8 +60,8 @@ impl OneStep {
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] if a weight is not finite, if `alpha` is not positive, or if the prediction is a velocity and
-    /// `alpha^2 + sigma^2` is not 1.
+    /// [`Error::Config`] if a weight is not finite, if `alpha` is not positive, or if the
+    /// prediction is a velocity and `alpha^2 + sigma^2` is not 1.
     pub fn validate(&self) -> Result<()> {
         let fail = |reason: String| {
             Err(Error::Config {
@@ -82,7 +84,8 @@ impl OneStep {
         Ok(())
     }
 
-    /// Computes `x0` from the UNet's input `z` and its prediction. All three tensors are `[N, C, H, W]`.
+    /// Computes `x0` from the UNet's input `z` and its prediction. All three tensors are
+    /// `[N, C, H, W]`.
     pub fn x0<B: Backend>(&self, z: Tensor<B, 4>, prediction: Tensor<B, 4>) -> Tensor<B, 4> {
         match self.prediction {
             Prediction::Noise => B::mix(z, prediction, [1.0, -self.sigma].map(|w| w / self.alpha)),
@@ -91,8 +94,8 @@ impl OneStep {
         }
     }
 
-    /// Computes the prediction for which [`x0`](Self::x0) returns `x0`. It is not finite if the computation divides by a
-    /// `sigma` of zero.
+    /// Computes the prediction for which [`x0`](Self::x0) returns `x0`. It is not finite if the
+    /// computation divides by a `sigma` of zero.
     #[cfg(feature = "train")]
     pub(crate) fn prediction_of<B: Backend>(
         &self,

@@ -1,6 +1,7 @@
 //! Pixel unshuffle and pixel shuffle, which replace the VAE (paper, "The model").
 //!
-//! The order of channels is PyTorch's: `unshuffled[n, c*r*r + i*r + j, y, x] = picture[n, c, r*y + i, r*x + j]`.
+//! The order of channels is PyTorch's:
+//! `unshuffled[n, c*r*r + i*r + j, y, x] = picture[n, c, r*y + i, r*x + j]`.
 
 use crate::backend::Backend;
 use burn::tensor::Tensor;

@@ -1,11 +1,13 @@
-//! Runs a network over one tile at a time, so that memory grows with the tile and not with the picture.
+//! Runs a network over one tile at a time, so that memory grows with the tile and not with the
+//! picture.
 //!
-//! Neighbouring tiles overlap and fade into each other. Their weights are `sin^2`, rising over a quarter turn across the overlap,
-//! and add up to one. The weight is close to zero at the border of a tile, where its convolutions have read zeros instead of the
-//! pixels of the neighbour.
+//! Neighbouring tiles overlap and fade into each other. Their weights are `sin^2`, rising over a
+//! quarter turn across the overlap, and add up to one. The weight is close to zero at the border of
+//! a tile, where its convolutions have read zeros instead of the pixels of the neighbour.
 //!
-//! Group norms and attention see one tile only. A tiled result therefore differs everywhere from that of the whole picture, and
-//! more so for smaller tiles. Fading hides the seams, but does not remove this difference.
+//! Group norms and attention see one tile only. A tiled result therefore differs everywhere from
+//! that of the whole picture, and more so for smaller tiles. Fading hides the seams, but does not
+//! remove this difference.
 
 use crate::backend::Backend;
 use crate::backend::pad::{crop, pad};
@@ -16,7 +18,8 @@ use burn::tensor::{DType, Tensor, TensorData};
 use std::f64::consts::FRAC_PI_2;
 use std::ops::Range;
 
-/// A [`Tiling`] in cells of a model. A cell has `factor` x `factor` pixels of the picture, which are one pixel of the UNet's input.
+/// A [`Tiling`] in cells of a model. A cell has `factor` x `factor` pixels of the picture, which
+/// are one pixel of the UNet's input.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CellTiling {
     side: usize,
@@ -42,7 +45,8 @@ impl CellTiling {
         size.iter().all(|&pixels| cells(pixels) <= self.side)
     }
 
-    /// Returns the number of tiles of a picture of `[H, W] = size` pixels, and the size of the largest tile in pixels.
+    /// Returns the number of tiles of a picture of `[H, W] = size` pixels, and the size of the
+    /// largest tile in pixels.
     pub(crate) fn tiles(self, size: [usize; 2]) -> (usize, [usize; 2]) {
         let axes = size.map(|pixels| self.divide(pixels.div_ceil(self.factor)));
         let count = axes.iter().map(Vec::len).product();
@@ -61,15 +65,16 @@ impl CellTiling {
     }
 }
 
-/// The number of pixels that a cell has along each axis in the input and in the output of a network.
+/// The number of pixels that a cell has along each axis in the input and in the output of a
+/// network.
 #[derive(Clone, Copy)]
 pub(crate) struct Units {
     pub(crate) input: usize,
     pub(crate) output: usize,
 }
 
-/// Applies `run`, which maps pictures to pictures of the same size, to the tiles of `x`. Tiles consist of whole cells. The last
-/// tiles are completed by `edge`.
+/// Applies `run`, which maps pictures to pictures of the same size, to the tiles of `x`. Tiles
+/// consist of whole cells. The last tiles are completed by `edge`.
 ///
 /// # Shapes
 ///
@@ -95,13 +100,14 @@ pub(crate) fn in_tiles<B: Backend>(
     Ok(crop(restored, Padding::NONE, [h, w]))
 }
 
-/// Applies `run` to the tiles of `x` and blends the results. Applies it to the whole of `x` if there is no tiling, or if `x` fits
-/// in one tile.
+/// Applies `run` to the tiles of `x` and blends the results. Applies it to the whole of `x` if
+/// there is no tiling, or if `x` fits in one tile.
 ///
 /// # Shapes
 ///
 /// - x: `[N, C, H, W]`; pixels that do not fill a last cell belong to the last tile
-/// - output: `[N, C', H / units.input * units.output, W / units.input * units.output]`, rounded down
+/// - output: `[N, C', H / units.input * units.output, W / units.input * units.output]`, rounded
+///   down
 pub(crate) fn tiled<B: Backend>(
     x: Tensor<B, 4>,
     tiling: Option<CellTiling>,
@@ -155,7 +161,8 @@ fn input_range(tile: &Range<usize>, pixels: usize, unit: usize) -> Range<usize> 
     tile.start * unit..if last { pixels } else { tile.end * unit }
 }
 
-/// Returns the blending weight of each output pixel of each tile. The weights of one pixel add up to one.
+/// Returns the blending weight of each output pixel of each tile. The weights of one pixel add up
+/// to one.
 pub(crate) fn fade(tiles: &[Range<usize>], unit: usize) -> Vec<Vec<f32>> {
     let ramp = |distance: f64, width: usize| match width {
         0 => 1.0,
@@ -180,7 +187,8 @@ pub(crate) fn fade(tiles: &[Range<usize>], unit: usize) -> Vec<Vec<f32>> {
                 .collect()
         })
         .collect();
-    // Where two tiles overlap, the weights add up to one already. Where three tiles overlap, they do not.
+    // Where two tiles overlap, the weights add up to one already. Where three tiles overlap, they
+    // do not.
     let mut sums = vec![0.0; tiles.last().map_or(0, |tile| tile.end * unit)];
     for (tile, weights) in tiles.iter().zip(&raw) {
         for (sum, weight) in sums[scaled(tile)].iter_mut().zip(weights) {

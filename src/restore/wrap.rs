@@ -17,9 +17,9 @@ pub(crate) fn with_margin(size: [usize; 2], edge: Edge, factor: usize) -> [usize
     }
 }
 
-/// Calls `run` with the picture. If `edge` is [`Edge::Wrap`], extends the picture on each side by a margin from the opposite edge,
-/// and crops the result. The padding of a pass, one cell, is too small for this, because the receptive field of the model is
-/// larger.
+/// Calls `run` with the picture. If `edge` is [`Edge::Wrap`], extends the picture on each side by a
+/// margin from the opposite edge, and crops the result. The padding of a pass, one cell, is too
+/// small for this, because the receptive field of the model is larger.
 ///
 /// # Shapes
 ///

@@ -11,8 +11,8 @@ pub(crate) type Plain = NdArray<f64>;
 /// The same backend with gradients.
 pub(crate) type Tracked = Autodiff<Plain>;
 
-/// Half of the difference step. It balances the truncation error, which grows with its square, against the rounding error,
-/// which grows with its inverse.
+/// Half of the difference step. It balances the truncation error, which grows with its square,
+/// against the rounding error, which grows with its inverse.
 pub(crate) const STEP: f64 = 1e-5;
 /// Largest difference that is accepted, relative to the largest gradient.
 pub(crate) const TOLERANCE: f64 = 1e-6;
@@ -32,7 +32,8 @@ pub(crate) fn values<const D: usize>(tensor: Tensor<Plain, D>) -> Vec<f64> {
     tensor.into_data().into_vec().expect("the backend uses f64")
 }
 
-/// Panics unless the gradient of `loss` at `x` matches central differences, at elements spread over `x`.
+/// Panics unless the gradient of `loss` at `x` matches central differences, at elements spread over
+/// `x`.
 pub(crate) fn check<const D: usize>(
     x: Tensor<Plain, D>,
     loss: impl Fn(Tensor<Tracked, D>) -> Tensor<Tracked, 1>,

@@ -1,4 +1,5 @@
-//! Checkpoints of a training run. Each is a folder `checkpoint-N`, named after the steps done, and is written completely or not at all.
+//! Checkpoints of a training run. Each is a folder `checkpoint-N`, named after the steps done, and
+//! is written completely or not at all.
 
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -14,8 +15,8 @@ const FOLDER_PREFIX: &str = "checkpoint-";
 /// Name of a checkpoint folder that is being written.
 const UNFINISHED_FOLDER: &str = "checkpoint.unfinished";
 
-/// Config fields that may differ between a checkpoint and the training that resumes it: the number of steps, and how
-/// often to write sample sheets.
+/// Config fields that may differ between a checkpoint and the training that resumes it: the number
+/// of steps, and how often to write sample sheets.
 const IGNORED_FIELDS: [&str; 2] = ["steps", "samples_every"];
 
 /// The checkpoint folder of one training run. It keeps the last checkpoint.
@@ -34,7 +35,8 @@ struct CheckpointState {
 }
 
 impl CheckpointFolder {
-    /// Checkpoints in `folder` of a training run with `config`. Fields in [`IGNORED_FIELDS`] may change between runs.
+    /// Checkpoints in `folder` of a training run with `config`. Fields in [`IGNORED_FIELDS`] may
+    /// change between runs.
     pub(super) fn new(folder: &Path, config: &impl Serialize) -> Self {
         Self {
             folder: folder.to_owned(),
@@ -42,12 +44,14 @@ impl CheckpointFolder {
         }
     }
 
-    /// Saves a checkpoint after `step` steps, unless there is one of that step. `write` writes its files into a folder,
-    /// which is renamed when it is complete. Only then are earlier checkpoints removed.
+    /// Saves a checkpoint after `step` steps, unless there is one of that step. `write` writes its
+    /// files into a folder, which is renamed when it is complete. Only then are earlier checkpoints
+    /// removed.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] if the folder cannot be written, and the errors of `write`. Earlier checkpoints stay.
+    /// [`Error::Io`] if the folder cannot be written, and the errors of `write`. Earlier
+    /// checkpoints stay.
     pub(super) fn save(&self, step: u64, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
         if self.list()?.iter().any(|(found, _)| *found == step) {
             // It has the same content, and replacing it would leave a moment without a checkpoint.

@@ -1,4 +1,5 @@
-//! Batches of training data: pictures are degraded and cropped. Batch `n` depends on the settings, the seed and `n` alone.
+//! Batches of training data: pictures are degraded and cropped. Batch `n` depends on the settings,
+//! the seed and `n` alone.
 
 use super::degrade::Degradation;
 use super::pictures::{PictureSource, Pictures};
@@ -33,7 +34,8 @@ pub struct DataConfig {
     pub batch: usize,
     /// Side of a crop, in output pixels.
     pub crop: usize,
-    /// Number of pictures that a batch can draw from. This window slides over an endless sequence of pictures.
+    /// Number of pictures that a batch can draw from. This window slides over an endless sequence
+    /// of pictures.
     pub window: usize,
     /// Number of pictures by which the window moves on for each batch.
     pub fresh: f64,
@@ -72,7 +74,8 @@ impl DataConfig {
     /// Returns the side of the region of a picture that is degraded for a crop.
     fn degraded_side(&self) -> usize {
         let side = self.crop.saturating_add(2 * MARGIN);
-        // Every scale divides this side, which keeps the degraded picture aligned with the original.
+        // Every scale divides this side, which keeps the degraded picture aligned with the
+        // original.
         side - side % 12
     }
 }
@@ -86,8 +89,8 @@ pub struct Batch {
     pub target: Vec<f32>,
 }
 
-/// Starts a thread that prepares the batches with the increasing `numbers`. `source` is the result of
-/// [`DataConfig::open`].
+/// Starts a thread that prepares the batches with the increasing `numbers`. `source` is the result
+/// of [`DataConfig::open`].
 pub fn batches(
     config: DataConfig,
     source: PictureSource,
@@ -137,7 +140,8 @@ fn batch(config: &DataConfig, step: u64, pictures: &HashMap<u64, Arc<Planes>>) -
     Batch { input, target }
 }
 
-/// Degrades a region of the picture, and crops the enlarged input and the original at the same position.
+/// Degrades a region of the picture, and crops the enlarged input and the original at the same
+/// position.
 fn draw_pair(config: &DataConfig, picture: &Planes, rng: &mut SmallRng) -> [Planes; 2] {
     // Mostly x4, the most common scale. The others get a small share.
     let scale = if rng.random_bool(0.9) {
@@ -150,8 +154,8 @@ fn draw_pair(config: &DataConfig, picture: &Planes, rng: &mut SmallRng) -> [Plan
     let original = flip(picture.crop(x, y, side, side), rng);
     let degraded = config.degradation.apply(&original, scale, rng);
     let enlarged = resize::enlarge(&degraded, side, side);
-    // At inference, paddings can shift the 8x8 cells to any position relative to the input's pixels. The shifts of the
-    // default paddings are the most common.
+    // At inference, paddings can shift the 8x8 cells to any position relative to the input's
+    // pixels. The shifts of the default paddings are the most common.
     let step = if rng.random_bool(0.7) { 4 } else { 1 };
     let [x, y] = [(); 2].map(|()| rng.random_range(0..=(side - config.crop) / step) * step);
     [enlarged, original].map(|planes| planes.crop(x, y, config.crop, config.crop))
@@ -203,7 +207,8 @@ mod tests {
         values.iter().map(|&v| f64::from(v)).sum()
     }
 
-    /// The training data of existing models must not change. These are sums of the batches for this seed.
+    /// The training data of existing models must not change. These are sums of the batches for this
+    /// seed.
     #[test]
     fn procedural_batches_are_unchanged() {
         let source = config().open().unwrap();

@@ -1,7 +1,7 @@
 //! The discriminator: small trained heads on the features of a frozen UNet from an earlier stage.
 //!
-//! In the paper's stage 1, the feature extractor is the GenDR UNet, which reads latents. In stage 2, it is the UNet of
-//! stage 1, which reads pixel-unshuffled pictures.
+//! In the paper's stage 1, the feature extractor is the GenDR UNet, which reads latents. In stage
+//! 2, it is the UNet of stage 1, which reads pixel-unshuffled pictures.
 
 use crate::backend::Backend;
 use crate::backend::pad::pad;
@@ -35,8 +35,8 @@ impl DiscriminatorConfig {
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] if the list of features is empty, names one twice or names one that the UNet does not have, or if
-    /// the width is not a positive multiple of 4.
+    /// [`Error::Config`] if the list of features is empty, names one twice or names one that the
+    /// UNet does not have, or if the width is not a positive multiple of 4.
     pub fn validate(&self, unet: &UNetConfig) -> Result<()> {
         let fail = |field, reason| Err(Error::Config { field, reason });
         let stages = unet.block_out_channels.len();
@@ -115,7 +115,8 @@ pub struct FeatureExtractor<B: Backend> {
 }
 
 impl<B: Backend> FeatureExtractor<B> {
-    /// Freezes `unet` with the conditioning for `timestep` and `prompt`, `[T, cross_attention_dim]`.
+    /// Freezes `unet` with the conditioning for `timestep` and `prompt`,
+    /// `[T, cross_attention_dim]`.
     pub fn new(
         unet: UNet<B>,
         timestep: f64,
@@ -130,7 +131,8 @@ impl<B: Backend> FeatureExtractor<B> {
         }
     }
 
-    /// Computes the logits of all positions of all features. They are high where `sample` looks real.
+    /// Computes the logits of all positions of all features. They are high where `sample` looks
+    /// real.
     ///
     /// # Shapes
     ///
@@ -148,9 +150,9 @@ impl<B: Backend> FeatureExtractor<B> {
     }
 }
 
-/// RandPad (paper, "RandPad"): `p_h` and `p_w` are drawn from `0..factor`, and a picture is padded by
-/// `[p_h, factor - p_h, p_w, factor - p_w]`. The discriminator then cannot rely on the positions of the pixel shuffle
-/// cells.
+/// RandPad (paper, "RandPad"): `p_h` and `p_w` are drawn from `0..factor`, and a picture is padded
+/// by `[p_h, factor - p_h, p_w, factor - p_w]`. The discriminator then cannot rely on the positions
+/// of the pixel shuffle cells.
 ///
 /// The same draw pads the student's and the real pictures of a batch.
 #[derive(Clone, Copy, Debug)]

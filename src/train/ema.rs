@@ -5,7 +5,8 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 
-/// Computes `ema * decay + model * (1 - decay)` for every weight. Both modules must have the same parameter ids.
+/// Computes `ema * decay + model * (1 - decay)` for every weight. Both modules must have the same
+/// parameter ids.
 pub(super) fn update_ema<B: Backend, M: Module<B>>(ema: M, model: &M, decay: f64) -> M {
     let mut weights = CollectWeights(GradientsParams::new());
     model.visit(&mut weights);

@@ -65,7 +65,8 @@ where
     pub(super) fn step(&mut self, step: u64, gradients: GradientsParams) {
         let rate = self.config.schedule.rate(step);
         self.model = self.optimizer.step(rate, self.model.clone(), gradients);
-        // The decay is low in the first steps, so that the average forgets the random initial weights.
+        // The decay is low in the first steps, so that the average forgets the random initial
+        // weights.
         let decay = self
             .config
             .ema_decay

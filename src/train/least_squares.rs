@@ -12,7 +12,8 @@ pub(super) struct LeastSquares {
     samples: usize,
     /// Sum of each row.
     sums: Vec<f64>,
-    /// Sums of products of each row with the rows of inputs, a matrix with `inputs` columns. Its upper triangle is unused.
+    /// Sums of products of each row with the rows of inputs, a matrix with `inputs` columns. Its
+    /// upper triangle is unused.
     products: Vec<f64>,
 }
 
@@ -52,8 +53,9 @@ impl LeastSquares {
         });
     }
 
-    /// Returns the map with the least mean squared error plus a penalty: the sum of squared weights, times `ridge`, times
-    /// the mean variance of the inputs. Weights that the samples do not determine become zero.
+    /// Returns the map with the least mean squared error plus a penalty: the sum of squared
+    /// weights, times `ridge`, times the mean variance of the inputs. Weights that the samples do
+    /// not determine become zero.
     ///
     /// # Errors
     ///
@@ -103,8 +105,8 @@ impl LeastSquares {
     }
 }
 
-/// Replaces the lower triangle of the `n` x `n` matrix `L * L^T` with its Cholesky factor `L`. Returns whether the matrix is
-/// positive definite.
+/// Replaces the lower triangle of the `n` x `n` matrix `L * L^T` with its Cholesky factor `L`.
+/// Returns whether the matrix is positive definite.
 fn cholesky_factor(matrix: &mut [f64], n: usize) -> bool {
     for j in 0..n {
         let (above, below) = matrix.split_at_mut((j + 1) * n);
@@ -138,7 +140,8 @@ fn cholesky_solve(factor: &[f64], x: &mut [f64]) {
 }
 
 fn dot(a: &[f64], b: &[f64]) -> f64 {
-    // Several independent sums can run in vector lanes. A single sum has a fixed order of additions.
+    // Several independent sums can run in vector lanes. A single sum has a fixed order of
+    // additions.
     const LANES: usize = 8;
     let [a, b] = [a, b].map(|values| values.chunks_exact(LANES));
     let rest = a.remainder().iter().zip(b.remainder());
@@ -161,7 +164,8 @@ mod tests {
     const INPUTS: usize = 19;
     const COUNT: usize = 50;
 
-    /// Random inputs, and two outputs of the map with weights `1 / (row + column + 1)` and bias `row`.
+    /// Random inputs, and two outputs of the map with weights `1 / (row + column + 1)` and bias
+    /// `row`.
     fn samples(seed: u64) -> Vec<f64> {
         let mut rng = SmallRng::seed_from_u64(seed);
         let mut samples: Vec<f64> = (0..INPUTS * COUNT)

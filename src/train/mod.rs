@@ -1,5 +1,5 @@
-//! Training (feature `train`): procedural pictures and pictures from a folder, degradations, losses, the training loop of the
-//! bundled model, and the paper's distillation.
+//! Training (feature `train`): procedural pictures and pictures from a folder, degradations,
+//! losses, the training loop of the bundled model, and the paper's distillation.
 
 mod checkpoint;
 mod data;

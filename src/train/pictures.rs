@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Side in pixels of the pictures that crops are drawn from: procedural pictures, and regions of larger files.
+/// Side in pixels of the pictures that crops are drawn from: procedural pictures, and regions of
+/// larger files.
 const SIDE: usize = 512;
 
 /// A source of training pictures.
@@ -23,8 +24,8 @@ pub enum Pictures {
     /// An endless sequence of procedural pictures: see [`procedural`].
     #[default]
     Procedural,
-    /// The picture files in a folder and its subfolders. Files whose extension is not that of a supported format are
-    /// ignored. Links to folders are not followed.
+    /// The picture files in a folder and its subfolders. Files whose extension is not that of a
+    /// supported format are ignored. Links to folders are not followed.
     Folder(PathBuf),
     /// Both kinds of pictures.
     Mixed {
@@ -38,13 +39,15 @@ pub enum Pictures {
 impl Pictures {
     /// Opens the source of pictures whose sides are at least `smallest` pixels.
     ///
-    /// All files of a folder are decoded once, in parallel. Broken and small files are skipped now, with the
-    /// [reason](PictureSource::skipped), so that they do not interrupt the training later.
+    /// All files of a folder are decoded once, in parallel. Broken and small files are skipped now,
+    /// with the [reason](PictureSource::skipped), so that they do not interrupt the training later.
     ///
     /// # Errors
     ///
-    /// - [`Error::Config`] if `smallest` is larger than a procedural picture, or the share is not between 0 and 1.
-    /// - [`Error::Io`] if the folder or a subfolder does not exist, is not a folder or cannot be listed.
+    /// - [`Error::Config`] if `smallest` is larger than a procedural picture, or the share is not
+    ///   between 0 and 1.
+    /// - [`Error::Io`] if the folder or a subfolder does not exist, is not a folder or cannot be
+    ///   listed.
     /// - [`Error::NoPictures`] if no file can be used.
     pub fn open(&self, smallest: usize) -> Result<PictureSource> {
         let (folder, procedural) = match self {
@@ -73,7 +76,8 @@ impl Pictures {
         };
         let mut files = Vec::new();
         list_picture_files(folder, &mut files)?;
-        // The operating system lists files in any order. A seed must give the same pictures on every machine.
+        // The operating system lists files in any order. A seed must give the same pictures on
+        // every machine.
         files.sort();
         let found = files.len();
         let checked: Vec<_> = files
@@ -157,12 +161,12 @@ impl PictureSource {
         &self.skipped
     }
 
-    /// Returns picture `index` of the sequence that `seed` defines. It has at least the size that [`Pictures::open`] was
-    /// given.
+    /// Returns picture `index` of the sequence that `seed` defines. It has at least the size that
+    /// [`Pictures::open`] was given.
     ///
-    /// Each file of a folder appears once in every epoch, and the order differs from epoch to epoch. Of a larger file, a
-    /// random region of 512 pixels per side is returned. A file that has become unreadable is replaced by the next readable
-    /// one.
+    /// Each file of a folder appears once in every epoch, and the order differs from epoch to
+    /// epoch. Of a larger file, a random region of 512 pixels per side is returned. A file that has
+    /// become unreadable is replaced by the next readable one.
     ///
     /// # Panics
     ///

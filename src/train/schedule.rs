@@ -4,8 +4,8 @@ use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::f64::consts::PI;
 
-/// A linear warm-up, a constant rate, and a cosine cool-down. A checkpoint from the constant part can be continued to any
-/// number of steps.
+/// A linear warm-up, a constant rate, and a cosine cool-down. A checkpoint from the constant part
+/// can be continued to any number of steps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Schedule {

@@ -45,7 +45,8 @@ impl<B: Backend> Student<B> {
         }
     }
 
-    /// Computes the one-step estimate `x0` with the UNet. Unlike inference, gradients pass through the conditioning.
+    /// Computes the one-step estimate `x0` with the UNet. Unlike inference, gradients pass through
+    /// the conditioning.
     ///
     /// # Shapes
     ///

@@ -41,7 +41,8 @@ impl<B: Backend> KeyValue<B> {
 }
 
 impl<B: Backend> MultiHeadAttention<B> {
-    /// Creates an attention with random weights. `context` is the width of the tokens that supply keys and values.
+    /// Creates an attention with random weights. `context` is the width of the tokens that supply
+    /// keys and values.
     pub(crate) fn new(channels: usize, context: usize, heads: usize, device: &B::Device) -> Self {
         let linear = |input, bias| {
             LinearConfig::new(input, channels)

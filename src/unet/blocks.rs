@@ -109,7 +109,8 @@ fn transformers<B: Backend>(
         .collect()
 }
 
-/// ResNet blocks, either all or none of them followed by a transformer, then a downsampler except in the deepest stage.
+/// ResNet blocks, either all or none of them followed by a transformer, then a downsampler except
+/// in the deepest stage.
 #[derive(Module, Debug)]
 pub struct DownBlock<B: Backend> {
     pub(super) resnets: Vec<ResnetBlock<B>>,
@@ -201,8 +202,8 @@ impl<B: Backend> MidBlock<B> {
     }
 }
 
-/// ResNet blocks with a skip each, either all or none of them followed by a transformer, then an upsampler except in the
-/// widest stage.
+/// ResNet blocks with a skip each, either all or none of them followed by a transformer, then an
+/// upsampler except in the widest stage.
 #[derive(Module, Debug)]
 pub struct UpBlock<B: Backend> {
     pub(super) resnets: Vec<ResnetBlock<B>>,
@@ -224,12 +225,14 @@ impl<B: Backend> UpBlock<B> {
         }
     }
 
-    /// Applies the block. Each layer pops a skip off `skips`. The upsampler's output has the size of the last remaining skip.
+    /// Applies the block. Each layer pops a skip off `skips`. The upsampler's output has the size
+    /// of the last remaining skip.
     ///
     /// # Shapes
     ///
     /// - input: `[N, C_in, H, W]`
-    /// - output: `[N, C, H', W']` with the size of the next skip, or `[N, C, H, W]` from the widest stage
+    /// - output: `[N, C, H', W']` with the size of the next skip, or `[N, C, H, W]` from the widest
+    ///   stage
     pub(super) fn forward(
         &self,
         mut x: Tensor<B, 4>,

@@ -3,12 +3,12 @@
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-/// Configuration of a [`UNet`](super::UNet): the variants of Stable Diffusion's `UNet2DConditionModel` that this crate
-/// supports.
+/// Configuration of a [`UNet`](super::UNet): the variants of Stable Diffusion's
+/// `UNet2DConditionModel` that this crate supports.
 ///
-/// A stage is a down block and the up block of the same size. Lists have one entry for each stage, from the widest to the
-/// deepest, except [`up_attention`](Self::up_attention). The widest stage has the size of the sample; each deeper stage has
-/// half the size of the one before.
+/// A stage is a down block and the up block of the same size. Lists have one entry for each stage,
+/// from the widest to the deepest, except [`up_attention`](Self::up_attention). The widest stage
+/// has the size of the sample; each deeper stage has half the size of the one before.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UNetConfig {
@@ -20,10 +20,11 @@ pub struct UNetConfig {
     pub block_out_channels: Vec<usize>,
     /// ResNet blocks in the down block of each stage. The up block has one more.
     pub layers_per_block: Vec<usize>,
-    /// Whether the down block of each stage has transformers: `CrossAttnDownBlock2D` if it has, `DownBlock2D` if not.
+    /// Whether the down block of each stage has transformers: `CrossAttnDownBlock2D` if it has,
+    /// `DownBlock2D` if not.
     pub down_attention: Vec<bool>,
-    /// Whether each up block has transformers: `CrossAttnUpBlock2D` if it has, `UpBlock2D` if not. The order is diffusers',
-    /// the deepest first.
+    /// Whether each up block has transformers: `CrossAttnUpBlock2D` if it has, `UpBlock2D` if not.
+    /// The order is diffusers', the deepest first.
     pub up_attention: Vec<bool>,
     /// Attention heads of each stage. The size of a head is the stage's width divided by this.
     pub num_heads: Vec<usize>,
@@ -38,9 +39,11 @@ pub struct UNetConfig {
 }
 
 impl UNetConfig {
-    /// Returns Stable Diffusion 2.1's UNet with `8 * 8 * 3 = 192` input and output channels: 866,993,792 parameters.
+    /// Returns Stable Diffusion 2.1's UNet with `8 * 8 * 3 = 192` input and output channels:
+    /// 866,993,792 parameters.
     ///
-    /// Source: `unet/config.json` of stabilityai/stable-diffusion-2-1, with the paper's channel counts.
+    /// Source: `unet/config.json` of stabilityai/stable-diffusion-2-1, with the paper's channel
+    /// counts.
     #[must_use]
     pub fn sd21() -> Self {
         Self {
@@ -58,7 +61,8 @@ impl UNetConfig {
         }
     }
 
-    /// Returns the bundled model's UNet, which is small enough for a CPU: three stages, with attention only at the deepest.
+    /// Returns the bundled model's UNet, which is small enough for a CPU: three stages, with
+    /// attention only at the deepest.
     #[must_use]
     pub fn nano() -> Self {
         Self {
@@ -85,8 +89,9 @@ impl UNetConfig {
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] if a list is empty or the lists differ in length, if a count is zero, if a width is zero or not a
-    /// multiple of the norm groups and of the heads, if the first width is odd, or if the epsilon is not a positive number.
+    /// [`Error::Config`] if a list is empty or the lists differ in length, if a count is zero, if a
+    /// width is zero or not a multiple of the norm groups and of the heads, if the first width is
+    /// odd, or if the epsilon is not a positive number.
     pub fn validate(&self) -> Result<()> {
         let fail = |field, reason| Err(Error::Config { field, reason });
         let stages = self.stages();
@@ -157,7 +162,8 @@ impl UNetConfig {
         Ok(())
     }
 
-    /// Returns the input and output widths of the ResNet blocks of the down block of `stage`, in order of execution.
+    /// Returns the input and output widths of the ResNet blocks of the down block of `stage`, in
+    /// order of execution.
     pub(crate) fn down_resnets(&self, stage: usize) -> Vec<[usize; 2]> {
         let output = self.block_out_channels[stage];
         let input = self.block_out_channels[stage.saturating_sub(1)];
@@ -166,8 +172,8 @@ impl UNetConfig {
             .collect()
     }
 
-    /// Returns the input and output widths of the ResNet blocks of the up block of `stage`, in order of execution. The input
-    /// is the concatenation of hidden state and skip.
+    /// Returns the input and output widths of the ResNet blocks of the up block of `stage`, in
+    /// order of execution. The input is the concatenation of hidden state and skip.
     pub(crate) fn up_resnets(&self, stage: usize) -> Vec<[usize; 2]> {
         let output = self.block_out_channels[stage];
         let from_below = self.block_out_channels[(stage + 1).min(self.stages() - 1)];

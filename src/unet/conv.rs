@@ -10,7 +10,8 @@ use burn::nn::PaddingConfig2d;
 use burn::nn::conv::Conv2dConfig;
 use burn::tensor::{DType, Tensor};
 
-/// A convolution with zero padding of half its kernel: `[N, C, H, W]` -> `[N, C', ceil(H / stride), ceil(W / stride)]`.
+/// A convolution with zero padding of half its kernel: `[N, C, H, W]` ->
+/// `[N, C', ceil(H / stride), ceil(W / stride)]`.
 #[derive(Module, Debug)]
 pub struct Conv2d<B: Backend> {
     pub(super) weight: Param<Tensor<B, 4>>,

@@ -6,9 +6,11 @@ use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Tensor, TensorData, activation::silu};
 
-/// Returns `[cos(t f_0) .. cos(t f_{n-1}), sin(t f_0) .. sin(t f_{n-1})]` with `f_i = 10000^(-i/n)` and `n = dim / 2`.
+/// Returns `[cos(t f_0) .. cos(t f_{n-1}), sin(t f_0) .. sin(t f_{n-1})]` with `f_i = 10000^(-i/n)`
+/// and `n = dim / 2`.
 ///
-/// This is diffusers' `Timesteps` with `flip_sin_to_cos` and `freq_shift = 0`, the settings of Stable Diffusion.
+/// This is diffusers' `Timesteps` with `flip_sin_to_cos` and `freq_shift = 0`, the settings of
+/// Stable Diffusion.
 ///
 /// # Shapes
 ///

@@ -1,5 +1,5 @@
-//! Access to the first and the last convolution. Training replaces them, because their shapes depend on the UNet's input and
-//! output.
+//! Access to the first and the last convolution. Training replaces them, because their shapes
+//! depend on the UNet's input and output.
 
 use super::UNet;
 use crate::backend::Backend;
@@ -35,7 +35,8 @@ impl<B: Backend> UNet<B> {
         self.set_last_layer(weight.zeros_like(), bias.zeros_like());
     }
 
-    /// Replaces the first and the last convolution by those of `other`, each only if the shapes differ.
+    /// Replaces the first and the last convolution by those of `other`, each only if the shapes
+    /// differ.
     pub(crate) fn with_ends_from(mut self, other: &Self) -> Self {
         for (own, other) in [
             (&mut self.conv_in, &other.conv_in),

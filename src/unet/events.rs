@@ -1,9 +1,10 @@
-//! The events of a pass through a network, computed from shapes alone: which operations run, and which tensors are allocated
-//! at that time.
+//! The events of a pass through a network, computed from shapes alone: which operations run, and
+//! which tensors are allocated at that time.
 //!
-//! The walks over the architectures ([`UNetConfig::walk`](super::UNetConfig::walk) and those of the VAE) emit the events in
-//! the order of the forward pass. Operation lists, counts of multiply-accumulates and the memory plan are folds over the events.
-//! Tests compare the walks with the operations that the forward pass runs.
+//! The walks over the architectures ([`UNetConfig::walk`](super::UNetConfig::walk) and those of the
+//! VAE) emit the events in the order of the forward pass. Operation lists, counts of
+//! multiply-accumulates and the memory plan are folds over the events. Tests compare the walks with
+//! the operations that the forward pass runs.
 
 use crate::backend::operation::Operation;
 
@@ -16,7 +17,8 @@ pub(crate) enum Event {
     Free(TensorSize),
     /// An operation runs. Its inputs and its output are allocated.
     Run(Operation),
-    /// A layer whose input is the timestep or the prompt. It runs once, when a model is built, and not in the pass.
+    /// A layer whose input is the timestep or the prompt. It runs once, when a model is built, and
+    /// not in the pass.
     FoldedLayer {
         /// Multiply-accumulates.
         macs: u64,
@@ -66,7 +68,8 @@ impl TensorSize {
         }
     }
 
-    /// Returns the size in bytes for a batch of `pictures`. A value in the model's precision takes `element` bytes.
+    /// Returns the size in bytes for a batch of `pictures`. A value in the model's precision takes
+    /// `element` bytes.
     pub(super) fn bytes(self, pictures: u64, element: u64) -> u64 {
         let residual = element.max(size_of::<f32>() as u64);
         if self.is_cast && element == residual {
@@ -169,7 +172,8 @@ impl<F: FnMut(Event)> Emitter<F> {
         self.free(TensorSize::activation(channels, size).as_cast());
     }
 
-    /// Emits the cast of a residual sum to an activation, if the precisions differ. Returns the copy. The sum stays allocated.
+    /// Emits the cast of a residual sum to an activation, if the precisions differ. Returns the
+    /// copy. The sum stays allocated.
     pub(super) fn narrow(&mut self, channels: usize, size: [usize; 2]) -> TensorSize {
         let narrowed = TensorSize::activation(channels, size).as_cast();
         self.allocate(narrowed);

@@ -17,12 +17,14 @@ pub enum Feature {
 }
 
 impl<B: Backend> UNet<B> {
-    /// Returns the hidden states at `places`, in ascending order of the places. The up blocks do not run.
+    /// Returns the hidden states at `places`, in ascending order of the places. The up blocks do
+    /// not run.
     ///
     /// # Shapes
     ///
     /// - sample: `[N, in_channels, H, W]`
-    /// - output: for each place `[N, C, H / 2^stage, W / 2^stage]`, rounded up, with the width `C` of its stage
+    /// - output: for each place `[N, C, H / 2^stage, W / 2^stage]`, rounded up, with the width `C`
+    ///   of its stage
     pub fn features(
         &self,
         sample: Tensor<B, 4>,

@@ -11,7 +11,8 @@ use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{Tensor, TensorData};
 use std::collections::BTreeMap;
 
-/// A small sample with odd sides and two tokens at the deepest stage. With a single token, attention has no gradient.
+/// A small sample with odd sides and two tokens at the deepest stage. With a single token,
+/// attention has no gradient.
 const SAMPLE: [usize; 4] = [1, 192, 9, 5];
 const PROMPT: [usize; 3] = [1, 7, 64];
 const TIMESTEP: f64 = 500.0;
@@ -115,8 +116,9 @@ impl ModuleMapper<Plain> for Nudge {
     }
 }
 
-/// Compares two elements of one parameter of each kind, of the sample and of the prompt. A kind is a path without its
-/// numbers: for example, the first convolution's weight in the ResNet blocks of down blocks.
+/// Compares two elements of one parameter of each kind, of the sample and of the prompt. A kind is
+/// a path without its numbers: for example, the first convolution's weight in the ResNet blocks of
+/// down blocks.
 #[test]
 #[ignore = "a minute: cargo test --features ndarray,train --lib finite_differences -- --ignored"]
 fn agree_with_finite_differences() {
@@ -155,7 +157,8 @@ fn agree_with_finite_differences() {
         let (_, gradient) = &gradients[number];
         let largest = largest(gradient);
         assert!(largest > 0.0, "{kind} has no gradient");
-        // burn's SiLU computes the time embedding in f32, with seven digits. A larger step leaves three of them.
+        // burn's SiLU computes the time embedding in f32, with seven digits. A larger step leaves
+        // three of them.
         let (step, tolerance) = if kind.starts_with("time_embedding") {
             (1e-3, 2e-3)
         } else {

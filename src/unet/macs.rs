@@ -1,11 +1,13 @@
-//! The list of operations of a pass, and the number of its multiply-accumulates: folds over [`UNetConfig::walk`].
+//! The list of operations of a pass, and the number of its multiply-accumulates: folds over
+//! [`UNetConfig::walk`].
 
 use super::config::UNetConfig;
 use super::events::Event;
 use crate::backend::operation::Operation;
 use crate::options::attention::Attention;
 
-/// Multiply-accumulates of one pass over one picture. Norms, activations and additions do not count.
+/// Multiply-accumulates of one pass over one picture. Norms, activations and additions do not
+/// count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Macs {
     /// Convolutions and linear layers whose input depends on the picture.
@@ -17,12 +19,14 @@ pub struct Macs {
 }
 
 impl Macs {
-    /// Returns the number of multiply-accumulates that a pass of this crate computes: layers and attention.
+    /// Returns the number of multiply-accumulates that a pass of this crate computes: layers and
+    /// attention.
     pub fn pass(self) -> u64 {
         self.layers + self.attention
     }
 
-    /// Returns the number of multiply-accumulates by the paper's rule: all layers, folded or not, without the attention products.
+    /// Returns the number of multiply-accumulates by the paper's rule: all layers, folded or not,
+    /// without the attention products.
     pub fn paper(self) -> u64 {
         self.layers + self.folded
     }
@@ -37,8 +41,8 @@ impl Macs {
 }
 
 impl UNetConfig {
-    /// Returns the operations of a pass over a sample of `height` x `width` (the picture's sides divided by 8) with a prompt
-    /// of `tokens` tokens, in order.
+    /// Returns the operations of a pass over a sample of `height` x `width` (the picture's sides
+    /// divided by 8) with a prompt of `tokens` tokens, in order.
     pub fn operations(&self, height: usize, width: usize, tokens: usize) -> Vec<Operation> {
         self.operations_attending(height, width, tokens, Attention::Global)
     }
@@ -60,8 +64,8 @@ impl UNetConfig {
         operations
     }
 
-    /// Counts the multiply-accumulates of a pass over a sample of `height` x `width` (the picture's sides divided by 8) with
-    /// a prompt of `tokens` tokens.
+    /// Counts the multiply-accumulates of a pass over a sample of `height` x `width` (the picture's
+    /// sides divided by 8) with a prompt of `tokens` tokens.
     pub fn macs(&self, height: usize, width: usize, tokens: usize) -> Macs {
         self.macs_attending(height, width, tokens, Attention::Global)
     }
@@ -88,8 +92,8 @@ impl UNetConfig {
 mod tests {
     use super::*;
 
-    /// Hooks on every `Conv2d` and `Linear` of diffusers' UNet count 343,538,073,600 at 512x512. The paper states 344 G, and
-    /// 744 G for PadCFG's two passes at 520x520.
+    /// Hooks on every `Conv2d` and `Linear` of diffusers' UNet count 343,538,073,600 at 512x512.
+    /// The paper states 344 G, and 744 G for PadCFG's two passes at 520x520.
     #[test]
     fn sd21_has_the_cost_in_the_paper() {
         let config = UNetConfig::sd21();

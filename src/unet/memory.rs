@@ -44,8 +44,8 @@ pub(crate) struct PassMemory<'a> {
 }
 
 impl PassMemory<'_> {
-    /// Records a pass over a sample of `[H, W] = size` in `ledger`. The sample is allocated before and after the pass. The pass
-    /// frees everything that it allocates, except its output.
+    /// Records a pass over a sample of `[H, W] = size` in `ledger`. The sample is allocated before
+    /// and after the pass. The pass frees everything that it allocates, except its output.
     pub(crate) fn forward(&self, size: [usize; 2], ledger: &mut Ledger) {
         let enter = |event| match event {
             Event::Allocate(tensor) => ledger.take(tensor.bytes(self.pictures, self.element)),
@@ -98,9 +98,10 @@ mod tests {
         }
     }
 
-    /// Computed by hand: the hidden layers of a feed-forward have 8 and 4 times the size of its input. The peak of SD 2.1 at
-    /// 64x64 is therefore in the feed-forward of the first up layer of the first stage, with 320 channels over the whole sample.
-    /// At that time, the transformer's input, the tokens, their norm, the output and two skips are also allocated.
+    /// Computed by hand: the hidden layers of a feed-forward have 8 and 4 times the size of its
+    /// input. The peak of SD 2.1 at 64x64 is therefore in the feed-forward of the first up layer of
+    /// the first stage, with 320 channels over the whole sample. At that time, the transformer's
+    /// input, the tokens, their norm, the output and two skips are also allocated.
     #[test]
     fn sd21_peaks_at_the_widest_feed_forward() {
         let config = UNetConfig::sd21();
@@ -115,7 +116,8 @@ mod tests {
         assert_eq!(ledger(pass, [64, 64]).peak, (4 + 8 + 4 + 2) * widest);
     }
 
-    /// Pins the peaks for a workspace of zero, and for one with a byte for each multiply-accumulate.
+    /// Pins the peaks for a workspace of zero, and for one with a byte for each
+    /// multiply-accumulate.
     #[test]
     fn peaks_are_unchanged() {
         let (sd21, nano) = (UNetConfig::sd21(), UNetConfig::nano());

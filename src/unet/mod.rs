@@ -1,6 +1,7 @@
 //! The UNet of Stable Diffusion 2.1 (diffusers' `UNet2DConditionModel`), with configurable sizes.
 //!
-//! Modules and fields have diffusers' names, so that the paths of the fields are the keys of a checkpoint.
+//! Modules and fields have diffusers' names, so that the paths of the fields are the keys of a
+//! checkpoint.
 
 pub mod attention;
 mod blocks;
@@ -62,8 +63,9 @@ pub struct UNet<B: Backend> {
     conv_out: Conv2d<B>,
 }
 
-/// The outputs of the layers that depend only on the timestep or the prompt, computed in advance. The time embedding is folded into
-/// biases of the ResNet blocks, and the prompt into keys and values of the cross-attentions. [`UNet::condition`] creates it.
+/// The outputs of the layers that depend only on the timestep or the prompt, computed in advance.
+/// The time embedding is folded into biases of the ResNet blocks, and the prompt into keys and
+/// values of the cross-attentions. [`UNet::condition`] creates it.
 #[derive(Clone, Debug)]
 pub struct Conditioning<B: Backend> {
     down_blocks: Vec<BlockConditioning<B>>,
@@ -86,7 +88,8 @@ impl<B: Backend> Conditioning<B> {
 }
 
 impl UNetConfig {
-    /// Creates a UNet with random weights (PyTorch's default initialisation). The weights are allocated on first use.
+    /// Creates a UNet with random weights (PyTorch's default initialisation). The weights are
+    /// allocated on first use.
     ///
     /// # Errors
     ///
@@ -122,7 +125,8 @@ impl<B: Backend> UNet<B> {
     ///
     /// # Shapes
     ///
-    /// - prompt: `[N, T, cross_attention_dim]`, or `[1, T, cross_attention_dim]` for a batch of any size
+    /// - prompt: `[N, T, cross_attention_dim]`, or `[1, T, cross_attention_dim]` for a batch of any
+    ///   size
     pub fn condition(&self, timestep: f64, prompt: Tensor<B, 3>) -> Conditioning<B> {
         let time_embedding = self.time_embedding(timestep);
         let fold = |resnets: &[_], attentions: &[_]| {
@@ -150,8 +154,8 @@ impl<B: Backend> UNet<B> {
         self.time_embedding.forward(sinusoid)
     }
 
-    /// Applies the UNet with global self-attention. It computes in the precision of the weights, and the output has the
-    /// precision of the sample.
+    /// Applies the UNet with global self-attention. It computes in the precision of the weights,
+    /// and the output has the precision of the sample.
     ///
     /// # Shapes
     ///
@@ -187,7 +191,8 @@ impl<B: Backend> UNet<B> {
         Ok(x)
     }
 
-    /// Computes the input of the last convolution, `[N, C, H, W]` with the width `C` of the widest stage.
+    /// Computes the input of the last convolution, `[N, C, H, W]` with the width `C` of the widest
+    /// stage.
     #[cfg(feature = "train")]
     pub(crate) fn hidden(
         &self,

@@ -7,7 +7,8 @@ use crate::backend::{Backend, GroupNormOptions};
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
-/// Group norm: `(x - mean) / sqrt(var + epsilon) * weight + bias`, with mean and variance over each group of channels.
+/// Group norm: `(x - mean) / sqrt(var + epsilon) * weight + bias`, with mean and variance over each
+/// group of channels.
 ///
 /// Source: Wu and He, "Group Normalization", arXiv 1803.08494.
 #[derive(Module, Debug)]

@@ -1,6 +1,7 @@
 //! Converts between the parameters of a module and tensors with diffusers' keys, with burn-store.
 //!
-//! burn-store's adapters convert PyTorch's layouts, in which the matrix of a linear layer is `[output, input]`.
+//! burn-store's adapters convert PyTorch's layouts, in which the matrix of a linear layer is
+//! `[output, input]`.
 
 use super::keys;
 use crate::backend::Backend;
@@ -18,7 +19,8 @@ pub(crate) fn key(parameter: &TensorSnapshot) -> String {
     keys::from_path(&parameter.full_path())
 }
 
-/// Returns all parameters in their stored layout, in the order of [`shapes`]. Values are read lazily.
+/// Returns all parameters in their stored layout, in the order of [`shapes`]. Values are read
+/// lazily.
 pub(crate) fn values<B: Backend>(module: &impl Module<B>) -> Vec<TensorSnapshot> {
     module.collect(None, Some(Box::new(BurnToPyTorchAdapter)), false)
 }
@@ -37,7 +39,8 @@ pub(crate) fn count<B: Backend>(module: &impl Module<B>) -> usize {
     shapes.map(|parameter| parameter.shape.num_elements()).sum()
 }
 
-/// Collects the shapes of parameters. burn-store's own collector would initialise each parameter to get its shape.
+/// Collects the shapes of parameters. burn-store's own collector would initialise each parameter to
+/// get its shape.
 #[derive(Default)]
 struct Shapes {
     names: Vec<String>,
@@ -69,11 +72,12 @@ impl<B: Backend> ModuleVisitor<B> for Shapes {
     }
 }
 
-/// Sets each parameter to the stored values that `read` returns for its key. The values have the stored shape and
-/// [`float_type`].
+/// Sets each parameter to the stored values that `read` returns for its key. The values have the
+/// stored shape and [`float_type`].
 ///
-/// Parameters that were never used are not initialised, so a parameter never exists twice. On a GPU, the parameters are
-/// allocated as persistent memory, without the slack of memory that is reused.
+/// Parameters that were never used are not initialised, so a parameter never exists twice. On a
+/// GPU, the parameters are allocated as persistent memory, without the slack of memory that is
+/// reused.
 ///
 /// # Errors
 ///

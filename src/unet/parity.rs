@@ -1,4 +1,5 @@
-//! Compares single layers with golden tensors. This reveals errors that the output of the whole UNet hides.
+//! Compares single layers with golden tensors. This reveals errors that the output of the whole
+//! UNet hides.
 
 use super::embed::sinusoid;
 use super::window::WindowedAttention;
@@ -116,8 +117,8 @@ fn blocks_agree_with_diffusers() {
     golden.check("main.conv_norm_out", unet.conv_norm_out.forward(x), 2e-5);
 }
 
-/// A time embedding folded into the first convolution's bias has the same effect as diffusers' block, which adds the
-/// projected embedding to the convolution's output.
+/// A time embedding folded into the first convolution's bias has the same effect as diffusers'
+/// block, which adds the projected embedding to the convolution's output.
 #[test]
 fn folded_time_agrees_with_unfolded() {
     let (unet, golden) = open();
@@ -151,7 +152,8 @@ fn folded_time_agrees_with_unfolded() {
     );
 }
 
-/// The folded keys and values of one prompt have the same effect on a batch as one prompt per entry.
+/// The folded keys and values of one prompt have the same effect on a batch as one prompt per
+/// entry.
 #[test]
 fn one_folded_prompt_serves_a_batch() {
     let (unet, golden) = open();
@@ -167,7 +169,8 @@ fn one_folded_prompt_serves_a_batch() {
     assert!(error <= 1e-5, "{error:e}");
 }
 
-/// The output in bf16 is nearer to diffusers' output in f64 than that of diffusers in bf16, which is off by 1.5 %.
+/// The output in bf16 is nearer to diffusers' output in f64 than that of diffusers in bf16, which
+/// is off by 1.5 %.
 #[test]
 fn bf16_is_close_to_f64() {
     let (unet, golden) = open();

@@ -1,5 +1,6 @@
-//! Records the operations that layers run on this thread, for tests. For each operation of the backend, a layer also calls the
-//! function of the same name in this module, which reads the shapes from the tensors.
+//! Records the operations that layers run on this thread, for tests. For each operation of the
+//! backend, a layer also calls the function of the same name in this module, which reads the shapes
+//! from the tensors.
 
 use crate::backend::Backend;
 use crate::backend::operation::Operation;

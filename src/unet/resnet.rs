@@ -9,8 +9,8 @@ use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Tensor, activation::silu};
 
-/// `x + conv2(silu(norm2(conv1(silu(norm1(x))) + time)))`, with a 1x1 convolution of `x` where the width changes. The
-/// blocks of a VAE have no `time`.
+/// `x + conv2(silu(norm2(conv1(silu(norm1(x))) + time)))`, with a 1x1 convolution of `x` where the
+/// width changes. The blocks of a VAE have no `time`.
 #[derive(Module, Debug)]
 pub struct ResnetBlock<B: Backend> {
     pub(crate) norm1: GroupNorm<B>,
@@ -39,7 +39,8 @@ impl<B: Backend> ResnetBlock<B> {
         }
     }
 
-    /// Folds a time embedding: returns the first convolution's bias with the projected embedding added.
+    /// Folds a time embedding: returns the first convolution's bias with the projected embedding
+    /// added.
     ///
     /// # Shapes
     ///
@@ -78,8 +79,8 @@ impl<B: Backend> ResnetBlock<B> {
         unwatched(|watch| self.forward_watched(x, bias, watch))
     }
 
-    /// Like [`forward`](Self::forward), but can be cancelled between the convolutions, which are the longest operations of a UNet
-    /// at the widest stage.
+    /// Like [`forward`](Self::forward), but can be cancelled between the convolutions, which are
+    /// the longest operations of a UNet at the widest stage.
     pub(crate) fn forward_watched(
         &self,
         x: Tensor<B, 4>,

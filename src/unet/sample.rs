@@ -44,8 +44,8 @@ impl<B: Backend> Upsample<B> {
         }
     }
 
-    /// Doubles height and width, then crops the last row or column if that side of the next skip's `size` is odd. The result
-    /// equals that of diffusers' interpolation to `size`.
+    /// Doubles height and width, then crops the last row or column if that side of the next skip's
+    /// `size` is odd. The result equals that of diffusers' interpolation to `size`.
     ///
     /// # Shapes
     ///

@@ -15,7 +15,8 @@ use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::Tensor;
 
-/// Epsilon of the group norm before a transformer. As in diffusers, this is a constant and not the config's `norm_eps`.
+/// Epsilon of the group norm before a transformer. As in diffusers, this is a constant and not the
+/// config's `norm_eps`.
 const GROUP_NORM_EPSILON: f64 = 1e-6;
 /// Epsilon of the layer norms (PyTorch's default).
 const LAYER_NORM_EPSILON: f64 = 1e-5;
@@ -143,7 +144,8 @@ impl<B: Backend> FeedForward<B> {
         let layers = [&self.proj, &self.out];
         let biases = layers.map(|layer| layer.bias.as_ref().expect("the layers have biases").val());
         if is_traced() {
-            // A backend may compute the hidden layer in chunks. Here it is computed as a whole, only for the trace.
+            // A backend may compute the hidden layer in chunks. Here it is computed as a whole,
+            // only for the trace.
             let hidden = linear(&self.proj, x.clone());
             traced("GEGLU", B::geglu(hidden));
         }

@@ -1,5 +1,5 @@
-//! The walk over the UNet's architecture: the events of a pass in the order of [`UNet::forward`](super::UNet::forward),
-//! from the config alone.
+//! The walk over the UNet's architecture: the events of a pass in the order of
+//! [`UNet::forward`](super::UNet::forward), from the config alone.
 
 use super::config::UNetConfig;
 use super::events::{Emitter, Event, TensorSize};
@@ -10,9 +10,11 @@ use crate::options::attention::Attention;
 use std::ops::Range;
 
 impl UNetConfig {
-    /// Emits the events of a pass over a sample of `[H, W] = size`, with a prompt of `prompt_tokens` tokens.
+    /// Emits the events of a pass over a sample of `[H, W] = size`, with a prompt of
+    /// `prompt_tokens` tokens.
     ///
-    /// The sample is allocated before and after the pass. The pass frees everything that it allocates, except its output.
+    /// The sample is allocated before and after the pass. The pass frees everything that it
+    /// allocates, except its output.
     pub(super) fn walk(
         &self,
         size: [usize; 2],
@@ -245,7 +247,8 @@ impl<F: FnMut(Event)> Walk<'_, F> {
                 .run(self.attention(stage, tokens, tokens), output);
             return;
         }
-        // The outputs of all windows. They are counted from the first window on. Below, a copy joins them.
+        // The outputs of all windows. They are counted from the first window on. Below, a copy
+        // joins them.
         self.emitter.allocate(output);
         for window in rows.iter().flat_map(|rows| {
             let size = |columns: &Range<usize>| [rows.len(), columns.len()];
@@ -285,7 +288,8 @@ mod tests {
     use crate::unet::recording::recorded;
     use burn::tensor::Tensor;
 
-    /// Compares the walk with the operations that the UNet runs, at odd sizes, with global attention and with windows.
+    /// Compares the walk with the operations that the UNet runs, at odd sizes, with global
+    /// attention and with windows.
     fn check(config: &UNetConfig, unet: &UNet<B>) {
         let device = Default::default();
         let prompt = Tensor::zeros([1, 3, config.cross_attention_dim], &device);

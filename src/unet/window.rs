@@ -1,10 +1,12 @@
 //! Self-attention over the whole picture, or over windows of it.
 //!
-//! Every second layer shifts its windows by half a window, so that tokens on both sides of a border attend to each other in
-//! the next layer. At the edges of the picture, windows are cropped and do not wrap around to the other side. No mask is
-//! needed, because every token attends to all tokens of its window.
+//! Every second layer shifts its windows by half a window, so that tokens on both sides of a border
+//! attend to each other in the next layer. At the edges of the picture, windows are cropped and do
+//! not wrap around to the other side. No mask is needed, because every token attends to all tokens
+//! of its window.
 //!
-//! Source: Liu et al., "Swin Transformer: Hierarchical Vision Transformer using Shifted Windows", arXiv 2103.14030.
+//! Source: Liu et al., "Swin Transformer: Hierarchical Vision Transformer using Shifted Windows",
+//! arXiv 2103.14030.
 
 use super::attention::multi_head_attention;
 use crate::backend::Backend;
@@ -38,13 +40,15 @@ impl WindowedAttention {
         }
     }
 
-    /// Returns the self-attention of the layer with index `layer` of an up block with `layers` layers. The up block continues the
-    /// alternation of the down block of its stage, which has one layer fewer.
+    /// Returns the self-attention of the layer with index `layer` of an up block with `layers`
+    /// layers. The up block continues the alternation of the down block of its stage, which has one
+    /// layer fewer.
     pub(super) fn in_up_block(attention: Attention, layer: usize, layers: usize) -> Self {
         Self::in_down_block(attention, layers - 1 + layer)
     }
 
-    /// Divides an axis of `tokens` tokens into windows of nearly equal length. None is longer than the option allows.
+    /// Divides an axis of `tokens` tokens into windows of nearly equal length. None is longer than
+    /// the option allows.
     pub(super) fn windows(self, tokens: usize) -> Vec<Range<usize>> {
         let count = match self.attention {
             Attention::Global => 1,

@@ -1,8 +1,9 @@
-//! Corrects a restored picture towards its input: limits the change in each band of frequencies, and fixes the colours.
+//! Corrects a restored picture towards its input: limits the change in each band of frequencies,
+//! and fixes the colours.
 //!
-//! The change that the model has made is divided into octaves by the à trous transform, as in the wavelet colour fix of
-//! StableSR. It is smoothed by `1 2 1` with gaps of 1, 2, 4, 8 and 16 pixels. The part that a smoothing removes is one band. The
-//! bands add up to the whole change.
+//! The change that the model has made is divided into octaves by the à trous transform, as in the
+//! wavelet colour fix of StableSR. It is smoothed by `1 2 1` with gaps of 1, 2, 4, 8 and 16 pixels.
+//! The part that a smoothing removes is one band. The bands add up to the whole change.
 
 use crate::options::color_fix::ColorFix;
 use crate::options::padding::Edge;
@@ -13,15 +14,18 @@ use crate::upscale::strip::Strip;
 use fast_image_resize::pixels::F32;
 use std::ops::Range;
 
-/// The number of smoothings. There is one more band, which contains what remains after the last smoothing.
+/// The number of smoothings. There is one more band, which contains what remains after the last
+/// smoothing.
 pub(crate) const LEVELS: usize = 5;
 
 /// The total radius of all smoothings in pixels.
 pub(crate) const REACH: usize = (1 << LEVELS) - 1;
-/// The number of columns that are corrected at a time, so small that their inputs stay in the cache of a core.
+/// The number of columns that are corrected at a time, so small that their inputs stay in the cache
+/// of a core.
 const COLUMNS: usize = 1024;
 
-/// Returns the share of each band of the change that is kept, from the finest band to the remainder after the last smoothing.
+/// Returns the share of each band of the change that is kept, from the finest band to the remainder
+/// after the last smoothing.
 pub(crate) fn band_weights(fix: ColorFix, fidelity: f64) -> [f32; LEVELS + 1] {
     let mut weights = std::array::from_fn(|band| fidelity.powi(band as i32 + 1) as f32);
     if fix == ColorFix::Wavelet {
@@ -30,9 +34,9 @@ pub(crate) fn band_weights(fix: ColorFix, fidelity: f64) -> [f32; LEVELS + 1] {
     weights
 }
 
-/// Moves a restored picture towards the plain resize. A fidelity of 0 gives the plain resize, and 1 the restored picture with
-/// its colours fixed. For a fidelity `f` in between, the finest band of the change keeps the share `f`, the next one `f^2`, and so
-/// on.
+/// Moves a restored picture towards the plain resize. A fidelity of 0 gives the plain resize, and 1
+/// the restored picture with its colours fixed. For a fidelity `f` in between, the finest band of
+/// the change keeps the share `f`, the next one `f^2`, and so on.
 pub(crate) struct Correction<'a> {
     plain: &'a Enlarger,
     /// The share of each band that is kept.
@@ -56,7 +60,8 @@ impl<'a> Correction<'a> {
         })
     }
 
-    /// Returns `rows` of the corrected picture. `restored` must contain these rows and [`REACH`] more on each side.
+    /// Returns `rows` of the corrected picture. `restored` must contain these rows and [`REACH`]
+    /// more on each side.
     pub(crate) fn rows(&self, restored: &Strip, rows: Range<usize>) -> Planes {
         let (width, _) = self.plain.size();
         let channels = self.plain.channels();
@@ -123,7 +128,8 @@ impl<'a> Correction<'a> {
             let pairs = change[REACH..][..columns.len()].iter().zip(plain);
             out.extend(pairs.map(|(change, plain)| plain.0 + self.weights[0] * change));
         }
-        // A band is the difference of two smoothings. The weight of a smoothing is therefore the difference of the weights of two bands.
+        // A band is the difference of two smoothings. The weight of a smoothing is therefore the
+        // difference of the weights of two bands.
         for level in 1..=LEVELS {
             let step = self.weights[level] - self.weights[level - 1];
             if step != 0.0 {
@@ -163,12 +169,13 @@ impl ExtendedRange {
     }
 }
 
-/// Smooths `change` `level` times and adds `weight` times the result to `out`. `out` has rows of `width` values. `change` has rows
-/// of `stride` values and extends [`REACH`] values beyond `out` on each side.
+/// Smooths `change` `level` times and adds `weight` times the result to `out`. `out` has rows of
+/// `width` values. `change` has rows of `stride` values and extends [`REACH`] values beyond `out`
+/// on each side.
 ///
-/// Together, the smoothings `1 2 1` with gaps of 1, 2, 4 up to n / 2 are a convolution with a tent, which equals two running sums
-/// over n values. Along a column, each running sum follows from the previous one: the value that enters is added, and the value
-/// that leaves is subtracted.
+/// Together, the smoothings `1 2 1` with gaps of 1, 2, 4 up to n / 2 are a convolution with a tent,
+/// which equals two running sums over n values. Along a column, each running sum follows from the
+/// previous one: the value that enters is added, and the value that leaves is subtracted.
 #[inline(always)]
 fn add_smoothed(
     out: &mut [f32],
@@ -303,7 +310,8 @@ mod tests {
     }
 
     proptest! {
-        /// A higher fidelity never moves the result closer to the plain resize, and a small step of it causes a small change.
+        /// A higher fidelity never moves the result closer to the plain resize, and a small step of
+        /// it causes a small change.
         #[test]
         fn fidelity_is_monotone_and_continuous(
             width in 1..50_usize, height in 1..50_usize, low in 0.0..1.0_f64, step in 0.0..0.1_f64,
@@ -370,7 +378,8 @@ mod tests {
         assert_eq!(same, flat);
     }
 
-    /// The five smoothings together are a convolution with a tent of 64 pixels, for every edge mode.
+    /// The five smoothings together are a convolution with a tent of 64 pixels, for every edge
+    /// mode.
     #[test]
     fn the_coarsest_band_is_the_mean_under_a_tent() {
         let (width, height) = (COLUMNS + 40, 70);

@@ -1,4 +1,5 @@
-//! Detects a single-coloured output for a picture with several colours, which indicates wrong weights or too low a precision.
+//! Detects a single-coloured output for a picture with several colours, which indicates wrong
+//! weights or too low a precision.
 
 #[cfg(doc)]
 use crate::backend::PictureOperations;
@@ -109,8 +110,8 @@ fn to_unit(values: &mut [f32]) -> ValueRange {
     )
 }
 
-/// Returns whether the standard deviation of a channel exceeds four 8-bit levels. Noise and specks on a flat picture, which a model
-/// may remove, stay below.
+/// Returns whether the standard deviation of a channel exceeds four 8-bit levels. Noise and specks
+/// on a flat picture, which a model may remove, stay below.
 pub(crate) fn varies(planes: &Planes) -> bool {
     (0..planes.channels).any(|channel| {
         let plane = planes.plane(channel);

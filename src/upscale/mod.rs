@@ -1,5 +1,5 @@
-//! The enlargement of a picture with any model. The picture is resized and converted to a tensor, and the restored tensor is
-//! corrected and converted to a picture.
+//! The enlargement of a picture with any model. The picture is resized and converted to a tensor,
+//! and the restored tensor is corrected and converted to a picture.
 //!
 //! `picture -> planes -> resize -> tensor -> [restore] -> planes -> correct -> picture`
 
@@ -31,17 +31,19 @@ use statistics::match_statistics;
 use std::ops::Range;
 use strip::Strip;
 
-/// Enlarges `picture` and restores it with `restore`, which maps a tensor `[1, 3, H, W]` in -1..1 to one of the same shape and
-/// range. It runs over the whole picture at once, or over one row of tiles after the other. With tiles, only one row of tiles is
-/// in memory in addition to the picture and the result.
+/// Enlarges `picture` and restores it with `restore`, which maps a tensor `[1, 3, H, W]` in -1..1
+/// to one of the same shape and range. It runs over the whole picture at once, or over one row of
+/// tiles after the other. With tiles, only one row of tiles is in memory in addition to the picture
+/// and the result.
 ///
-/// The host computes the resize, the correction and the rounding, unless [`on_device`] supports the options. The future awaits
-/// only the results of the device, once for each row of tiles.
+/// The host computes the resize, the correction and the rounding, unless [`on_device`] supports the
+/// options. The future awaits only the results of the device, once for each row of tiles.
 ///
 /// # Errors
 ///
-/// [`Error::EmptyPicture`], [`Error::NonFinitePicture`], [`Error::Device`], [`Error::NonFiniteOutput`],
-/// [`Error::ConstantOutput`], [`Error::Cancelled`], and the errors of `restore`.
+/// [`Error::EmptyPicture`], [`Error::NonFinitePicture`], [`Error::Device`],
+/// [`Error::NonFiniteOutput`], [`Error::ConstantOutput`], [`Error::Cancelled`], and the errors of
+/// `restore`.
 pub(crate) async fn enlarge<B: Backend>(
     picture: &DynamicImage,
     to: Enlargement,
@@ -66,7 +68,8 @@ pub(crate) async fn enlarge<B: Backend>(
     let plain = Enlarger::cubic(&pixels.rgb, to, edge);
     let alpha = pixels.alpha.as_ref();
     let alpha = alpha.map(|alpha| Enlarger::cubic(alpha, to, edge));
-    // Linear, because the overshoot of a bicubic resize grows with the values and would cause black rings around highlights.
+    // Linear, because the overshoot of a bicubic resize grows with the values and would cause black
+    // rings around highlights.
     let residual = pixels.residual.as_ref();
     let residual = residual.map(|residual| Enlarger::linear(residual, to, edge));
     let correction = Correction::new(&plain, color_fix, fidelity, edge);
@@ -155,7 +158,8 @@ mod tests {
     use burn::tensor::read_sync;
     use image::{Rgb, RgbImage, Rgba, Rgba32FImage};
 
-    /// Enlarges a checkerboard of `contrast` levels around grey with a model whose output is `value` everywhere.
+    /// Enlarges a checkerboard of `contrast` levels around grey with a model whose output is
+    /// `value` everywhere.
     fn enlarged(contrast: u8, value: f32) -> Result<DynamicImage> {
         let picture = RgbImage::from_fn(12, 10, |x, y| match (x / 3 + y / 3) % 2 {
             0 => Rgb([100; 3]),

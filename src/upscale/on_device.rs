@@ -1,5 +1,6 @@
-//! [`enlarge`](crate::upscale::enlarge) for devices other than the host. The bytes of the picture are transferred to the device,
-//! and the bytes of the result back. The device computes everything in between, in f32 for any precision of the model.
+//! [`enlarge`](crate::upscale::enlarge) for devices other than the host. The bytes of the picture
+//! are transferred to the device, and the bytes of the result back. The device computes everything
+//! in between, in f32 for any precision of the model.
 
 use crate::backend::Backend;
 use crate::backend::precision::float_type;
@@ -16,13 +17,14 @@ use crate::upscale::taps::cubic_taps;
 use burn::tensor::{DType, FloatDType, Int, Tensor, TensorData, Transaction};
 use image::{DynamicImage, RgbImage};
 
-/// Returns whether the backend can correct a picture on the device with these options. [`ColorFix::MeanStd`] needs statistics that
-/// only the host computes.
+/// Returns whether the backend can correct a picture on the device with these options.
+/// [`ColorFix::MeanStd`] needs statistics that only the host computes.
 pub(crate) fn is_supported<B: Backend>(options: &Upscale) -> bool {
     B::PICTURES_ON_DEVICE && options.fidelity != 0.0 && options.color_fix != ColorFix::MeanStd
 }
 
-/// Returns the pixels of `picture` if the device can process it. It must have 8 bits per channel and no alpha.
+/// Returns the pixels of `picture` if the device can process it. It must have 8 bits per channel
+/// and no alpha.
 pub(crate) fn pixels<'a, B: Backend>(
     picture: &'a DynamicImage,
     options: &Upscale,
@@ -30,12 +32,13 @@ pub(crate) fn pixels<'a, B: Backend>(
     picture.as_rgb8().filter(|_| is_supported::<B>(options))
 }
 
-/// Enlarges `picture` and restores it with `restore`, which maps a tensor `[1, 3, H, W]` in -1..1 to one of the same shape and
-/// range.
+/// Enlarges `picture` and restores it with `restore`, which maps a tensor `[1, 3, H, W]` in -1..1
+/// to one of the same shape and range.
 ///
 /// # Errors
 ///
-/// [`Error::Device`], [`Error::NonFiniteOutput`], [`Error::ConstantOutput`], [`Error::Cancelled`], and the errors of `restore`.
+/// [`Error::Device`], [`Error::NonFiniteOutput`], [`Error::ConstantOutput`], [`Error::Cancelled`],
+/// and the errors of `restore`.
 pub(crate) async fn enlarge<B: Backend>(
     picture: &RgbImage,
     to: Enlargement,
@@ -101,7 +104,8 @@ fn corrected<B: Backend>(
     let weights = band_weights(options.color_fix, options.fidelity).map(f64::from);
     let finest = [1.0 - weights[0], weights[0]];
     let mut sum = B::mix(plain.clone(), restored.clone(), finest);
-    // A band is the difference of two smoothings. The weight of a smoothing is therefore the difference of the weights of two bands.
+    // A band is the difference of two smoothings. The weight of a smoothing is therefore the
+    // difference of the weights of two bands.
     for level in 1..=LEVELS {
         let step = weights[level] - weights[level - 1];
         if step != 0.0 {
@@ -123,7 +127,8 @@ async fn read<B: Backend>(
     Ok((extremes.into_vec().expect("extremes are in f32"), bytes))
 }
 
-/// Returns the picture whose bytes [`PictureOperations::to_bytes`](crate::backend::PictureOperations::to_bytes) returned.
+/// Returns the picture whose bytes
+/// [`PictureOperations::to_bytes`](crate::backend::PictureOperations::to_bytes) returned.
 fn to_picture(words: TensorData, to: Enlargement) -> RgbImage {
     let [width, height] = [to.width, to.height].map(|side| side as u32);
     // All hosts that Rust's GPU crates support are little-endian.
@@ -195,7 +200,8 @@ pub(crate) mod tests {
         println!("enlarged: off by {worst:e}");
     }
 
-    /// Compares the whole enlargement with a model that maps each pixel independently, in the backend's precision.
+    /// Compares the whole enlargement with a model that maps each pixel independently, in the
+    /// backend's precision.
     pub(crate) fn result_agrees_with_the_host<B: Backend>() {
         for (w, h) in [(1, 1), (5, 2), (31, 18)] {
             let picture = picture(w, h);

@@ -4,7 +4,8 @@ use crate::pixels::planes::Planes;
 use crate::pixels::resize::Enlarger;
 use rayon::prelude::*;
 
-/// Changes each channel of `picture` to the mean and the standard deviation of the same channel of `reference`.
+/// Changes each channel of `picture` to the mean and the standard deviation of the same channel of
+/// `reference`.
 pub(crate) fn match_statistics(reference: &Enlarger, picture: &mut Planes) {
     let (width, height) = reference.size();
     let statistics = |sums: (f64, f64)| {

@@ -1,4 +1,5 @@
-//! The taps of the cubic resize, as tables for a device. The host computes them in f64, because positions in f32 are too coarse.
+//! The taps of the cubic resize, as tables for a device. The host computes them in f64, because
+//! positions in f32 are too coarse.
 
 use crate::backend::Backend;
 use crate::options::padding::Edge;
@@ -8,8 +9,9 @@ use burn::tensor::{DType, Int, Tensor, TensorData};
 /// The number of source pixels under the cubic kernel.
 const TAPS: usize = 4;
 
-/// Returns the source pixels and the weights, `[to, 4]` each, for a side of `n` pixels that is enlarged to `to` pixels with the
-/// source step `step`. They give the result of [`Enlarger::cubic`](crate::pixels::resize::Enlarger::cubic).
+/// Returns the source pixels and the weights, `[to, 4]` each, for a side of `n` pixels that is
+/// enlarged to `to` pixels with the source step `step`. They give the result of
+/// [`Enlarger::cubic`](crate::pixels::resize::Enlarger::cubic).
 pub(crate) fn cubic_taps<B: Backend>(
     n: usize,
     to: usize,

@@ -36,7 +36,8 @@ const UNET_PREFIX: &str = "unet.";
 /// # Errors
 ///
 /// - [`Error::Io`] if the file cannot be read.
-/// - [`Error::Format`] if it is not a bundle of this version, or the type of a tensor is not supported.
+/// - [`Error::Format`] if it is not a bundle of this version, or the type of a tensor is not
+///   supported.
 /// - [`Error::Config`] if the config of the UNet is not valid.
 /// - [`Error::Keys`] if the tensors do not match the config.
 /// - [`Error::NonFiniteWeight`] if a weight is not finite in the precision of the backend.
@@ -73,14 +74,15 @@ pub(crate) fn load<B: Backend>(
     Ok((config, weights))
 }
 
-/// Saves a bundle, tensor by tensor. An existing file at `path` is replaced after everything has been written, and stays
-/// untouched on any error.
+/// Saves a bundle, tensor by tensor. An existing file at `path` is replaced after everything has
+/// been written, and stays untouched on any error.
 ///
 /// # Errors
 ///
 /// - [`Error::Io`] if the file cannot be written.
 /// - [`Error::NonFiniteWeight`] if a weight is not finite in the type of `storage`.
-/// - [`Error::Format`] if the config cannot be written as JSON, or the backend fails to return a weight.
+/// - [`Error::Format`] if the config cannot be written as JSON, or the backend fails to return a
+///   weight.
 pub(crate) fn save<B: Backend>(
     path: &Path,
     config: &GenDrPixConfig,
@@ -120,8 +122,8 @@ fn tensors<B: Backend>(weights: &Weights<B>) -> Vec<(String, TensorSnapshot)> {
         .collect()
 }
 
-/// Returns the bytes before the tensors: the length of the header, and the header. Its keys are sorted, so that equal models
-/// give equal files.
+/// Returns the bytes before the tensors: the length of the header, and the header. Its keys are
+/// sorted, so that equal models give equal files.
 fn header(
     config: &GenDrPixConfig,
     tensors: &[(String, TensorSnapshot)],

@@ -91,7 +91,8 @@ impl Checkpoint {
         Self::new(file.name.clone(), vec![file])
     }
 
-    /// Drops the tensors of `keys`, if present. A model does not need these tensors, but its files may contain them.
+    /// Drops the tensors of `keys`, if present. A model does not need these tensors, but its files
+    /// may contain them.
     #[cfg(feature = "train")]
     pub(crate) fn ignore<'a>(&mut self, keys: impl IntoIterator<Item = &'a str>) {
         for key in keys {
@@ -180,7 +181,8 @@ impl Checkpoint {
 
 /// Returns whether all values are finite. A value that is not finite stays so in any conversion.
 pub(crate) fn is_finite(data: &TensorData) -> bool {
-    // The generic iterator makes a call per value, so the common types are handled separately for speed.
+    // The generic iterator makes a call per value, so the common types are handled separately for
+    // speed.
     match data.dtype {
         DType::F32 => slice::<f32>(data).iter().all(|value| value.is_finite()),
         DType::F16 => slice::<f16>(data).iter().all(|value| value.is_finite()),

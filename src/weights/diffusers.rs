@@ -1,4 +1,5 @@
-//! diffusers folders: `config.json`, the weights of a model in one file or in shards, and prompt embeddings.
+//! diffusers folders: `config.json`, the weights of a model in one file or in shards, and prompt
+//! embeddings.
 //!
 //! | file                                                  | content                                          |
 //! |-------------------------------------------------------|--------------------------------------------------|
@@ -9,8 +10,8 @@
 //! | `diffusion_pytorch_model.safetensors.index.fp16.json` | the list of their shards; the first match counts |
 //! | `prompts.safetensors`                                 | `prompt.positive` and `prompt.negative`          |
 //!
-//! diffusers saves all of these files except `prompts.safetensors`. In a pipeline folder, the files of the UNet are in `unet/`,
-//! and `prompts.safetensors` is in the pipeline folder itself.
+//! diffusers saves all of these files except `prompts.safetensors`. In a pipeline folder, the files
+//! of the UNet are in `unet/`, and `prompts.safetensors` is in the pipeline folder itself.
 
 use super::checkpoint::Checkpoint;
 use super::safetensors_file::SafetensorsFile;
@@ -28,8 +29,8 @@ use std::path::{Path, PathBuf};
 pub(crate) const CONFIG: &str = "config.json";
 /// The file name of the prompt embeddings.
 const PROMPTS_FILE: &str = "prompts.safetensors";
-/// The file names of the weights or of the index of their shards, in order of preference. The last one is the name of the
-/// `fp16` index in diffusers up to 0.29.
+/// The file names of the weights or of the index of their shards, in order of preference. The last
+/// one is the name of the `fp16` index in diffusers up to 0.29.
 const WEIGHTS: [&str; 5] = [
     "diffusion_pytorch_model.safetensors",
     "diffusion_pytorch_model.safetensors.index.json",
@@ -60,15 +61,18 @@ pub(crate) fn load<B: Backend>(
 }
 
 impl<B: Backend> UNet<B> {
-    /// Loads the UNet of a diffusers folder, or of the folder `unet` in a pipeline folder. The folder contains `config.json` and
-    /// `diffusion_pytorch_model.safetensors`, which may be split into shards and may be the `fp16` variant.
+    /// Loads the UNet of a diffusers folder, or of the folder `unet` in a pipeline folder. The
+    /// folder contains `config.json` and `diffusion_pytorch_model.safetensors`, which may be split
+    /// into shards and may be the `fp16` variant.
     ///
     /// # Errors
     ///
     /// - [`Error::Io`] if a file is missing or cannot be read.
-    /// - [`Error::Format`] if a file is not in the expected format, the folder contains no weights, an index refers to a file
-    ///   outside of the folder, or the type of a tensor is not f32, f16 or bf16.
-    /// - [`Error::Config`] if the config is not valid or requests a feature that is not implemented.
+    /// - [`Error::Format`] if a file is not in the expected format, the folder contains no weights,
+    ///   an index refers to a file outside of the folder, or the type of a tensor is not f32, f16
+    ///   or bf16.
+    /// - [`Error::Config`] if the config is not valid or requests a feature that is not
+    ///   implemented.
     /// - [`Error::Keys`] if the tensors do not match the config.
     /// - [`Error::NonFiniteWeight`] if a weight is not finite in the precision of the backend.
     pub fn load_diffusers(
@@ -80,7 +84,8 @@ impl<B: Backend> UNet<B> {
     }
 }
 
-/// Creates the UNet without weights, and opens the files of its weights after checking that they match.
+/// Creates the UNet without weights, and opens the files of its weights after checking that they
+/// match.
 fn open<B: Backend>(
     folder: &Path,
     device: &B::Device,
@@ -157,8 +162,8 @@ fn open_shards(folder: &Path, index_path: &Path) -> Result<Checkpoint> {
     Checkpoint::new(index_path.to_owned(), files.into_values().collect())
 }
 
-/// Returns whether `name` can only refer to a file in the folder it is joined to, on any operating system. An index is not
-/// trusted.
+/// Returns whether `name` can only refer to a file in the folder it is joined to, on any operating
+/// system. An index is not trusted.
 fn is_plain_name(name: &str) -> bool {
     !name.contains(['/', '\\', ':']) && Path::new(name).file_name() == Some(name.as_ref())
 }

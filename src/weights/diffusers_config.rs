@@ -1,6 +1,7 @@
 //! Converts the `config.json` of a `UNet2DConditionModel` from diffusers to a [`UNetConfig`].
 //!
-//! A field that changes the computation of the UNet is either read, or must have a value that is implemented here.
+//! A field that changes the computation of the UNet is either read, or must have a value that is
+//! implemented here.
 
 use super::fields::{self, Fields, Schema};
 use crate::error::Result;
@@ -82,7 +83,8 @@ pub(super) const SCHEMA: Schema = Schema {
 ///
 /// - [`Error::Io`](crate::Error::Io) if the file cannot be read.
 /// - [`Error::Format`](crate::Error::Format) if it is not a JSON object.
-/// - [`Error::Config`](crate::Error::Config) if a field has the wrong type or a value that is not implemented.
+/// - [`Error::Config`](crate::Error::Config) if a field has the wrong type or a value that is not
+///   implemented.
 pub(crate) fn parse(path: &Path) -> Result<UNetConfig> {
     from_fields(&fields::parse(path)?, path)
 }
@@ -92,7 +94,8 @@ pub(super) fn from_fields(fields: &Fields, path: &Path) -> Result<UNetConfig> {
     let reader = SCHEMA.check(fields, path)?;
     let block_out_channels = reader.list("block_out_channels", &[320, 640, 1280, 1280])?;
     let stages = block_out_channels.len();
-    // In diffusers, `attention_head_dim` is the number of heads despite its name. Files keep it for compatibility.
+    // In diffusers, `attention_head_dim` is the number of heads despite its name. Files keep it for
+    // compatibility.
     let heads = match fields.get("num_attention_heads") {
         None | Some(Value::Null) => "attention_head_dim",
         Some(_) => "num_attention_heads",

@@ -6,12 +6,14 @@ use std::path::Path;
 
 pub(crate) type Fields = serde_json::Map<String, Value>;
 
-/// The fields of a model's config. Fields that are missing in a file have the defaults of diffusers.
+/// The fields of a model's config. Fields that are missing in a file have the defaults of
+/// diffusers.
 pub(crate) struct Schema {
-    /// Fields that must have one of the listed values (as JSON), or be a list of such values. The values include the default of
-    /// diffusers, except for the field [`required`](Self::required).
+    /// Fields that must have one of the listed values (as JSON), or be a list of such values. The
+    /// values include the default of diffusers, except for the field [`required`](Self::required).
     pub(crate) fixed: &'static [(&'static str, &'static [&'static str])],
-    /// The fixed field whose default in diffusers is not implemented: the default is `false`, but only `true` is implemented.
+    /// The fixed field whose default in diffusers is not implemented: the default is `false`, but
+    /// only `true` is implemented.
     pub(crate) required: Option<&'static str>,
     /// Fields that have no effect here.
     pub(crate) ignored: &'static [&'static str],
@@ -78,7 +80,8 @@ impl Schema {
         Ok(())
     }
 
-    /// Rejects unknown fields, unless they are switched off. Later releases of diffusers may add fields.
+    /// Rejects unknown fields, unless they are switched off. Later releases of diffusers may add
+    /// fields.
     fn check_unknown(&self, reader: &FieldReader) -> Result<()> {
         for (name, value) in reader.fields {
             let known = name.starts_with('_')

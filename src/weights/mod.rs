@@ -1,9 +1,11 @@
 //! Loads and saves weights: bundles of this crate, and diffusers folders.
 //!
-//! The header of a file is read once. Then the tensors are read one by one, and each is converted to the precision of the
-//! backend. Loading is strict: it fails if a tensor is missing, unused or has another shape, or if a value is not finite.
+//! The header of a file is read once. Then the tensors are read one by one, and each is converted
+//! to the precision of the backend. Loading is strict: it fails if a tensor is missing, unused or
+//! has another shape, or if a value is not finite.
 //!
-//! Values are stored in the byte order of the machine, which must be little-endian, as burn-store requires.
+//! Values are stored in the byte order of the machine, which must be little-endian, as burn-store
+//! requires.
 
 mod bundle;
 pub(crate) mod checkpoint;
@@ -33,7 +35,8 @@ use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Maximum channel count in a file. It is far above that of any model, and so low that products of two counts cannot overflow.
+/// Maximum channel count in a file. It is far above that of any model, and so low that products of
+/// two counts cannot overflow.
 const MAX_CHANNELS: usize = 1 << 24;
 /// Keys of the prompt embeddings.
 pub(crate) const PROMPTS: [&str; 2] = ["prompt.positive", "prompt.negative"];
@@ -85,7 +88,8 @@ pub struct Weights<B: Backend> {
 ///
 /// # Errors
 ///
-/// - [`Error::Config`] if the config is not valid, or so large that building the UNet would fail or never end.
+/// - [`Error::Config`] if the config is not valid, or so large that building the UNet would fail or
+///   never end.
 /// - [`Error::Precision`] if the device does not support the precision of the backend.
 fn empty_unet<B: Backend>(
     config: &UNetConfig,
@@ -107,7 +111,8 @@ fn empty_unet<B: Backend>(
     config.init(device)
 }
 
-/// Checks that a model with these channel counts and this number of layers can be built for the tensors of `checkpoint`.
+/// Checks that a model with these channel counts and this number of layers can be built for the
+/// tensors of `checkpoint`.
 ///
 /// # Errors
 ///

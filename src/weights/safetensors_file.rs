@@ -41,8 +41,8 @@ impl Content {
 
     /// Copies `range`, which must lie within the content.
     ///
-    /// A file is mapped only while it is copied. The pages of a file that stays mapped would count as memory of this process,
-    /// in addition to the weights.
+    /// A file is mapped only while it is copied. The pages of a file that stays mapped would count
+    /// as memory of this process, in addition to the weights.
     fn read(&self, range: Range<u64>) -> std::io::Result<Vec<u8>> {
         match self {
             Self::Bytes(bytes) => Ok(bytes[range.start as usize..range.end as usize].to_vec()),
@@ -52,8 +52,9 @@ impl Content {
                 options
                     .offset(range.start)
                     .len((range.end - range.start) as usize);
-                // SAFETY: the map is only read, and dropped after the copy. If another program truncates the file during
-                // the copy, this process is killed; that applies to every reader of mapped weights.
+                // SAFETY: the map is only read, and dropped after the copy. If another program
+                // truncates the file during the copy, this process is killed; that applies to every
+                // reader of mapped weights.
                 Ok(unsafe { options.map(file) }?.to_vec())
             }
         }
@@ -66,7 +67,8 @@ impl SafetensorsFile {
     /// # Errors
     ///
     /// - [`Error::Io`] if the file cannot be opened or read.
-    /// - [`Error::Format`] if it is not a safetensors file, is truncated, or has an inconsistent header.
+    /// - [`Error::Format`] if it is not a safetensors file, is truncated, or has an inconsistent
+    ///   header.
     pub(crate) fn open(source: WeightsSource) -> Result<Self> {
         let (name, content) = match source {
             WeightsSource::Bytes(bytes) => ("<memory>".into(), Content::Bytes(bytes)),
@@ -131,7 +133,8 @@ impl SafetensorsFile {
     ///
     /// # Errors
     ///
-    /// [`Error::Format`] if the tensor is missing, or its type is not one of [`Storage`](super::Storage).
+    /// [`Error::Format`] if the tensor is missing, or its type is not one of
+    /// [`Storage`](super::Storage).
     pub(crate) fn dtype(&self, key: &str) -> Result<DType> {
         match self.info(key)?.dtype {
             Dtype::F32 => Ok(DType::F32),

@@ -3,7 +3,8 @@
 use crate::support::program::example;
 use std::fs;
 
-/// Returns the error text of `train` with `arguments` and the preset `nano`. Asserts that no folder is created.
+/// Returns the error text of `train` with `arguments` and the preset `nano`. Asserts that no folder
+/// is created.
 fn refused(arguments: &str) -> String {
     let folder = tempfile::tempdir().unwrap();
     let distill = || {

@@ -1,4 +1,5 @@
-//! The rooms of `src/` stack: a file imports from its own room and from rooms below it, never from above.
+//! The rooms of `src/` stack: a file imports from its own room and from rooms below it, never from
+//! above.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -46,8 +47,8 @@ fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The code without comments, and without the items that are compiled for tests or documentation only. Returns the modules in
-/// other files that are left out with them as well.
+/// The code without comments, and without the items that are compiled for tests or documentation
+/// only. Returns the modules in other files that are left out with them as well.
 fn shipped(source: &str) -> (String, Vec<String>) {
     let mut code = String::new();
     let mut modules = Vec::new();

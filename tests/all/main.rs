@@ -1,4 +1,5 @@
-//! All integration tests that need no GPU, in one program: each program compiles the whole model again.
+//! All integration tests that need no GPU, in one program: each program compiles the whole model
+//! again.
 
 mod cli;
 #[cfg(all(feature = "flex", feature = "train"))]

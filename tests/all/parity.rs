@@ -1,6 +1,8 @@
-//! Parity with PyTorch and diffusers by golden tensors, on each CPU and GPU backend whose feature is on.
+//! Parity with PyTorch and diffusers by golden tensors, on each CPU and GPU backend whose feature
+//! is on.
 //!
-//! Shapes, configs and cases come from the files. `GENDR_PIX_FIXTURES` may name another folder of the same layout.
+//! Shapes, configs and cases come from the files. `GENDR_PIX_FIXTURES` may name another folder of
+//! the same layout.
 
 use crate::support::golden::{Golden, Tolerance, assert_close, fixtures};
 #[cfg(feature = "latent")]
@@ -64,7 +66,8 @@ fn padcfg_blends<B: Backend>(tolerance: Tolerance) {
             let x = golden.tensor("x", &device);
             model.restore(x, &options.edge(edge)).unwrap()
         };
-        // With a guidance scale of 0, only the negative pass counts; with 1, only the positive pass.
+        // With a guidance scale of 0, only the negative pass counts; with 1, only the positive
+        // pass.
         let mut cases = vec![
             (format!("{name}.y_pos"), 1.0),
             (format!("{name}.y_neg"), 0.0),
@@ -128,7 +131,8 @@ fn attentions<B: Backend>(tolerance: Tolerance) {
     }
 }
 
-/// Compares encoder and decoder with diffusers. The decoder has a wider tolerance because it is the deepest.
+/// Compares encoder and decoder with diffusers. The decoder has a wider tolerance because it is the
+/// deepest.
 #[cfg(feature = "latent")]
 fn vae<B: Backend>(tolerance: Tolerance) {
     use gendr_pix::latent::{Gaussian, Vae};
@@ -221,7 +225,8 @@ parity!(
 );
 parity!("wgpu", wgpu, gendr_pix::backend::Wgpu, Tolerance::GPU);
 
-/// Compares the kernels that flex has for this CPU with burn's operations on another backend, at the widths of a real model.
+/// Compares the kernels that flex has for this CPU with burn's operations on another backend, at
+/// the widths of a real model.
 #[cfg(all(feature = "flex", feature = "ndarray", feature = "pretrained"))]
 #[test]
 fn kernels_agree_with_plain_operations() {

@@ -13,7 +13,8 @@ const EVERY: Duration = Duration::from_millis(100);
 pub(crate) struct Interrupt(Arc<Mutex<Option<PyErr>>>);
 
 impl Interrupt {
-    /// Returns `options` with a progress callback that checks for signals and cancels if a handler raises.
+    /// Returns `options` with a progress callback that checks for signals and cancels if a handler
+    /// raises.
     pub(crate) fn watching(&self, options: Upscale) -> Upscale {
         let (raised, cancel) = (self.clone(), Cancel::new());
         let token = cancel.clone();

@@ -46,7 +46,8 @@ impl Model {
         Ok(Self(model.map_err(of_weights)?))
     }
 
-    /// Enlarges a picture. Returns an array for an array, and the bytes of a PNG file for the bytes of a file.
+    /// Enlarges a picture. Returns an array for an array, and the bytes of a PNG file for the bytes
+    /// of a file.
     #[pyo3(signature = (
         picture, scale = None, *, width = None, height = None, guidance = None, fidelity = 1.0, fast = false,
         tile = None, max_output_pixels = 1 << 27,

@@ -6,9 +6,9 @@ use numpy::{IntoPyArray, PyReadonlyArrayDyn};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-/// Returns the picture in an array of uint8, and the array's shape. `[H, W]` is grey; `[H, W, C]` is grey, grey with alpha,
-/// RGB or RGBA for 1 to 4 channels. Returns `None` for anything but an array of uint8. `check` receives width and height
-/// before anything is copied.
+/// Returns the picture in an array of uint8, and the array's shape. `[H, W]` is grey; `[H, W, C]`
+/// is grey, grey with alpha, RGB or RGBA for 1 to 4 channels. Returns `None` for anything but an
+/// array of uint8. `check` receives width and height before anything is copied.
 pub(crate) fn read(
     array: &Bound<'_, PyAny>,
     check: impl FnOnce(u32, u32) -> PyResult<()>,

@@ -1,4 +1,5 @@
-//! The functions that the page's worker calls: they decode pictures, run the model on the CPU or the GPU, and encode the results.
+//! The functions that the page's worker calls: they decode pictures, run the model on the CPU or
+//! the GPU, and encode the results.
 
 use burn_wgpu::graphics::WebGpu;
 use burn_wgpu::init_setup_async;
@@ -8,7 +9,8 @@ use image::{DynamicImage, ImageFormat, Limits, Rgb, RgbImage};
 use wasm_bindgen::prelude::*;
 use wgpu::{Device, ErrorFilter};
 
-/// Largest number of pixels of the output: what fits in WebAssembly's 4 GB together with all intermediate results.
+/// Largest number of pixels of the output: what fits in WebAssembly's 4 GB together with all
+/// intermediate results.
 const MAX_OUTPUT: u64 = 1 << 25;
 /// Side and overlap of tiles in pixels.
 const TILE: (usize, usize) = (1024, 128);
@@ -64,8 +66,9 @@ impl Model {
         })
     }
 
-    /// Uses the GPU from now on, if its result for a small picture agrees with that of the CPU. The comparison also detects kernels
-    /// that the browser refuses, which may be reported nowhere else.
+    /// Uses the GPU from now on, if its result for a small picture agrees with that of the CPU. The
+    /// comparison also detects kernels that the browser refuses, which may be reported nowhere
+    /// else.
     ///
     /// # Panics
     ///
@@ -85,7 +88,8 @@ impl Model {
         self.gpu.as_ref().err().cloned()
     }
 
-    /// Enlarges a picture and returns a PNG file. Runs all paddings that the model recommends if `best` is set, otherwise one.
+    /// Enlarges a picture and returns a PNG file. Runs all paddings that the model recommends if
+    /// `best` is set, otherwise one.
     pub async fn upscale(
         &mut self,
         picture: Opened,
@@ -161,7 +165,8 @@ impl Gpu {
         image: &DynamicImage,
         options: &Upscale,
     ) -> Result<DynamicImage, Error> {
-        // burn does not learn that the browser has refused a kernel, and continues with undefined memory of the device.
+        // burn does not learn that the browser has refused a kernel, and continues with undefined
+        // memory of the device.
         let filters = [
             ErrorFilter::OutOfMemory,
             ErrorFilter::Validation,

@@ -8,16 +8,17 @@ use cubek_attention::routines::blackbox_accelerated::BlackboxAcceleratedStrategy
 
 /// Planes per cube. A plane computes the rows of a tile, usually 16, so a cube computes 64 queries.
 const PLANES: u8 = 4;
-/// The number of queries is padded to a multiple of this. burn's kernel requires a multiple of the queries of a cube. It accepts any
-/// number of keys.
+/// The number of queries is padded to a multiple of this. burn's kernel requires a multiple of the
+/// queries of a cube. It accepts any number of keys.
 const QUERY_MULTIPLE: usize = 128;
 /// The channels per head have to be a multiple of the size of a tile.
 const TILE: usize = 16;
 /// Largest number of channels per head. A head has to fit the shared memory of a GPU.
 const MAX_SIZE: usize = 128;
 
-/// Computes [`Backend::multi_head_attention`](crate::Backend::multi_head_attention). Returns `None` if the device has no matrix units
-/// or the precision is not f16 or bf16. burn's kernel multiplies in f16 for any precision of its inputs, and accumulates in f32.
+/// Computes [`Backend::multi_head_attention`](crate::Backend::multi_head_attention). Returns `None`
+/// if the device has no matrix units or the precision is not f16 or bf16. burn's kernel multiplies
+/// in f16 for any precision of its inputs, and accumulates in f32.
 pub(super) fn burn_attention<R, F, I, T>(
     query: &Tensor<CubeBackend<R, F, I, T>, 3>,
     key: &Tensor<CubeBackend<R, F, I, T>, 3>,
@@ -74,9 +75,10 @@ where
     )
 }
 
-/// Returns an upper bound on the memory in addition to inputs and output, in bytes, for queries of this number of `values`: the padded queries,
-/// their output, and the output in the order of the inputs. It is included for f32 as well, where this kernel does not run, because
-/// the precision of a model does not follow from that of the backend.
+/// Returns an upper bound on the memory in addition to inputs and output, in bytes, for queries of
+/// this number of `values`: the padded queries, their output, and the output in the order of the
+/// inputs. It is included for f32 as well, where this kernel does not run, because the precision of
+/// a model does not follow from that of the backend.
 pub(super) fn workspace(values: usize) -> u64 {
     3 * values as u64 * size_of::<half::f16>() as u64
 }

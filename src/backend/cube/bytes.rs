@@ -1,5 +1,5 @@
-//! Conversion of 8-bit pictures to enlarged tensors, and of tensors to 8-bit pictures, in one pass each. WGSL has no 8-bit type, so the
-//! bytes are in 32-bit integers, four in each.
+//! Conversion of 8-bit pictures to enlarged tensors, and of tensors to 8-bit pictures, in one pass
+//! each. WGSL has no 8-bit type, so the bytes are in 32-bit integers, four in each.
 
 use super::layout::{addresses, cubes, empty};
 use burn::tensor::DType;

@@ -34,7 +34,8 @@ pub(super) fn extremes<R: CubeRuntime>(x: CubeTensor<R>) -> CubeTensor<R> {
     output
 }
 
-/// The extremes of a part. The axes of the cubes are parts and channels. A channel has `values` values.
+/// The extremes of a part. The axes of the cubes are parts and channels. A channel has `values`
+/// values.
 #[cube(launch, address_type = "dynamic")]
 fn part_extremes(x: &Array<f32>, output: &mut Array<f32>, values: usize) {
     let unit = UNIT_POS as usize;

@@ -11,7 +11,8 @@ use burn_cubecl::{CubeRuntime, cubecl};
 use cubecl::prelude::*;
 
 const UNITS: usize = 256;
-/// Values per part. A cube processes a part. At 4K a group has many parts, which keeps the whole GPU busy.
+/// Values per part. A cube processes a part. At 4K a group has many parts, which keeps the whole
+/// GPU busy.
 const PART: usize = 16 << 10;
 
 /// Group norm, followed by SiLU if the options ask for it.
@@ -79,7 +80,8 @@ pub(super) fn group_norm<R: CubeRuntime>(
     output
 }
 
-/// Returns the vectors of the cube's group. A pixel has `pitch` vectors, `run` of them in each group.
+/// Returns the vectors of the cube's group. A pixel has `pitch` vectors, `run` of them in each
+/// group.
 #[cube]
 fn group_runs(pixels: usize, pitch: usize, run: usize) -> Runs {
     Runs {
@@ -169,7 +171,8 @@ fn normalise<I: Float, O: Float, N: Size>(
     }
 }
 
-/// The sigmoid by exponentials that do not overflow, because WGSL does not define the behaviour of infinity.
+/// The sigmoid by exponentials that do not overflow, because WGSL does not define the behaviour of
+/// infinity.
 #[cube]
 fn sigmoid<N: Size>(y: Vector<f32, N>) -> Vector<f32, N> {
     let one = Vector::<f32, N>::new(1.0_f32);

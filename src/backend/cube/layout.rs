@@ -7,8 +7,8 @@ use burn_cubecl::{BoolElement, CubeBackend, CubeRuntime, FloatElement, IntElemen
 use cubecl::calculate_cube_count_elemwise;
 use cubecl::prelude::{AddressType, ComputeClient, CubeCount, CubeDim};
 
-/// A tensor whose rows (the last axis) are contiguous and in memory order. The rows start `pitch` values apart, because CUDA's
-/// convolutions and matrix products align rows.
+/// A tensor whose rows (the last axis) are contiguous and in memory order. The rows start `pitch`
+/// values apart, because CUDA's convolutions and matrix products align rows.
 pub(super) struct Rows<R: CubeRuntime> {
     pub(super) tensor: CubeTensor<R>,
     pub(super) pitch: usize,
@@ -58,7 +58,8 @@ where
     }
 }
 
-/// Returns the values of a tensor, contiguous and in memory order. They are copied only if the tensor has another layout.
+/// Returns the values of a tensor, contiguous and in memory order. They are copied only if the
+/// tensor has another layout.
 pub(super) fn values<R, F, I, T, const D: usize>(
     x: Tensor<CubeBackend<R, F, I, T>, D>,
 ) -> CubeTensor<R>
@@ -71,8 +72,8 @@ where
     into_contiguous(x.into_primitive().tensor())
 }
 
-/// Returns whether the channels (the second axis) of a `[N, C, H, W]` tensor are contiguous in memory, as burn's convolutions require and
-/// return them.
+/// Returns whether the channels (the second axis) of a `[N, C, H, W]` tensor are contiguous in
+/// memory, as burn's convolutions require and return them.
 pub(super) fn is_channels_last<R, F, I, T, const D: usize>(
     x: &Tensor<CubeBackend<R, F, I, T>, D>,
 ) -> bool
@@ -102,7 +103,8 @@ pub(super) fn wider([a, b]: [DType; 2]) -> DType {
     if a == b { a } else { DType::F32 }
 }
 
-/// Returns the largest vector size that can be read and written in all of `dtypes` and that divides all of `lengths`.
+/// Returns the largest vector size that can be read and written in all of `dtypes` and that divides
+/// all of `lengths`.
 pub(super) fn vector_size<R: CubeRuntime>(
     client: &ComputeClient<R>,
     dtypes: &[DType],

@@ -102,7 +102,8 @@ mod tests {
                 let wider = wider([dtype_a, dtype_b]);
                 for weights in [[1.5, -0.5], [1.0, 1.0]] {
                     let expected = plain::mix(cast(&a, DType::F32), cast(&b, DType::F32), weights);
-                    // The output is new memory while both operands are shared, then replaces one or the other.
+                    // The output is new memory while both operands are shared, then replaces one or
+                    // the other.
                     let found = Gpu::mix(a.clone(), b.clone(), weights);
                     assert_eq!(found.dtype(), wider);
                     assert_agree(found, expected.clone(), wider);

@@ -1,8 +1,9 @@
-//! Kernels in CubeCL, for CUDA and wgpu. They compute in f32 for any precision of their inputs. Tensors in f64 use the default
-//! bodies.
+//! Kernels in CubeCL, for CUDA and wgpu. They compute in f32 for any precision of their inputs.
+//! Tensors in f64 use the default bodies.
 //!
-//! burn's convolutions take and return tensors of shape `[N, C, H, W]` whose channels are contiguous in memory (channels last). These
-//! kernels use the same layout, so that no tensor of the UNet is transposed in memory.
+//! burn's convolutions take and return tensors of shape `[N, C, H, W]` whose channels are
+//! contiguous in memory (channels last). These kernels use the same layout, so that no tensor of
+//! the UNet is transposed in memory.
 
 mod burn_attention;
 mod bytes;

@@ -1,6 +1,7 @@
 //! Mean and variance in f32, combined from those of parts of the values.
 //!
-//! Source: Chan, Golub and LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing Sample Variances", 1979.
+//! Source: Chan, Golub and LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing
+//! Sample Variances", 1979.
 
 use burn_cubecl::cubecl;
 use cubecl::prelude::*;
@@ -34,7 +35,8 @@ pub(super) fn join(all: &mut Moments, more: &Moments) {
     all.count = count;
 }
 
-/// The positions of the vectors of a group: runs of `length` contiguous vectors that start `stride` vectors apart.
+/// The positions of the vectors of a group: runs of `length` contiguous vectors that start `stride`
+/// vectors apart.
 #[derive(CubeType, Clone, Copy)]
 pub(super) struct Runs {
     pub(super) start: usize,
@@ -57,7 +59,8 @@ pub(super) fn vector_moments<F: Float, N: Size>(
     end: usize,
     step: usize,
 ) -> Moments {
-    // Sums deviations from one of the values. For values far from zero, sums of the values themselves would lose the variance.
+    // Sums deviations from one of the values. For values far from zero, sums of the values
+    // themselves would lose the variance.
     let origin = Vector::<f32, N>::cast_from(x[index_of(runs, min(first, end - 1))]);
     let mut sum = Vector::<f32, N>::new(0.0_f32);
     let mut squares = Vector::<f32, N>::new(0.0_f32);
@@ -86,8 +89,8 @@ pub(super) fn vector_moments<F: Float, N: Size>(
     moments
 }
 
-/// Joins the moments of the units of a group. A cube of `units` units is divided into groups of `group` consecutive units, a power of
-/// two.
+/// Joins the moments of the units of a group. A cube of `units` units is divided into groups of
+/// `group` consecutive units, a power of two.
 #[cube]
 pub(super) fn joined_moments(
     own: &Moments,

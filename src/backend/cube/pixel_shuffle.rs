@@ -48,8 +48,8 @@ pub(super) fn unshuffle<R: CubeRuntime>(
     output
 }
 
-/// Returns the number that [`source`] adds to a position in the padded picture. It makes all operands of remainders non-negative, because
-/// positions are unsigned.
+/// Returns the number that [`source`] adds to a position in the padded picture. It makes all
+/// operands of remainders non-negative, because positions are unsigned.
 fn lift(edge: Edge, before: usize, length: usize) -> usize {
     match edge {
         Edge::Replicate => before,

@@ -1,5 +1,5 @@
-//! Smooths a difference and adds it. Together, the smoothings up to a level are a convolution along each axis with a tent that is
-//! `n = 2^level` high and `2 n - 1` wide.
+//! Smooths a difference and adds it. Together, the smoothings up to a level are a convolution along
+//! each axis with a tent that is `n = 2^level` high and `2 n - 1` wide.
 
 use super::layout::{addresses, cubes, empty};
 use burn_cubecl::tensor::CubeTensor;
@@ -13,7 +13,8 @@ const UNITS: usize = 256;
 /// # Shapes
 ///
 /// - sum, a, b and output: `[1, C, H, W]` in f32
-/// - sources: `[H + 2 reach]` rows and `[W + 2 reach]` columns, the positions that replace those beyond the edges
+/// - sources: `[H + 2 reach]` rows and `[W + 2 reach]` columns, the positions that replace those
+///   beyond the edges
 pub(super) fn add_smoothed<R: CubeRuntime>(
     sum: CubeTensor<R>,
     [a, b]: [CubeTensor<R>; 2],

@@ -32,7 +32,8 @@ pub(super) fn precisions() -> Vec<DType> {
         .collect()
 }
 
-/// Pairs of precisions for an input and for weights or another input. They are equal, or one of them is f32.
+/// Pairs of precisions for an input and for weights or another input. They are equal, or one of
+/// them is f32.
 pub(super) fn pairs() -> Vec<[DType; 2]> {
     let pairs = |half| match half {
         DType::F32 => vec![[half; 2]],

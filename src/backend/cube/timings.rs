@@ -1,8 +1,10 @@
-//! Times of each kernel and its default body, at the shapes of a 3840x2160 picture in the paper's model:
+//! Times of each kernel and its default body, at the shapes of a 3840x2160 picture in the paper's
+//! model:
 //!
 //! `cargo test --release --no-default-features --features cuda --lib timings -- --ignored --nocapture`
 //!
-//! The feature may also be `wgpu`. `GENDR_PIX_SIZE=64x64` sets another size of the UNet's input; the default is 480x270.
+//! The feature may also be `wgpu`. `GENDR_PIX_SIZE=64x64` sets another size of the UNet's input;
+//! the default is 480x270.
 
 use super::test_support::{Gpu, cast, precisions, random};
 use crate::backend::plain::{self, picture_operations};

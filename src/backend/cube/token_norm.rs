@@ -63,7 +63,8 @@ fn normalise<I: Float, O: Float, N: Size>(
 ) {
     let (unit, width) = (UNIT_POS_X as usize, weight.len());
     let token = CUBE_POS * TOKENS + UNIT_POS_Y as usize;
-    // All units have to reach the barriers. Units beyond the last token therefore read the last token too, but write nothing.
+    // All units have to reach the barriers. Units beyond the last token therefore read the last
+    // token too, but write nothing.
     let start = min(token, tokens - 1) * pitch;
     let runs = Runs {
         start,

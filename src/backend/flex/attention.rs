@@ -1,8 +1,8 @@
-//! Attention in tiles of queries and keys. The scores of a tile stay in the L2 cache of a core. The maximum and the sum of the
-//! softmax are carried from tile to tile.
+//! Attention in tiles of queries and keys. The scores of a tile stay in the L2 cache of a core. The
+//! maximum and the sum of the softmax are carried from tile to tile.
 //!
-//! Source: Milakov and Gimelshein, "Online normalizer calculation for softmax", arXiv 1805.02867; Dao et al.,
-//! "FlashAttention", arXiv 2205.14135.
+//! Source: Milakov and Gimelshein, "Online normalizer calculation for softmax", arXiv 1805.02867;
+//! Dao et al., "FlashAttention", arXiv 2205.14135.
 
 use super::amx::{PackedHead, TileElement, Tiles};
 use super::matrix::{Matrix, multiply};
@@ -11,9 +11,11 @@ use super::vector_math::{exp, vectorised};
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
 
-/// Queries per tile: enough for the two products to run at full speed, and few enough to keep the cores evenly busy.
+/// Queries per tile: enough for the two products to run at full speed, and few enough to keep the
+/// cores evenly busy.
 const QUERIES: usize = 128;
-/// Keys per tile. The scores of a tile, 256 KB, leave room in the cache of a core for keys and values.
+/// Keys per tile. The scores of a tile, 256 KB, leave room in the cache of a core for keys and
+/// values.
 const KEYS: usize = 512;
 
 /// The kernel of a multi-head attention. The heads occupy consecutive channels of a token.
@@ -120,8 +122,8 @@ impl AttentionKernel {
         unsafe { written(self.n * self.queries * channels, write) }
     }
 
-    /// Returns the scaled and transposed keys of each head of each context, tile by tile. They are transposed only once. Otherwise,
-    /// the product would rearrange them for each block of queries.
+    /// Returns the scaled and transposed keys of each head of each context, tile by tile. They are
+    /// transposed only once. Otherwise, the product would rearrange them for each block of queries.
     fn transposed_keys<E: TileElement>(&self, key: &[E]) -> Vec<Vec<f32>> {
         let (channels, size) = (self.channels(), self.size);
         let scale = (size as f32).sqrt().recip();
@@ -187,7 +189,8 @@ impl AttentionKernel {
             vectorised(
                 #[inline(always)]
                 || {
-                    // `for_each` would be compiled separately, without the vector instructions of this CPU.
+                    // `for_each` would be compiled separately, without the vector instructions of
+                    // this CPU.
                     for ((scores, output), softmax) in rows {
                         softmax.update(scores, output);
                     }
@@ -225,8 +228,8 @@ impl Default for Softmax {
 }
 
 impl Softmax {
-    /// Adds the scores of a tile, and replaces them by weights, `e^(score - max)`. Rescales `output`, the weighted values of the
-    /// previous tiles, to the new maximum.
+    /// Adds the scores of a tile, and replaces them by weights, `e^(score - max)`. Rescales
+    /// `output`, the weighted values of the previous tiles, to the new maximum.
     #[inline(always)]
     fn update(&mut self, scores: &mut [f32], output: &mut [f32]) {
         let max = max(self.max, scores);

@@ -1,6 +1,6 @@
-//! Convolution by im2col: the neighbourhood of each pixel becomes a column, and the weight matrix is multiplied with the columns. The
-//! columns are computed for tiles of pixels that fit the cache. For many pixels, the matrix unit has algorithms without im2col:
-//! [`Sliding`] and [`Winograd`].
+//! Convolution by im2col: the neighbourhood of each pixel becomes a column, and the weight matrix
+//! is multiplied with the columns. The columns are computed for tiles of pixels that fit the cache.
+//! For many pixels, the matrix unit has algorithms without im2col: [`Sliding`] and [`Winograd`].
 
 use super::amx::{
     Bias, Columns, ConvolutionOperands, Product, Sliding, TileElement, Tiles, Winograd,
@@ -12,13 +12,17 @@ use rayon::prelude::*;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-/// Values of the im2col columns that are computed at a time. They fit the L2 cache of a core together with the weights in use.
+/// Values of the im2col columns that are computed at a time. They fit the L2 cache of a core
+/// together with the weights in use.
 const COLUMN_VALUES: usize = 1 << 18;
-/// Bounds on the number of pixels in a tile: enough for an efficient product, and few enough to keep the cores evenly busy.
+/// Bounds on the number of pixels in a tile: enough for an efficient product, and few enough to
+/// keep the cores evenly busy.
 const TILE_PIXELS: Range<usize> = 128..512;
-/// Number of pixels from which [`ConvolutionAlgorithm::Sliding`] is worthwhile. It has to sort the weights by the taps of the kernel.
+/// Number of pixels from which [`ConvolutionAlgorithm::Sliding`] is worthwhile. It has to sort the
+/// weights by the taps of the kernel.
 const SLIDING_PIXELS: usize = 1024;
-/// Number of pixels from which [`ConvolutionAlgorithm::Winograd`] is worth the transform of the weights.
+/// Number of pixels from which [`ConvolutionAlgorithm::Winograd`] is worth the transform of the
+/// weights.
 const WINOGRAD_PIXELS: usize = 256;
 /// Number of output channels from which it is worth the transform of the pixels.
 const WINOGRAD_OUTPUTS: usize = 96;
@@ -182,8 +186,8 @@ impl ConvolutionKernel {
         runs
     }
 
-    /// Computes some rows of the im2col matrix of a tile, `[C * K * K, pixels]`. A row belongs to an input channel and a tap of the
-    /// kernel.
+    /// Computes some rows of the im2col matrix of a tile, `[C * K * K, pixels]`. A row belongs to
+    /// an input channel and a tap of the kernel.
     pub(super) fn im2col<E: Element>(
         &self,
         x: &[E],
@@ -335,8 +339,8 @@ impl<E: TileElement> Columns<E> for Im2colColumns<'_, E> {
     }
 }
 
-/// Returns the parts of tiles that cover `pixels`. Each item is the start of the part in `pixels`, the index of its tile, and its range in the
-/// tile.
+/// Returns the parts of tiles that cover `pixels`. Each item is the start of the part in `pixels`,
+/// the index of its tile, and its range in the tile.
 fn parts(
     tiles: &[Range<usize>],
     pixels: Range<usize>,

@@ -6,8 +6,9 @@ use rayon::prelude::*;
 use std::ops::Range;
 
 impl ConvolutionKernel {
-    /// Gradient with respect to the input. It is a convolution, too: of the gradient, with zeros inserted for the stride, with the
-    /// kernel rotated by 180 degrees and its input and output channels exchanged.
+    /// Gradient with respect to the input. It is a convolution, too: of the gradient, with zeros
+    /// inserted for the stride, with the kernel rotated by 180 degrees and its input and output
+    /// channels exchanged.
     pub(super) fn x_backward(&self, weight: &[f32], gradient: &[f32]) -> Vec<f32> {
         let Self {
             c_in,
@@ -46,7 +47,8 @@ impl ConvolutionKernel {
         transposed.forward(&dilated, &rotated, &no_bias)
     }
 
-    /// Gradients with respect to weight and bias: the product of the gradient and the transposed im2col matrix, summed over the tiles.
+    /// Gradients with respect to weight and bias: the product of the gradient and the transposed
+    /// im2col matrix, summed over the tiles.
     pub(super) fn weight_backward(&self, x: &[f32], gradient: &[f32]) -> (Vec<f32>, Vec<f32>) {
         let tiles = self.tiles();
         let share = tiles.len().div_ceil(rayon::current_num_threads()).max(1);

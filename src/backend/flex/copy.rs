@@ -1,4 +1,5 @@
-//! Copies on all cores: of views, concatenations, weighted sums, and conversions between precisions.
+//! Copies on all cores: of views, concatenations, weighted sums, and conversions between
+//! precisions.
 
 use super::element::Element;
 use super::memory::written;
@@ -55,7 +56,8 @@ pub(super) fn concatenated<E: Element>(parts: [&[E]; 2], [a, b]: [usize; 2]) -> 
             }
         });
     };
-    // SAFETY: by the assertions, both parts consist of the same number of whole pictures, and both are written completely.
+    // SAFETY: by the assertions, both parts consist of the same number of whole pictures, and both
+    // are written completely.
     unsafe { written(parts[0].len() + parts[1].len(), write) }
 }
 
@@ -114,7 +116,8 @@ pub(super) fn cast<X: Element, Y: Element>(x: &[X]) -> Vec<Y> {
     unsafe { written(x.len(), write) }
 }
 
-/// Adds planes of `[H', W'] = part_size` to planes of `[H, W] = size`, from the row `top` and the column `left` on.
+/// Adds planes of `[H', W'] = part_size` to planes of `[H, W] = size`, from the row `top` and the
+/// column `left` on.
 pub(super) fn add_at(
     whole: &mut [f32],
     size: [usize; 2],

@@ -1,4 +1,5 @@
-//! The element types of tensors: f32 and bf16. The kernels compute in f32. Products of bf16 run on the matrix unit if there is one.
+//! The element types of tensors: f32 and bf16. The kernels compute in f32. Products of bf16 run on
+//! the matrix unit if there is one.
 
 use super::matrix::Matrix;
 use super::memory::{Recycle, written};

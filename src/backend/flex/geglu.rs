@@ -27,11 +27,13 @@ pub(super) fn forward<E: Element>(x: &[E], width: usize) -> Vec<E> {
             );
         });
     };
-    // SAFETY: the tokens are complete by the assertion, with a value and a gate for each number of the output.
+    // SAFETY: the tokens are complete by the assertion, with a value and a gate for each number of
+    // the output.
     unsafe { written(x.len() / 2, write) }
 }
 
-/// Like [`forward`], but writes the output to the place of the values: `[.., 0..width]` of `[.., 2 width]`.
+/// Like [`forward`], but writes the output to the place of the values: `[.., 0..width]` of
+/// `[.., 2 width]`.
 pub(super) fn in_place<E: Element>(x: &mut [E], width: usize) {
     x.par_chunks_mut(2 * width).for_each(|x| {
         let (value, gate) = x.split_at_mut(width);

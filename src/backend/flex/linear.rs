@@ -7,7 +7,8 @@ use super::memory::{rewritten, written, zeroed};
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
 
-/// Values of a feed-forward's hidden layer that are computed at a time. They stay in the caches of the cores.
+/// Values of a feed-forward's hidden layer that are computed at a time. They stay in the caches of
+/// the cores.
 pub(super) const HIDDEN_VALUES: usize = 1 << 21;
 
 /// The kernel of a linear layer, `x weight + bias`.
@@ -55,7 +56,8 @@ impl<E: TileElement> LinearKernel<'_, E> {
 
 impl LinearKernel<'_> {
     fn write_by_vectors(&self, x: Matrix, output: &mut [MaybeUninit<f32>]) {
-        /// Rows per thread from which it is worthwhile for each thread to rearrange the whole weight.
+        /// Rows per thread from which it is worthwhile for each thread to rearrange the whole
+        /// weight.
         const MANY: usize = 64;
         let share = x.row_count().div_ceil(rayon::current_num_threads());
         if share >= MANY {
@@ -82,8 +84,8 @@ impl LinearKernel<'_> {
         });
     }
 
-    /// Divides the output channels among the threads. This is for few rows, where each thread would otherwise rearrange the whole
-    /// weight.
+    /// Divides the output channels among the threads. This is for few rows, where each thread would
+    /// otherwise rearrange the whole weight.
     fn write_columns(&self, x: Matrix, output: &mut [MaybeUninit<f32>]) {
         let (rows, channels) = (x.row_count(), self.weight.column_count());
         let share = channels.div_ceil(rayon::current_num_threads());

@@ -84,8 +84,9 @@ impl<'a, E: Copy> Matrix<'a, E> {
 pub(super) fn multiply(a: Matrix, b: Matrix, output: &mut [f32], add: bool) {
     assert_eq!(a.columns, b.rows, "shapes disagree");
     assert_eq!(output.len(), a.rows * b.columns, "shapes disagree");
-    // SAFETY: the pointers are those of live slices. `Matrix` and the assertions above keep every element that the shapes and
-    // strides reach inside the slices. `output` is borrowed mutably, so it does not overlap with the operands.
+    // SAFETY: the pointers are those of live slices. `Matrix` and the assertions above keep every
+    // element that the shapes and strides reach inside the slices. `output` is borrowed mutably, so
+    // it does not overlap with the operands.
     unsafe {
         gemm::gemm(
             a.rows,

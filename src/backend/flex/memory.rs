@@ -1,12 +1,13 @@
-//! Memory for the outputs of operations. A pass allocates and frees several hundred megabytes, and the page faults of fresh memory are
-//! slow.
+//! Memory for the outputs of operations. A pass allocates and frees several hundred megabytes, and
+//! the page faults of fresh memory are slow.
 
 use half::bf16;
 use std::cell::RefCell;
 use std::mem::MaybeUninit;
 use std::thread::LocalKey;
 
-/// Size from which memory is recycled, in bytes. For smaller sizes, the allocator usually has memory available.
+/// Size from which memory is recycled, in bytes. For smaller sizes, the allocator usually has
+/// memory available.
 const LARGE: usize = 4 << 20;
 
 /// An element type whose memory is recycled.
@@ -41,9 +42,10 @@ impl<E> FreeList<E> {
         Self(None)
     }
 
-    /// Takes memory for `count` values from the list, if an entry is large enough and at most an eighth too large. Otherwise releases
-    /// entries of at least this total size, because the caller is about to allocate as much. The memory in use and in the list together
-    /// therefore never exceeds the maximum that was in use.
+    /// Takes memory for `count` values from the list, if an entry is large enough and at most an
+    /// eighth too large. Otherwise releases entries of at least this total size, because the caller
+    /// is about to allocate as much. The memory in use and in the list together therefore never
+    /// exceeds the maximum that was in use.
     fn take(&mut self, count: usize) -> Option<Vec<E>> {
         let list = self.0.as_mut()?;
         let fitting = |values: &Vec<E>| (count..=count + count / 8).contains(&values.capacity());
@@ -60,8 +62,9 @@ impl<E> FreeList<E> {
     }
 }
 
-/// Calls `run`. During the call, the memory of large outputs is reused for later outputs of about the same size, on this thread.
-/// Without this, the operating system spends a fifth of the time on clearing fresh memory.
+/// Calls `run`. During the call, the memory of large outputs is reused for later outputs of about
+/// the same size, on this thread. Without this, the operating system spends a fifth of the time on
+/// clearing fresh memory.
 pub(super) fn reusing<T>(run: impl FnOnce() -> T) -> T {
     /// Discards the free list at the end of the outermost call, also on a panic.
     struct Scope<E: Recycle> {
@@ -116,7 +119,8 @@ pub(super) fn zeros(count: usize) -> Vec<f32> {
     values
 }
 
-/// Returns a vector of `count` values that `write` initialises, on large pages if the operating system supports them.
+/// Returns a vector of `count` values that `write` initialises, on large pages if the operating
+/// system supports them.
 ///
 /// # Safety
 ///
@@ -131,7 +135,8 @@ pub(super) unsafe fn written<E: Recycle>(
     values
 }
 
-/// Replaces `values` by `count` values that `write` initialises, in the same memory if it is large enough.
+/// Replaces `values` by `count` values that `write` initialises, in the same memory if it is large
+/// enough.
 ///
 /// # Safety
 ///
@@ -158,7 +163,8 @@ pub(super) fn zeroed(memory: &mut [MaybeUninit<f32>]) -> &mut [f32] {
     unsafe { &mut *(memory as *mut [MaybeUninit<f32>] as *mut [f32]) }
 }
 
-/// Asks Linux to use large pages for memory that has not been written yet. This causes one page fault per 2 MB instead of per 4 KB.
+/// Asks Linux to use large pages for memory that has not been written yet. This causes one page
+/// fault per 2 MB instead of per 4 KB.
 #[cfg(target_os = "linux")]
 fn on_large_pages<T>(values: &[T]) {
     const PAGE: usize = 4096;
@@ -169,8 +175,8 @@ fn on_large_pages<T>(values: &[T]) {
         return;
     }
     let start = values.as_ptr().with_addr(start).cast_mut().cast();
-    // SAFETY: the call is a hint for whole pages inside `values` and does not change their contents. If it fails, the pages stay
-    // small.
+    // SAFETY: the call is a hint for whole pages inside `values` and does not change their
+    // contents. If it fails, the pages stay small.
     unsafe { libc::madvise(start, length, libc::MADV_HUGEPAGE) };
 }
 

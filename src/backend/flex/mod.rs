@@ -1,4 +1,5 @@
-//! Kernels for the CPU, for tensors in f32 and bf16. They compute in f32. Tensors in other precisions use the default bodies.
+//! Kernels for the CPU, for tensors in f32 and bf16. They compute in f32. Tensors in other
+//! precisions use the default bodies.
 
 mod amx;
 mod attention;
@@ -36,7 +37,8 @@ use pixel_shuffle::Cells;
 use transpose::transposed;
 use values::{from_primitive, tensor, values};
 
-/// Evaluates `$body` with the type `$E` of the precision `$dtype`, or `$other` if there are no kernels for it.
+/// Evaluates `$body` with the type `$E` of the precision `$dtype`, or `$other` if there are no
+/// kernels for it.
 macro_rules! with_element_type {
     ($dtype:expr, $E:ident => $body:expr, $other:expr) => {
         match $dtype {

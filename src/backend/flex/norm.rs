@@ -1,4 +1,5 @@
-//! Group norm with SiLU, and layer norm. They take two passes over a group or token instead of a dozen passes over the picture.
+//! Group norm with SiLU, and layer norm. They take two passes over a group or token instead of a
+//! dozen passes over the picture.
 
 use super::element::Element;
 use super::memory::{written, zeros};
@@ -94,7 +95,8 @@ impl<'a> GroupNormKernel<'a> {
         let inputs = x
             .par_chunks(self.group())
             .zip(gradient.par_chunks(self.group()));
-        // For each channel of each picture: the sums of dy and of dy * x^, which are the gradients of bias and weight.
+        // For each channel of each picture: the sums of dy and of dy * x^, which are the gradients
+        // of bias and weight.
         let sums: Vec<[f64; 2]> = groups
             .zip(inputs)
             .enumerate()
@@ -133,7 +135,8 @@ impl<'a> GroupNormKernel<'a> {
             let range = i * pixels..(i + 1) * pixels;
             let (x, gradient, dy) = (&x[range.clone()], &gradient[range.clone()], &mut dx[range]);
             let (weight, bias) = (self.weight[c], self.bias[c]);
-            // `dx` holds dy, the gradient of the input of SiLU, until the means of the group are known.
+            // `dx` holds dy, the gradient of the input of SiLU, until the means of the group are
+            // known.
             if self.options.silu {
                 for ((dy, x), g) in dy.iter_mut().zip(x).zip(gradient) {
                     let y = (x - mean) * inverse * weight + bias;

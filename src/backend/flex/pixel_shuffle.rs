@@ -70,7 +70,8 @@ impl Cells {
             );
         };
         assert!(top + height <= padded[0] && left + width <= padded[1]);
-        // SAFETY: by the assertion, a line consists of `columns` whole cells. All columns of all rows of each channel are written.
+        // SAFETY: by the assertion, a line consists of `columns` whole cells. All columns of all
+        // rows of each channel are written.
         unsafe { written(pictures * side * side * plane, write) }
     }
 

@@ -8,8 +8,8 @@ use burn_flex::FlexTensor;
 use std::marker::PhantomData;
 use std::ops::Deref;
 
-/// The values of a tensor in memory order. They are copied only if the tensor has another order. When dropped, their memory is recycled
-/// if no other tensor shares it.
+/// The values of a tensor in memory order. They are copied only if the tensor has another order.
+/// When dropped, their memory is recycled if no other tensor shares it.
 pub(super) struct Values<E: Element>(Option<FlexTensor>, PhantomData<E>);
 
 impl<E: Element> Values<E> {

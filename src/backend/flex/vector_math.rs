@@ -3,9 +3,11 @@
 use super::element::Element;
 pub(super) use crate::simd::vectorised;
 
-/// `e^x` to about two units in the last place. It has no branch and no table, so it can be vectorised.
+/// `e^x` to about two units in the last place. It has no branch and no table, so it can be
+/// vectorised.
 ///
-/// `x = n ln 2 + r` with `|r| <= ln(2) / 2`. `e^r` is computed by its series, and `2^n` by the bits of the exponent.
+/// `x = n ln 2 + r` with `|r| <= ln(2) / 2`. `e^r` is computed by its series, and `2^n` by the bits
+/// of the exponent.
 #[inline(always)]
 #[allow(clippy::excessive_precision)]
 pub(super) fn exp(x: f32) -> f32 {
@@ -34,8 +36,8 @@ pub(super) fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }
 
-/// The error function, with an error below 5e-7, by the rational approximation of Eigen (`generic_fast_erf_float`). It is odd, and
-/// within rounding of one from 4 on.
+/// The error function, with an error below 5e-7, by the rational approximation of Eigen
+/// (`generic_fast_erf_float`). It is odd, and within rounding of one from 4 on.
 #[inline(always)]
 #[allow(clippy::excessive_precision)]
 pub(super) fn erf(x: f32) -> f32 {
@@ -56,7 +58,8 @@ pub(super) fn erf(x: f32) -> f32 {
     x * numerator / denominator
 }
 
-/// Sums of `f` over the pairs of two slices of the same length. It sums blocks in f32 lanes, and the blocks in f64.
+/// Sums of `f` over the pairs of two slices of the same length. It sums blocks in f32 lanes, and
+/// the blocks in f64.
 #[inline(always)]
 pub(super) fn sums<A: Element, B: Element, const K: usize>(
     a: &[A],

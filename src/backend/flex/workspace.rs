@@ -4,7 +4,8 @@ use super::amx::Tiles;
 use super::linear::HIDDEN_VALUES;
 use crate::backend::operation::Operation;
 
-/// Returns an upper bound on the memory that an operation on a batch of `pictures` holds in addition to inputs and output, in bytes.
+/// Returns an upper bound on the memory that an operation on a batch of `pictures` holds in
+/// addition to inputs and output, in bytes.
 pub(super) fn workspace(operation: Operation, pictures: usize) -> u64 {
     let n = pictures as u64;
     let values = match operation {
@@ -30,7 +31,8 @@ pub(super) fn workspace(operation: Operation, pictures: usize) -> u64 {
             None if tokens < output => n * tokens as u64 * output as u64,
             _ => 0,
         },
-        // Packed keys and values, or transposed keys, and blocks of the output before they are assembled.
+        // Packed keys and values, or transposed keys, and blocks of the output before they are
+        // assembled.
         Operation::Attention {
             queries,
             keys,

@@ -4,11 +4,13 @@ use crate::backend::Backend;
 use burn::tensor::Tensor;
 use burn::tensor::module::attention;
 
-/// Upper bound on the scores of a chunk, in bytes, over all heads and pictures. burn's default attention holds the scores twice,
-/// before and after the softmax. This does not determine the peak of a pass: where the scores of 128 queries are this large
-/// (SD 2.1 at 3840x2160: 129,600 tokens, 5 heads), the feed-forward of the same block holds 1.3 GB.
+/// Upper bound on the scores of a chunk, in bytes, over all heads and pictures. burn's default
+/// attention holds the scores twice, before and after the softmax. This does not determine the peak
+/// of a pass: where the scores of 128 queries are this large (SD 2.1 at 3840x2160: 129,600 tokens,
+/// 5 heads), the feed-forward of the same block holds 1.3 GB.
 pub(super) const SCORE_BYTES: usize = 512 << 20;
-/// The number of queries in a chunk is a multiple of this where possible. burn's GPU kernels require a multiple of 32, 64 or 128.
+/// The number of queries in a chunk is a multiple of this where possible. burn's GPU kernels
+/// require a multiple of 32, 64 or 128.
 const QUERY_MULTIPLE: usize = 128;
 
 pub(crate) fn multi_head_attention<B: Backend>(
@@ -20,7 +22,8 @@ pub(crate) fn multi_head_attention<B: Backend>(
     attention_within(query, key, value, heads, SCORE_BYTES)
 }
 
-/// Returns the number of queries in a chunk whose scores take at most `bound` bytes, at `bytes` per query. At least one.
+/// Returns the number of queries in a chunk whose scores take at most `bound` bytes, at `bytes` per
+/// query. At least one.
 pub(super) fn queries_within(bound: usize, bytes: usize) -> usize {
     match bound / bytes.max(1) {
         0 => 1,
@@ -29,7 +32,8 @@ pub(super) fn queries_within(bound: usize, bytes: usize) -> usize {
     }
 }
 
-/// Attention in chunks of queries. The scores of a chunk take at most `bound` bytes, unless those of a single query take more.
+/// Attention in chunks of queries. The scores of a chunk take at most `bound` bytes, unless those
+/// of a single query take more.
 fn attention_within<B: Backend>(
     query: Tensor<B, 3>,
     key: Tensor<B, 3>,
@@ -48,7 +52,8 @@ fn attention_within<B: Backend>(
         chunks = tokens.div_ceil(chunk),
         "burn's attention"
     );
-    // burn uses its GPU kernel only for the default scale and without a bias, so the options must stay at their defaults.
+    // burn uses its GPU kernel only for the default scale and without a bias, so the options must
+    // stay at their defaults.
     let attend = |query| {
         let (key, value) = (key.clone(), value.clone());
         attention(query, key, value, None, None, Default::default())
@@ -93,7 +98,8 @@ mod tests {
     use tracing::{Event, Metadata, Subscriber, span};
 
     const HEADS: usize = 2;
-    /// Bounds for chunks of 1, 3 and all 10 queries. A query has the scores of 2 pictures, 2 heads and 7 keys in f64.
+    /// Bounds for chunks of 1, 3 and all 10 queries. A query has the scores of 2 pictures, 2 heads
+    /// and 7 keys in f64.
     const BOUNDS: [usize; 4] = [0, 2 * 2 * 7 * 8, 3 * 2 * 2 * 7 * 8 + 5, 1 << 20];
 
     fn inputs() -> [Tensor<Plain, 3>; 3] {
@@ -207,8 +213,9 @@ mod tests {
                 attention_within(query, key, value, HEADS, bound);
             }
         };
-        // tracing caches whether an event is enabled when a thread first reaches it. If the only thread to reach it has no
-        // subscriber, the event stays disabled. The event therefore has to be registered before the subscriber exists.
+        // tracing caches whether an event is enabled when a thread first reaches it. If the only
+        // thread to reach it has no subscriber, the event stays disabled. The event therefore has
+        // to be registered before the subscriber exists.
         run();
         let counts = ChunkCounts::default();
         tracing::subscriber::with_default(counts.clone(), run);

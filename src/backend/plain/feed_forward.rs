@@ -22,8 +22,8 @@ pub(crate) fn feed_forward<B: Backend>(
     feed_forward_within(x, weights, biases, HIDDEN_BYTES)
 }
 
-/// Feed-forward in chunks of tokens. The hidden layer of a chunk takes at most `bound` bytes, unless that of a single token takes
-/// more.
+/// Feed-forward in chunks of tokens. The hidden layer of a chunk takes at most `bound` bytes,
+/// unless that of a single token takes more.
 pub(crate) fn feed_forward_within<B: Backend>(
     x: Tensor<B, 3>,
     weights: [Tensor<B, 2>; 2],
@@ -46,10 +46,11 @@ pub(crate) fn feed_forward_within<B: Backend>(
     Tensor::cat(parts.into_iter().map(run).collect(), 1)
 }
 
-/// `dvalue = dy gelu(gate)` and `dgate = dy value gelu'(gate)`, where `gelu'(x) = P(X <= x) + x p(x)` and `p` is the density of
-/// the normal distribution.
+/// `dvalue = dy gelu(gate)` and `dgate = dy value gelu'(gate)`, where
+/// `gelu'(x) = P(X <= x) + x p(x)` and `p` is the density of the normal distribution.
 ///
-/// On most backends, the gradient of burn 0.21 is the derivative of the tanh approximation, which is accurate to three digits.
+/// On most backends, the gradient of burn 0.21 is the derivative of the tanh approximation, which
+/// is accurate to three digits.
 pub(crate) fn geglu_backward<B: Backend>(x: Tensor<B, 3>, gradient: Tensor<B, 3>) -> Tensor<B, 3> {
     let dtype = x.dtype();
     let ([value, gate], gradient) = (halves(widen(x)), widen(gradient));

@@ -1,5 +1,5 @@
-//! The default bodies of the operations, composed of burn's own operations. They are correct on any backend, and the kernels are
-//! tested against them.
+//! The default bodies of the operations, composed of burn's own operations. They are correct on any
+//! backend, and the kernels are tested against them.
 
 mod chunked_attention;
 mod conv2d;

@@ -14,8 +14,9 @@ pub(crate) fn group_norm<B: Backend>(
     let dtype = weight.dtype();
     let x = widen(x);
     let [mean, deviation] = statistics(&x, options);
-    // One multiply-add per element: y = x * scale + shift. The scale divides by the deviation instead of multiplying by its
-    // `recip`, which burn's ndarray backend approximates to five digits.
+    // One multiply-add per element: y = x * scale + shift. The scale divides by the deviation
+    // instead of multiplying by its `recip`, which burn's ndarray backend approximates to five
+    // digits.
     let scale = channels(weight) / deviation;
     let shift = channels(bias) - mean * scale.clone();
     let y = x * scale + shift;
@@ -58,7 +59,8 @@ pub(crate) fn group_norm_backward<B: Backend>(
     (to_dtype(dx, dtypes[0]), weight_gradient, bias_gradient)
 }
 
-/// burn's own layer norm is not used: on flex it computes the variance as the difference of two large numbers.
+/// burn's own layer norm is not used: on flex it computes the variance as the difference of two
+/// large numbers.
 pub(crate) fn token_norm<B: Backend>(
     x: Tensor<B, 3>,
     weight: Tensor<B, 1>,
@@ -76,10 +78,11 @@ pub(crate) fn token_norm<B: Backend>(
     )
 }
 
-/// Mean and deviation, `sqrt(var + epsilon)`, of the group of each channel. Both are `[N, C, 1, 1]`.
+/// Mean and deviation, `sqrt(var + epsilon)`, of the group of each channel. Both are
+/// `[N, C, 1, 1]`.
 ///
-/// The input is in f32 regardless of the precision of the activations. The group norm of burn 0.21 sums in the type of the input,
-/// which overflows in f16 at the sizes used here (burn#5382).
+/// The input is in f32 regardless of the precision of the activations. The group norm of burn 0.21
+/// sums in the type of the input, which overflows in f16 at the sizes used here (burn#5382).
 fn statistics<B: Backend>(
     x: &Tensor<B, 4>,
     GroupNormOptions {

@@ -1,4 +1,5 @@
-//! The default bodies of [`PictureOperations`](crate::backend::PictureOperations), composed of burn's own operations.
+//! The default bodies of [`PictureOperations`](crate::backend::PictureOperations), composed of
+//! burn's own operations.
 
 use crate::backend::pad::pad;
 use crate::options::padding::{Edge, Padding};
@@ -81,7 +82,8 @@ pub(crate) fn to_bytes<B: Backend>(picture: Tensor<B, 4>) -> Tensor<B, 1, Int> {
     let fill = Tensor::zeros([WORD], (&bytes.device(), bytes.dtype()));
     let bytes = Tensor::cat(vec![bytes, fill], 0).narrow(0, 0, WORD * words);
     let bytes = bytes.reshape([words, WORD]);
-    // A word is an i32 for any integer type of the backend. The first byte is the lowest. The last byte contains the sign.
+    // A word is an i32 for any integer type of the backend. The first byte is the lowest. The last
+    // byte contains the sign.
     let bytes = bytes.int().cast(IntDType::I32);
     let shifted = |i: usize| {
         let byte = bytes.clone().narrow(1, i, 1).flatten::<1>(0, 1);

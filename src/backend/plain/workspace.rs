@@ -4,8 +4,9 @@ use super::chunked_attention::{SCORE_BYTES, queries_within};
 use super::feed_forward::HIDDEN_BYTES;
 use crate::backend::operation::Operation;
 
-/// Returns an upper bound on the memory that an operation on a batch of `pictures` holds in addition to inputs and output, in bytes. A value
-/// takes `element` bytes, except in norms, which compute in f32.
+/// Returns an upper bound on the memory that an operation on a batch of `pictures` holds in
+/// addition to inputs and output, in bytes. A value takes `element` bytes, except in norms, which
+/// compute in f32.
 pub(crate) fn workspace(operation: Operation, pictures: usize, element: usize) -> u64 {
     let in_f32 = size_of::<f32>() as u64;
     // In u64, because a plan may be for pictures that exceed a 32-bit address space.
@@ -13,7 +14,8 @@ pub(crate) fn workspace(operation: Operation, pictures: usize, element: usize) -
     match operation {
         // The workspace of burn's convolution depends on the backend and is not known here.
         Operation::Convolution { .. } | Operation::Linear { .. } => 0,
-        // Inputs split by head, scores before and after the softmax, and chunks before their concatenation.
+        // Inputs split by head, scores before and after the softmax, and chunks before their
+        // concatenation.
         Operation::Attention {
             queries,
             keys,

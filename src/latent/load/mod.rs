@@ -1,5 +1,5 @@
-//! Loads a VAE from a diffusers folder (`AutoencoderKL`). The files have the same names as those of a UNet: see
-//! [`diffusers`](crate::weights::diffusers). In a pipeline folder, they are in `vae/`.
+//! Loads a VAE from a diffusers folder (`AutoencoderKL`). The files have the same names as those of
+//! a UNet: see [`diffusers`](crate::weights::diffusers). In a pipeline folder, they are in `vae/`.
 //!
 //! Old releases of diffusers used other names for the layers of the attention:
 //!
@@ -99,7 +99,8 @@ fn from_fields(fields: &Fields, path: &Path) -> Result<VaeConfig> {
     })
 }
 
-/// Creates the VAE without weights, and opens the files of its weights after checking that they match.
+/// Creates the VAE without weights, and opens the files of its weights after checking that they
+/// match.
 fn open<B: Backend>(
     folder: &Path,
     device: &B::Device,
@@ -125,9 +126,10 @@ fn open<B: Backend>(
 }
 
 impl<B: Backend> Vae<B> {
-    /// Loads the VAE of a diffusers folder, or of the folder `vae` in a pipeline folder. The folder contains `config.json` and
-    /// `diffusion_pytorch_model.safetensors`, which may be split into shards and may be the `fp16` variant. The names that old
-    /// releases of diffusers gave to attention layers (`query`, `key`, `value`, `proj_attn`) are accepted.
+    /// Loads the VAE of a diffusers folder, or of the folder `vae` in a pipeline folder. The folder
+    /// contains `config.json` and `diffusion_pytorch_model.safetensors`, which may be split into
+    /// shards and may be the `fp16` variant. The names that old releases of diffusers gave to
+    /// attention layers (`query`, `key`, `value`, `proj_attn`) are accepted.
     ///
     /// # Errors
     ///

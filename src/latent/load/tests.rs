@@ -35,7 +35,8 @@ fn field_at_fault<T: std::fmt::Debug>(result: Result<T>) -> &'static str {
     }
 }
 
-/// Returns a folder with the fixture's VAE in the subfolder `sub`, after renaming its tensors, and the content of its weights file.
+/// Returns a folder with the fixture's VAE in the subfolder `sub`, after renaming its tensors, and
+/// the content of its weights file.
 fn folder(sub: &str, rename: impl Fn(&str) -> String) -> (TempDir, SafetensorsContent) {
     let folder = TempDir::new().unwrap();
     let mut parts =

@@ -1,7 +1,8 @@
-//! Checks that a device computes correctly: compares the model's operations on the device with a reference.
+//! Checks that a device computes correctly: compares the model's operations on the device with a
+//! reference.
 //!
-//! The reference evaluates each formula in f64 and does not depend on a backend. It is therefore available with all features,
-//! and it can also test the kernels of the CPU.
+//! The reference evaluates each formula in f64 and does not depend on a backend. It is therefore
+//! available with all features, and it can also test the kernels of the CPU.
 
 mod copies;
 mod operations;
@@ -23,8 +24,9 @@ use rayon::prelude::*;
 
 /// Height and width of a small picture in cells. They are odd in every stage.
 const SMALL: [usize; 2] = [9, 13];
-/// Height and width of a large picture in cells. It has more than 32,768 cells, and more than 65,504 values in a group. Kernels
-/// have failed in half precision at such sizes (cubek#519, burn#5382).
+/// Height and width of a large picture in cells. It has more than 32,768 cells, and more than
+/// 65,504 values in a group. Kernels have failed in half precision at such sizes (cubek#519,
+/// burn#5382).
 const LARGE: [usize; 2] = [181, 183];
 /// Approximate number of products that the reference computes for an operation.
 const EFFORT: usize = 1 << 25;
@@ -32,13 +34,15 @@ const EFFORT: usize = 1 << 25;
 const OUTPUTS: [usize; 2] = [4096, 16];
 
 impl<B: Backend> GenDrPix<B> {
-    /// Compares the model's operations on its device with a reference on the CPU, in all shapes that occur in its UNet for a
-    /// small picture, and in one shape of each kind for a large picture. Then restores a small picture with the whole model and
-    /// compares the result with that of the same model on a CPU backend, if one is built in (feature `flex` or `ndarray`) and
-    /// is not the tested one.
+    /// Compares the model's operations on its device with a reference on the CPU, in all shapes
+    /// that occur in its UNet for a small picture, and in one shape of each kind for a large
+    /// picture. Then restores a small picture with the whole model and compares the result with
+    /// that of the same model on a CPU backend, if one is built in (feature `flex` or `ndarray`)
+    /// and is not the tested one.
     ///
-    /// Run this once for each new machine, driver or precision, because GPU kernels have been wrong on some. With the bundled
-    /// model it takes about a second on a CPU. The last comparison needs memory for the weights in f32 on the CPU.
+    /// Run this once for each new machine, driver or precision, because GPU kernels have been wrong
+    /// on some. With the bundled model it takes about a second on a CPU. The last comparison needs
+    /// memory for the weights in f32 on the CPU.
     ///
     /// Returns the results of all comparisons in order.
     ///
@@ -74,7 +78,8 @@ impl<B: Backend> GenDrPix<B> {
     }
 }
 
-/// Returns all operations of the small picture without duplicates, and the first operation of each kind of the large one.
+/// Returns all operations of the small picture without duplicates, and the first operation of each
+/// kind of the large one.
 fn chosen(small: Vec<Operation>, large: Vec<Operation>) -> Vec<Operation> {
     let kind = |operation| match operation {
         Operation::Convolution { kernel, stride, .. } => (name(operation), kernel, stride),
@@ -95,7 +100,8 @@ fn chosen(small: Vec<Operation>, large: Vec<Operation>) -> Vec<Operation> {
     operations
 }
 
-/// A generator of pseudorandom numbers that are the same on every machine: Steele, Lea and Flood's SplitMix64.
+/// A generator of pseudorandom numbers that are the same on every machine: Steele, Lea and Flood's
+/// SplitMix64.
 struct RandomNumbers(u64);
 
 impl RandomNumbers {
@@ -132,7 +138,8 @@ struct SelfTest<'a, B: Backend> {
 }
 
 impl<B: Backend> SelfTest<'_, B> {
-    /// Returns random values with mean `centre` and a standard deviation of about 1, multiplied by `scale`.
+    /// Returns random values with mean `centre` and a standard deviation of about 1, multiplied by
+    /// `scale`.
     fn input<const D: usize>(
         &mut self,
         shape: [usize; D],
@@ -146,17 +153,20 @@ impl<B: Backend> SelfTest<'_, B> {
         TestTensor::new(tensor)
     }
 
-    /// Returns the input of a norm. Its mean is not zero, and it has the precision of residual sums.
+    /// Returns the input of a norm. Its mean is not zero, and it has the precision of residual
+    /// sums.
     fn norm_input<const D: usize>(&mut self, shape: [usize; D]) -> TestTensor<B, D> {
         TestTensor::new(widen(self.input(shape, 2.0, 1.0).tensor))
     }
 
-    /// Returns the weights of a layer with `inputs` inputs. The layer's outputs are about as large as its inputs.
+    /// Returns the weights of a layer with `inputs` inputs. The layer's outputs are about as large
+    /// as its inputs.
     fn weight<const D: usize>(&mut self, shape: [usize; D], inputs: usize) -> TestTensor<B, D> {
         self.input(shape, 0.0, (inputs as f64).sqrt().recip())
     }
 
-    /// Compares some outputs at approximately even distances with `expected`, which computes `effort` products for each output.
+    /// Compares some outputs at approximately even distances with `expected`, which computes
+    /// `effort` products for each output.
     fn compare<const D: usize>(
         &mut self,
         operation: String,
@@ -170,7 +180,8 @@ impl<B: Backend> SelfTest<'_, B> {
         let pairs: Vec<(f64, f64)> = (0..count)
             .into_par_iter()
             .map(|i| {
-                // The position within each of the `count` equal parts varies, so that not only one row or channel is compared.
+                // The position within each of the `count` equal parts varies, so that not only one
+                // row or channel is compared.
                 let [i, len] = [i, found.len()].map(|n| n as u64);
                 let at = ((i * len + i * 7919 % len) / count as u64) as usize;
                 (found[at], expected(at))
@@ -227,8 +238,9 @@ fn values<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f64> {
     data.into_vec().expect("converted to f64 just now")
 }
 
-/// Returns the tolerated error relative to the largest output. burn's GPU kernels may multiply f32 values in TF32 or f16, whose ten
-/// bits of precision lead to an error of 3e-4. f16 and bf16 also round the output and the values within an operation.
+/// Returns the tolerated error relative to the largest output. burn's GPU kernels may multiply f32
+/// values in TF32 or f16, whose ten bits of precision lead to an error of 3e-4. f16 and bf16 also
+/// round the output and the values within an operation.
 fn tolerance(precision: DType) -> f64 {
     match precision {
         DType::BF16 => 3.2e-2,

@@ -1,5 +1,5 @@
-//! The formulas of the model's operations in f64. Each function computes one output. A tensor is a slice in row-major order, for
-//! one picture. `at` is the index of the output.
+//! The formulas of the model's operations in f64. Each function computes one output. A tensor is a
+//! slice in row-major order, for one picture. `at` is the index of the output.
 
 use crate::backend::GroupNormOptions;
 use crate::options::padding::{Edge, Padding};
@@ -132,7 +132,8 @@ pub(super) fn feed_forward(
 
 /// The exact GELU: `x * P(X <= x)` for a standard normal `X`.
 fn gelu(x: f64) -> f64 {
-    // P(X <= x) is `1/2 + p(x) (x + x^3 / 3 + x^5 / (3 * 5) + ...)` with the normal density `p`. All terms have the same sign.
+    // P(X <= x) is `1/2 + p(x) (x + x^3 / 3 + x^5 / (3 * 5) + ...)` with the normal density `p`.
+    // All terms have the same sign.
     let (mut term, mut sum) = (x, x);
     for i in 1..200 {
         term *= x * x / f64::from(2 * i + 1);
@@ -167,7 +168,8 @@ pub(super) fn unshuffle_source(
     (c * h + y) * w + x
 }
 
-/// Returns the index in the cells of the value at index `at` of the picture, `[C, H, W]`: the inverse of [`unshuffle_source`].
+/// Returns the index in the cells of the value at index `at` of the picture, `[C, H, W]`: the
+/// inverse of [`unshuffle_source`].
 pub(super) fn shuffle_source(
     [h, w]: [usize; 2],
     factor: usize,

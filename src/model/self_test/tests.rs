@@ -158,7 +158,8 @@ fn faulty_operations_are_named() {
     assert_eq!(deviations[0].error, f64::INFINITY);
 }
 
-/// The whole model is compared with the same model on the CPU, unless the tested backend is the CPU's.
+/// The whole model is compared with the same model on the CPU, unless the tested backend is the
+/// CPU's.
 #[test]
 fn the_whole_model_is_compared() {
     let deviations = model::<Faulty>().self_test().unwrap();

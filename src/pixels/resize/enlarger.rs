@@ -14,7 +14,8 @@ use std::ops::Range;
 
 /// Half the width of the cubic kernel. The border is padded by this many pixels on each side.
 const SUPPORT: usize = 2;
-/// Rows that a thread enlarges at a time. They are few enough to stay in its cache, and enough to amortise the setup of the resizer.
+/// Rows that a thread enlarges at a time. They are few enough to stay in its cache, and enough to
+/// amortise the setup of the resizer.
 const BAND: usize = 64;
 
 /// Enlarges to `width` x `height` without antialias. The source step is `in / out` on each axis.
@@ -23,7 +24,8 @@ pub(crate) fn enlarge(picture: &Planes, width: usize, height: usize) -> Planes {
     resample(picture, width, height, cubic_kernel())
 }
 
-/// Like [`enlarge`], with another kernel of at most [`SUPPORT`]. It can also reduce, without antialias.
+/// Like [`enlarge`], with another kernel of at most [`SUPPORT`]. It can also reduce, without
+/// antialias.
 #[cfg(any(test, feature = "train"))]
 pub(crate) fn resample(
     picture: &Planes,
@@ -39,10 +41,11 @@ pub(crate) fn resample(
     Enlarger::new(picture, to, Edge::Replicate, kernel).whole()
 }
 
-/// Returns the border mode and the source step for a side of `n` pixels that is enlarged to `to` pixels.
+/// Returns the border mode and the source step for a side of `n` pixels that is enlarged to `to`
+/// pixels.
 ///
-/// With [`Edge::Wrap`] the step is `n / to`: a seamless picture stays seamless only if the output covers the picture
-/// exactly. All other modes replicate the border, as PyTorch does.
+/// With [`Edge::Wrap`] the step is `n / to`: a seamless picture stays seamless only if the output
+/// covers the picture exactly. All other modes replicate the border, as PyTorch does.
 pub(crate) fn border_and_step(n: usize, to: usize, step: f64, edge: Edge) -> (Edge, f64) {
     match edge {
         Edge::Wrap => (edge, n as f64 / to as f64),
@@ -79,12 +82,14 @@ pub(crate) struct Enlarger {
 }
 
 impl Enlarger {
-    /// Creates an enlargement with the cubic kernel. The border is replicated, or wraps around with [`Edge::Wrap`].
+    /// Creates an enlargement with the cubic kernel. The border is replicated, or wraps around with
+    /// [`Edge::Wrap`].
     pub(crate) fn cubic(picture: &Planes, to: Enlargement, edge: Edge) -> Self {
         Self::new(picture, to, edge, cubic_kernel())
     }
 
-    /// Like [`cubic`](Self::cubic), with linear interpolation, which does not overshoot the values of the picture.
+    /// Like [`cubic`](Self::cubic), with linear interpolation, which does not overshoot the values
+    /// of the picture.
     pub(crate) fn linear(picture: &Planes, to: Enlargement, edge: Edge) -> Self {
         Self::new(picture, to, edge, FilterType::Bilinear)
     }
@@ -137,16 +142,17 @@ impl Enlarger {
         bands.map(move |i| i * BAND..height.min((i + 1) * BAND))
     }
 
-    /// Computes `rows` and `columns` of one plane of the output, row by row. A value depends on where the area begins and
-    /// ends only up to rounding.
+    /// Computes `rows` and `columns` of one plane of the output, row by row. A value depends on
+    /// where the area begins and ends only up to rounding.
     pub(crate) fn area(
         &self,
         channel: usize,
         rows: Range<usize>,
         columns: Range<usize>,
     ) -> TypedImage<'static, F32> {
-        /// Moves the first and the last row away from the zeros of the kernel. `fast_image_resize` skips the source rows
-        /// that have zero weight in these two rows, even if the rows between need them.
+        /// Moves the first and the last row away from the zeros of the kernel. `fast_image_resize`
+        /// skips the source rows that have zero weight in these two rows, even if the rows between
+        /// need them.
         const OFFSET: f64 = 1e-9;
         let (across, down) = self.to.steps;
         let along = |range: &Range<usize>, step: f64| {

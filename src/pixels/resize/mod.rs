@@ -1,10 +1,12 @@
-//! Bicubic resizing of [`Planes`] in `f32`, not clamped, with the kernels and positions of PyTorch's
-//! `F.interpolate(mode = "bicubic", align_corners = False)`.
+//! Bicubic resizing of [`Planes`] in `f32`, not clamped, with the kernels and positions of
+//! PyTorch's `F.interpolate(mode = "bicubic", align_corners = False)`.
 //!
-//! `fast_image_resize` computes the convolution (weights in `f64`, no rounding between the passes). PyTorch differs from the
-//! presets of that crate in three points, which are expressed here as kernel, padding and crop box:
+//! `fast_image_resize` computes the convolution (weights in `f64`, no rounding between the passes).
+//! PyTorch differs from the presets of that crate in three points, which are expressed here as
+//! kernel, padding and crop box:
 //!
-//! - Enlarging uses the cubic kernel with a = -0.75 and replicates the border; the crate drops taps outside of the picture.
+//! - Enlarging uses the cubic kernel with a = -0.75 and replicates the border; the crate drops taps
+//!   outside of the picture.
 //! - Reducing with antialias uses a = -0.5, as PIL does.
 //! - The source step can be `1 / scale` instead of `in / out`.
 

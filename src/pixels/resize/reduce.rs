@@ -7,7 +7,8 @@ use fast_image_resize::pixels::F32;
 use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use rayon::prelude::*;
 
-/// Reduces to `width` x `height` with the antialiased cubic kernel. The source step is `in / out` on each axis.
+/// Reduces to `width` x `height` with the antialiased cubic kernel. The source step is `in / out`
+/// on each axis.
 ///
 /// As in PIL, the kernel is not widened on an axis that does not shrink.
 pub(crate) fn reduce(picture: &Planes, width: usize, height: usize) -> Planes {
@@ -34,7 +35,8 @@ pub(super) fn antialias(
     kernel: FilterType,
 ) -> Planes {
     assert_not_empty(picture, width, height);
-    // `step * size` may exceed the source by a rounding error, and the resizer would reject such a crop box.
+    // `step * size` may exceed the source by a rounding error, and the resizer would reject such a
+    // crop box.
     let right = (steps.0 * width as f64).min(picture.width as f64);
     let bottom = (steps.1 * height as f64).min(picture.height as f64);
     let options = ResizeOptions::new()

@@ -82,7 +82,8 @@ fn matches_pytorch() {
     let mut check = |name: &str, resized: &dyn Fn(usize, usize) -> Planes| {
         let expected = load(&tensors, name);
         let error = error(&resized(expected.width, expected.height), &expected);
-        // Both implementations sum a few products in f32, so they differ by a few units in the last place (6e-8).
+        // Both implementations sum a few products in f32, so they differ by a few units in the last
+        // place (6e-8).
         assert!(error < 1e-5, "{name}: {error:e}");
         checked += 1;
     };

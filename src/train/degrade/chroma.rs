@@ -29,8 +29,8 @@ pub(super) fn downsample_2x(picture: &Planes) -> Planes {
     half
 }
 
-/// Doubles the sides of `half` with libjpeg's triangle filter. If `width` or `height` is odd, the last column or row is left
-/// out.
+/// Doubles the sides of `half` with libjpeg's triangle filter. If `width` or `height` is odd, the
+/// last column or row is left out.
 pub(super) fn upsample_2x(half: &Planes, width: usize, height: usize) -> Planes {
     let mut result = Planes::filled(half.channels, width, height, 0.0);
     for c in 0..half.channels {
@@ -49,7 +49,8 @@ pub(super) fn upsample_2x(half: &Planes, width: usize, height: usize) -> Planes 
     result
 }
 
-/// Returns the two positions that pixel `n` reads in a plane of half the size, and the weight of the second one.
+/// Returns the two positions that pixel `n` reads in a plane of half the size, and the weight of
+/// the second one.
 fn half_size_taps(n: usize, size: usize) -> (usize, usize, f32) {
     let near = n / 2;
     let far = if n.is_multiple_of(2) {

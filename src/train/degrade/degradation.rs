@@ -19,11 +19,13 @@ pub enum Degradation {
 }
 
 impl Degradation {
-    /// Returns the low-quality version of `high`, `scale` times smaller (rounded, at least one pixel), in 8-bit steps.
+    /// Returns the low-quality version of `high`, `scale` times smaller (rounded, at least one
+    /// pixel), in 8-bit steps.
     ///
     /// # Panics
     ///
-    /// Panics if `high` is not RGB, `scale` is below 1, or the settings are not [valid](Self::validate).
+    /// Panics if `high` is not RGB, `scale` is below 1, or the settings are not
+    /// [valid](Self::validate).
     pub fn apply(&self, high: &Planes, scale: f64, rng: &mut impl Rng) -> Planes {
         match self {
             Self::FirstOrder(settings) => settings.apply(high, scale, rng),

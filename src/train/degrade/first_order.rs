@@ -1,7 +1,9 @@
-//! First-order degradation: blur, reduction, noise and compression, once each, in the order of a camera and a file.
+//! First-order degradation: blur, reduction, noise and compression, once each, in the order of a
+//! camera and a file.
 //!
-//! The parts are those of Real-ESRGAN (Wang et al. 2021, section 3), drawn independently and mostly mild. A share of the
-//! pictures is only reduced, so that the network learns not to smooth a clean input.
+//! The parts are those of Real-ESRGAN (Wang et al. 2021, section 3), drawn independently and mostly
+//! mild. A share of the pictures is only reduced, so that the network learns not to smooth a clean
+//! input.
 
 use super::jpeg::{jpeg_420, jpeg_444, quantised};
 use super::kernels::{Tap, convolve, gaussian, oriented_gaussian};
@@ -19,8 +21,8 @@ use std::ops::Range;
 
 /// Settings of a first-order degradation: a probability and a range for each part.
 ///
-/// The default range includes antialiased bicubic reduction alone, and the combination of blur 1.2, noise 8/255 and JPEG
-/// quality 60.
+/// The default range includes antialiased bicubic reduction alone, and the combination of blur 1.2,
+/// noise 8/255 and JPEG quality 60.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FirstOrderDegradation {
@@ -28,20 +30,23 @@ pub struct FirstOrderDegradation {
     pub clean: f64,
     /// Probability of a Gaussian blur before the reduction. Default: 0.95.
     pub blur: f64,
-    /// Standard deviation of the blur in pixels, for a reduction to a quarter. It is proportional to the scale. Default: 0.4
-    /// to 1.8.
+    /// Standard deviation of the blur in pixels, for a reduction to a quarter. It is proportional
+    /// to the scale. Default: 0.4 to 1.8.
     pub blur_sigma: Range<f32>,
-    /// Share of blurs that are anisotropic, with a random direction and two independent sigmas. Default: 0.15.
+    /// Share of blurs that are anisotropic, with a random direction and two independent sigmas.
+    /// Default: 0.15.
     pub anisotropic: f64,
     /// Share of reductions with a box or bilinear filter instead of a bicubic one. Default: 0.1.
     pub other_kernel: f64,
     /// Probability of noise. Default: 0.9.
     pub noise: f64,
-    /// Standard deviation of the noise for values in 0..1. Weak noise is more frequent. Default: 1/255 to 12/255.
+    /// Standard deviation of the noise for values in 0..1. Weak noise is more frequent. Default:
+    /// 1/255 to 12/255.
     pub noise_sigma: Range<f32>,
     /// Share of noise that is the same in all channels. Default: 0.2.
     pub grey_noise: f64,
-    /// Share of noise whose deviation grows with the square root of the value, as photon noise does. Default: 0.2.
+    /// Share of noise whose deviation grows with the square root of the value, as photon noise
+    /// does. Default: 0.2.
     pub photon_noise: f64,
     /// Probability of JPEG compression. Default: 0.9.
     pub jpeg: f64,
@@ -71,8 +76,8 @@ impl Default for FirstOrderDegradation {
 }
 
 impl FirstOrderDegradation {
-    /// Returns the low-quality version of `high`, `scale` times smaller (rounded, at least one pixel), in 8-bit steps like a
-    /// saved file.
+    /// Returns the low-quality version of `high`, `scale` times smaller (rounded, at least one
+    /// pixel), in 8-bit steps like a saved file.
     ///
     /// A `scale` of 1 does not resize; the other parts still apply.
     ///
@@ -110,8 +115,8 @@ impl FirstOrderDegradation {
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] with the first invalid setting: a probability or share outside 0 to 1, or a range that is empty or
-    /// out of bounds.
+    /// [`Error::Config`] with the first invalid setting: a probability or share outside 0 to 1, or
+    /// a range that is empty or out of bounds.
     pub fn validate(&self) -> Result<()> {
         for (field, value) in [
             ("clean", self.clean),
@@ -345,7 +350,8 @@ mod tests {
         assert!(loss(95, 1.0) > loss(95, 0.0));
     }
 
-    /// The training data of existing models must not change. These are sums of the pictures for these seeds.
+    /// The training data of existing models must not change. These are sums of the pictures for
+    /// these seeds.
     #[test]
     fn degraded_pictures_are_unchanged() {
         let high = crate::train::procedural::picture(3, 96, 72);

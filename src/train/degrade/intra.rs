@@ -1,12 +1,15 @@
-//! Intra coding, as in the still pictures of video codecs, simplified to what produces its artefacts.
+//! Intra coding, as in the still pictures of video codecs, simplified to what produces its
+//! artefacts.
 //!
-//! Each block of 4x4 values is predicted from its decoded neighbours above and on the left. The residual is transformed by a
-//! cosine transform and quantised coarsely. This is the core of intra coding in H.264 (Wiegand et al. 2003) and WebP. Its
-//! artefacts differ from those of JPEG. JPEG rings within 8x8 blocks. Here, blocks continue a wrong edge, edges smear, and textures
-//! become flat.
+//! Each block of 4x4 values is predicted from its decoded neighbours above and on the left. The
+//! residual is transformed by a cosine transform and quantised coarsely. This is the core of intra
+//! coding in H.264 (Wiegand et al. 2003) and WebP. Its artefacts differ from those of JPEG. JPEG
+//! rings within 8x8 blocks. Here, blocks continue a wrong edge, edges smear, and textures become
+//! flat.
 //!
-//! Only the steps that change pixels are implemented. Entropy coding, which is lossless, is left out. So are larger blocks,
-//! diagonal prediction modes, rate-based choice of modes, and the deblocking filter.
+//! Only the steps that change pixels are implemented. Entropy coding, which is lossless, is left
+//! out. So are larger blocks, diagonal prediction modes, rate-based choice of modes, and the
+//! deblocking filter.
 
 use super::chroma::{downsample_2x, upsample_2x};
 use super::jpeg::quantised;
@@ -21,8 +24,8 @@ type Block4x4 = [f32; SIDE * SIDE];
 /// Largest quantiser parameter, as in H.264.
 pub(super) const MAX_QUANTISER: u8 = 51;
 
-/// Intra-codes `picture` with H.264's quantiser parameter, with chroma at half size. The loss at 18 is hardly visible; 51 is
-/// the coarsest.
+/// Intra-codes `picture` with H.264's quantiser parameter, with chroma at half size. The loss at 18
+/// is hardly visible; 51 is the coarsest.
 pub(super) fn intra_coded(picture: &Planes, quantiser: u8) -> Planes {
     let (width, height) = (picture.width, picture.height);
     let [luma, blue, red] = to_ycc(picture);
@@ -37,7 +40,8 @@ pub(super) fn intra_coded(picture: &Planes, quantiser: u8) -> Planes {
     quantised(to_rgb(&coded(&luma), &small(&blue), &small(&red)))
 }
 
-/// Converts RGB to luma and the differences of blue and red from it, around zero (BT.601, full range).
+/// Converts RGB to luma and the differences of blue and red from it, around zero (BT.601, full
+/// range).
 fn to_ycc(picture: &Planes) -> [Planes; 3] {
     let rows = [
         [0.299, 0.587, 0.114],
@@ -65,7 +69,8 @@ fn to_rgb(luma: &Planes, blue: &Planes, red: &Planes) -> Planes {
     rgb
 }
 
-/// Codes a plane in place, block by block in reading order, so that the blocks above and on the left are already decoded.
+/// Codes a plane in place, block by block in reading order, so that the blocks above and on the
+/// left are already decoded.
 fn encode_plane(plane: &mut Planes, step: f32) {
     for top in (0..plane.height).step_by(SIDE) {
         for left in (0..plane.width).step_by(SIDE) {
@@ -100,9 +105,10 @@ fn read_block(plane: &Planes, left: usize, top: usize) -> Block4x4 {
     })
 }
 
-/// Returns the four predictions of a block from its neighbours: their mean, the row above repeated, the column on the left repeated,
-/// and the sum of both minus the corner (WebP's "true motion"). Missing neighbours take the mean of the existing ones. The
-/// first block has no neighbours, and its predictions are zero.
+/// Returns the four predictions of a block from its neighbours: their mean, the row above repeated,
+/// the column on the left repeated, and the sum of both minus the corner (WebP's "true motion").
+/// Missing neighbours take the mean of the existing ones. The first block has no neighbours, and
+/// its predictions are zero.
 fn predictions(plane: &Planes, left: usize, top: usize) -> [Block4x4; 4] {
     let value = |x: Option<usize>, y: Option<usize>| match (x, y) {
         (Some(x), Some(y)) => {
@@ -137,7 +143,8 @@ fn predictions(plane: &Planes, left: usize, top: usize) -> [Block4x4; 4] {
 fn quantise_residual(block: Block4x4, step: f32) -> Block4x4 {
     let mut coefficients = transform(&block, false);
     for value in &mut coefficients {
-        // Encoders round predicted blocks with an offset of a third of a step, so that small values become zero.
+        // Encoders round predicted blocks with an offset of a third of a step, so that small values
+        // become zero.
         *value = value.signum() * (value.abs() / step + 1.0 / 3.0).floor() * step;
     }
     transform(&coefficients, true)

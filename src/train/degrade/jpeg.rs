@@ -14,7 +14,8 @@ pub(super) fn quantised(mut picture: Planes) -> Planes {
     picture
 }
 
-/// Encodes `picture` as a JPEG file with chroma at full size (4:4:4), as the `image` crate writes it, and decodes it.
+/// Encodes `picture` as a JPEG file with chroma at full size (4:4:4), as the `image` crate writes
+/// it, and decodes it.
 pub(super) fn jpeg_444(picture: &Planes, quality: u8) -> Planes {
     let (width, height) = (picture.width, picture.height);
     let mut image = RgbImage::new(width as u32, height as u32);
@@ -40,8 +41,9 @@ pub(super) fn jpeg_444(picture: &Planes, quality: u8) -> Planes {
 
 /// Like [`jpeg_444`], with chroma at half size in both directions (4:2:0), as in most files.
 ///
-/// The encoder keeps chroma at full size, so the picture is compressed twice: at full size for its luma, and averaged over
-/// 2 x 2 pixels for its chroma. An average of RGB values is in gamut, and its chroma is the average chroma.
+/// The encoder keeps chroma at full size, so the picture is compressed twice: at full size for its
+/// luma, and averaged over 2 x 2 pixels for its chroma. An average of RGB values is in gamut, and
+/// its chroma is the average chroma.
 pub(super) fn jpeg_420(picture: &Planes, quality: u8) -> Planes {
     let (width, height) = (picture.width, picture.height);
     let full = jpeg_444(picture, quality);

@@ -19,7 +19,8 @@ pub(super) fn gaussian(sigma: f32) -> Vec<f32> {
     weights.into_iter().map(|w| w / sum).collect()
 }
 
-/// Returns an anisotropic Gaussian kernel with standard deviation `sigma` along `angle` and `other` across it.
+/// Returns an anisotropic Gaussian kernel with standard deviation `sigma` along `angle` and `other`
+/// across it.
 pub(super) fn oriented_gaussian(sigma: f32, other: f32, angle: f32) -> Vec<Tap> {
     let radius = (3.0 * sigma.max(other)).ceil() as isize;
     let (sin, cos) = angle.sin_cos();
@@ -85,8 +86,8 @@ pub(super) struct BlurKernel {
     pub(super) angle: f64,
 }
 
-/// How a kernel falls off with `q`, the squared distance from its centre in standard deviations (Real-ESRGAN, Wang et al.
-/// 2021, section 3.1).
+/// How a kernel falls off with `q`, the squared distance from its centre in standard deviations
+/// (Real-ESRGAN, Wang et al. 2021, section 3.1).
 #[derive(Clone, Copy, Debug)]
 pub(super) enum KernelShape {
     /// `exp(-q / 2)`.
@@ -113,8 +114,9 @@ impl BlurKernel {
     }
 }
 
-/// The ideal low-pass filter of a disc of frequencies, `cutoff J1(cutoff r) / (2 pi r)`, truncated at `radius`. It causes
-/// ringing at edges, as strong sharpening or compression does (Real-ESRGAN, section 3.2).
+/// The ideal low-pass filter of a disc of frequencies, `cutoff J1(cutoff r) / (2 pi r)`, truncated
+/// at `radius`. It causes ringing at edges, as strong sharpening or compression does (Real-ESRGAN,
+/// section 3.2).
 ///
 /// `cutoff` is in radians per pixel. The highest frequency is pi.
 pub(super) fn sinc(cutoff: f64, radius: usize) -> Vec<Tap> {
@@ -130,13 +132,15 @@ pub(super) fn sinc(cutoff: f64, radius: usize) -> Vec<Tap> {
 
 /// The Bessel function `J1` from its integral. It is exact up to rounding for `x` up to 80.
 fn bessel_j1(x: f64) -> f64 {
-    // Over whole periods, the error of the trapezium rule vanishes faster than any power of the number of points.
+    // Over whole periods, the error of the trapezium rule vanishes faster than any power of the
+    // number of points.
     const POINTS: usize = 128;
     let points = (0..POINTS).map(|i| TAU * i as f64 / POINTS as f64);
     points.map(|t| (t - x * t.sin()).cos()).sum::<f64>() / POINTS as f64
 }
 
-/// Returns the taps with the values of `weight`, divided by their sum. Taps below a millionth of the sum are left out.
+/// Returns the taps with the values of `weight`, divided by their sum. Taps below a millionth of
+/// the sum are left out.
 fn normalised(radius: usize, weight: impl Fn(f64, f64) -> f64) -> Vec<Tap> {
     let reach = radius as isize;
     let offsets = (-reach..=reach).flat_map(|dy| (-reach..=reach).map(move |dx| (dx, dy)));

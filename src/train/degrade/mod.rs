@@ -1,8 +1,9 @@
 //! Degrades a high-quality picture to the low-quality one that a network learns to restore.
 //!
-//! [`FirstOrderDegradation`] applies each degradation once, in the order of a camera and a file, and mostly mildly. The
-//! bundled model is trained on it. [`SecondOrderDegradation`] is the two rounds of Real-ESRGAN, which the paper trains on,
-//! or of APISR. Results depend on the settings, the picture, the scale and the random numbers alone.
+//! [`FirstOrderDegradation`] applies each degradation once, in the order of a camera and a file,
+//! and mostly mildly. The bundled model is trained on it. [`SecondOrderDegradation`] is the two
+//! rounds of Real-ESRGAN, which the paper trains on, or of APISR. Results depend on the settings,
+//! the picture, the scale and the random numbers alone.
 
 mod chroma;
 mod degradation;

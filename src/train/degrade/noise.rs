@@ -5,7 +5,8 @@ use crate::pixels::planes::Planes;
 use crate::train::random::normal;
 use rand::Rng;
 
-/// Adds Gaussian noise. `deviation` returns the standard deviation for a value. `grey` noise is the same in all channels.
+/// Adds Gaussian noise. `deviation` returns the standard deviation for a value. `grey` noise is the
+/// same in all channels.
 pub(super) fn add_normal(
     picture: &mut Planes,
     grey: bool,
@@ -24,8 +25,9 @@ pub(super) fn add_normal(
     }
 }
 
-/// Adds `scale` times Poisson noise as in Real-ESRGAN. A value of 1 represents as many photons as the picture has distinct 8-bit
-/// values, rounded up to a power of two. `grey` noise is computed for the luma and is the same in all channels.
+/// Adds `scale` times Poisson noise as in Real-ESRGAN. A value of 1 represents as many photons as
+/// the picture has distinct 8-bit values, rounded up to a power of two. `grey` noise is computed
+/// for the luma and is the same in all channels.
 pub(super) fn add_poisson(picture: &mut Planes, scale: f32, grey: bool, rng: &mut impl Rng) {
     let n = picture.width * picture.height;
     let counted = if grey {
@@ -56,8 +58,8 @@ fn count_levels(picture: &Planes) -> usize {
 
 /// Draws a Poisson variate of the given mean, which may be up to 256.
 ///
-/// Below a mean of 16, this is Knuth's product of uniform numbers. From 16 on, it is a rounded normal variate, which loses
-/// the skewness of at most 1/4.
+/// Below a mean of 16, this is Knuth's product of uniform numbers. From 16 on, it is a rounded
+/// normal variate, which loses the skewness of at most 1/4.
 fn poisson(mean: f32, rng: &mut impl Rng) -> f32 {
     if mean >= 16.0 {
         return (mean + mean.sqrt() * normal(rng)).round().max(0.0);
@@ -113,7 +115,8 @@ mod tests {
             assert_eq!(noisy.plane(0) == noisy.plane(1), grey);
             let noise = noisy.data.iter().zip(&high.data).map(|(a, b)| a - b);
             let variance = noise.map(|v| v * v).sum::<f32>() / high.data.len() as f32;
-            // 200 levels round up to 256 photons at white. The variance of a value is the value divided by 256.
+            // 200 levels round up to 256 photons at white. The variance of a value is the value
+            // divided by 256.
             let expected = high.data.iter().sum::<f32>() / high.data.len() as f32 / 256.0;
             assert!(
                 (variance / expected - 1.0).abs() < 0.1,

@@ -8,10 +8,11 @@ use super::second_order::{
 impl SecondOrderDegradation {
     /// Returns the settings of Real-ESRGAN, for x4.
     ///
-    /// Source: `options/train_realesrgan_x4plus.yml` of xinntao/Real-ESRGAN, with the kernel sizes (7 to 21) and cutoffs in
-    /// the code of `realesrgan/data/realesrgan_dataset.py`. Three things differ. JPEG files are real ones, with a whole
-    /// number as quality, and not a differentiable approximation. Blurs replicate the border and do not mirror it. The
-    /// originals are not sharpened.
+    /// Source: `options/train_realesrgan_x4plus.yml` of xinntao/Real-ESRGAN, with the kernel sizes
+    /// (7 to 21) and cutoffs in the code of `realesrgan/data/realesrgan_dataset.py`. Three things
+    /// differ. JPEG files are real ones, with a whole number as quality, and not a differentiable
+    /// approximation. Blurs replicate the border and do not mirror it. The originals are not
+    /// sharpened.
     #[must_use]
     pub fn real_esrgan() -> Self {
         let first = DegradationRound {
@@ -75,14 +76,16 @@ impl SecondOrderDegradation {
 
     /// Returns the settings of APISR, without its video codecs.
     ///
-    /// Source: `opt.py` and `degradation/` of Kiteretsu77/APISR. It compresses with WebP (0.6) and JPEG (0.4) in the first
-    /// round. In the second, it compresses with H.264, H.265, AVIF and WebP (0.7 together), or with MPEG-2, MPEG-4 and JPEG.
+    /// Source: `opt.py` and `degradation/` of Kiteretsu77/APISR. It compresses with WebP (0.6) and
+    /// JPEG (0.4) in the first round. In the second, it compresses with H.264, H.265, AVIF and WebP
+    /// (0.7 together), or with MPEG-2, MPEG-4 and JPEG.
     ///
-    /// Here, a simplified intra coding replaces H.264, H.265, AVIF and WebP: 4x4 blocks are predicted from their neighbours,
-    /// with H.264's step sizes at its constant rate factors 23 to 38. The `image` crate writes lossless WebP only, and there
-    /// is no pure Rust encoder of the others. JPEG replaces MPEG-2 and MPEG-4, whose transform blocks are independent too.
-    /// Left out are deblocking filters, diagonal prediction modes, blocks larger than 4x4, and prediction between the frames
-    /// of a video.
+    /// Here, a simplified intra coding replaces H.264, H.265, AVIF and WebP: 4x4 blocks are
+    /// predicted from their neighbours, with H.264's step sizes at its constant rate factors 23 to
+    /// 38. The `image` crate writes lossless WebP only, and there is no pure Rust encoder of the
+    /// others. JPEG replaces MPEG-2 and MPEG-4, whose transform blocks are independent too. Left
+    /// out are deblocking filters, diagonal prediction modes, blocks larger than 4x4, and
+    /// prediction between the frames of a video.
     #[must_use]
     pub fn apisr() -> Self {
         let mut config = Self::real_esrgan();
@@ -105,8 +108,9 @@ impl SecondOrderDegradation {
         config
     }
 
-    /// Returns settings for pictures that are small and mildly degraded. There is no source for the numbers: about a third of
-    /// Real-ESRGAN's blur and noise, high JPEG qualities, and parts that are left out of many pictures.
+    /// Returns settings for pictures that are small and mildly degraded. There is no source for the
+    /// numbers: about a third of Real-ESRGAN's blur and noise, high JPEG qualities, and parts that
+    /// are left out of many pictures.
     #[must_use]
     pub fn mild() -> Self {
         let mut config = Self::real_esrgan();

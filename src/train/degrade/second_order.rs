@@ -1,8 +1,8 @@
 //! Second-order degradation: two rounds, each with blur, resize, noise and compression.
 //!
-//! The order is that of Real-ESRGAN (Wang, Xie, Dong and Shan 2021, "Training Real-World Blind Super-Resolution with Pure
-//! Synthetic Data", section 3). Other settings implement APISR (Wang et al. 2024, section 3.2), with the resize at any position
-//! in a round, and with intra coding.
+//! The order is that of Real-ESRGAN (Wang, Xie, Dong and Shan 2021, "Training Real-World Blind
+//! Super-Resolution with Pure Synthetic Data", section 3). Other settings implement APISR (Wang et
+//! al. 2024, section 3.2), with the resize at any position in a round, and with intra coding.
 
 use super::intra::intra_coded;
 use super::jpeg::{jpeg_420, jpeg_444, quantised};
@@ -19,8 +19,8 @@ use std::f64::consts::PI;
 /// The lowest and the highest value, both inclusive.
 pub type Interval<T> = [T; 2];
 
-/// Settings of two rounds and a final filter. Presets are [`real_esrgan`](Self::real_esrgan), [`apisr`](Self::apisr) and
-/// [`mild`](Self::mild).
+/// Settings of two rounds and a final filter. Presets are [`real_esrgan`](Self::real_esrgan),
+/// [`apisr`](Self::apisr) and [`mild`](Self::mild).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SecondOrderDegradation {
@@ -30,8 +30,8 @@ pub struct SecondOrderDegradation {
     pub second: DegradationRound,
     /// The low-pass filter after the final resize.
     pub last_sinc: SincConfig,
-    /// Share of pictures for which compression is the last step. For the others, it comes before the final resize and its
-    /// filter.
+    /// Share of pictures for which compression is the last step. For the others, it comes before
+    /// the final resize and its filter.
     pub compression_last: f64,
 }
 
@@ -101,8 +101,8 @@ pub struct KernelWeights {
     pub stretched_plateau: f64,
 }
 
-/// Resize of a round: by area averaging, bilinear or bicubic interpolation, a third each. The latter two have no antialiasing,
-/// as is common.
+/// Resize of a round: by area averaging, bilinear or bicubic interpolation, a third each. The
+/// latter two have no antialiasing, as is common.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ResizeConfig {
@@ -112,10 +112,11 @@ pub struct ResizeConfig {
     pub down: f64,
     /// Weight of keeping the size.
     pub keep: f64,
-    /// Smallest and largest size, relative to the size before the round. The interval must contain 1.
+    /// Smallest and largest size, relative to the size before the round. The interval must contain
+    /// 1.
     pub range: Interval<f64>,
-    /// Whether the resize comes before the blur, after it or after the noise, a third each (APISR's "shuffled resize").
-    /// Otherwise it comes after the blur.
+    /// Whether the resize comes before the blur, after it or after the noise, a third each (APISR's
+    /// "shuffled resize"). Otherwise it comes after the blur.
     pub anywhere: bool,
 }
 
@@ -129,7 +130,8 @@ pub struct NoiseConfig {
     pub gaussian: f64,
     /// Standard deviation of Gaussian noise, in steps of 1/255.
     pub sigma: Interval<f64>,
-    /// Strength of Poisson noise. At 1, white represents as many photons as the picture has distinct values.
+    /// Strength of Poisson noise. At 1, white represents as many photons as the picture has
+    /// distinct values.
     pub poisson: Interval<f64>,
     /// Share of noise that is the same in all channels.
     pub grey: f64,
@@ -152,12 +154,13 @@ pub struct CompressionConfig {
 }
 
 impl SecondOrderDegradation {
-    /// Returns the low-quality version of `high`, `scale` times smaller (rounded, at least one pixel), in 8-bit steps like a
-    /// saved file.
+    /// Returns the low-quality version of `high`, `scale` times smaller (rounded, at least one
+    /// pixel), in 8-bit steps like a saved file.
     ///
     /// # Panics
     ///
-    /// Panics if `high` is not RGB, `scale` is below 1, or the settings are not [valid](Self::validate).
+    /// Panics if `high` is not RGB, `scale` is below 1, or the settings are not
+    /// [valid](Self::validate).
     pub fn apply(&self, high: &Planes, scale: f64, rng: &mut impl Rng) -> Planes {
         let (width, height) = reduced_size(high, scale);
         let mut low =
@@ -187,7 +190,8 @@ impl SecondOrderDegradation {
 }
 
 impl DegradationRound {
-    /// Applies blur, resize and noise. `base` is the width and height that the resize is relative to.
+    /// Applies blur, resize and noise. `base` is the width and height that the resize is relative
+    /// to.
     fn blur_resize_and_noise(
         &self,
         mut low: Planes,

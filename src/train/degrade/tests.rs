@@ -66,7 +66,8 @@ fn a_single_pixel_can_be_degraded() {
 fn without_degradation_a_picture_is_only_resized() {
     let high = quantised(waves(48, 32));
     assert_eq!(apply(&resize_only(), &high, 1.0, 3), high);
-    // A third of the draws average by area. (At half size, bilinear interpolation would give the same.)
+    // A third of the draws average by area. (At half size, bilinear interpolation would give the
+    // same.)
     let area = resize::reduce_with(&high, 12, 8, fast_image_resize::FilterType::Box);
     let hits =
         (0..60).filter(|&seed| apply(&resize_only(), &high, 4.0, seed) == quantised(area.clone()));

@@ -10,8 +10,9 @@ impl SecondOrderDegradation {
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] with the first invalid setting: a probability or share outside 0 to 1, an interval that is out of
-    /// order, not finite or out of bounds, or weights that are all zero, negative or not finite.
+    /// [`Error::Config`] with the first invalid setting: a probability or share outside 0 to 1, an
+    /// interval that is out of order, not finite or out of bounds, or weights that are all zero,
+    /// negative or not finite.
     pub fn validate(&self) -> Result<()> {
         for (name, round) in [("first round", &self.first), ("second round", &self.second)] {
             round.validate(name)?;

@@ -79,7 +79,8 @@ pub struct Stage2Config {
     pub start: StudentInit,
     /// Weight of the perceptual loss.
     pub l2: f64,
-    /// File with VGG16's weights under torchvision's names, for the perceptual loss. Without it, the substitute is used.
+    /// File with VGG16's weights under torchvision's names, for the perceptual loss. Without it,
+    /// the substitute is used.
     pub vgg: Option<PathBuf>,
     /// The substitute for the perceptual loss.
     pub pyramid: PyramidConfig,
@@ -89,13 +90,15 @@ pub struct Stage2Config {
     pub fourier: MaskedFourierConfig,
     /// Whether RandPad pads the discriminator's samples.
     pub rand_pad: bool,
-    /// The UNet that is the discriminator's feature extractor; `judge` in JSON. Default: GenDR-Adc's.
+    /// The UNet that is the discriminator's feature extractor; `judge` in JSON. Default:
+    /// GenDR-Adc's.
     #[serde(default, rename = "judge")]
     pub discriminator_unet: DiscriminatorUNet,
 }
 
 impl DistillConfig {
-    /// Returns the config of a trial on a CPU, with the nano sizes and procedural pictures. The numbers are first guesses and not tuned.
+    /// Returns the config of a trial on a CPU, with the nano sizes and procedural pictures. The
+    /// numbers are first guesses and not tuned.
     #[must_use]
     pub fn nano() -> Self {
         let schedule = |steps, learning_rate| Schedule {
@@ -178,8 +181,9 @@ impl DistillConfig {
         }
     }
 
-    /// Returns the config with the paper's sizes: Stable Diffusion 2.1's UNet, VAE16, Real-ESRGAN's degradation, and pictures from the folder
-    /// `pictures`. Loss weights and learning rate are the paper's. The paper does not state batch size, crop size and steps.
+    /// Returns the config with the paper's sizes: Stable Diffusion 2.1's UNet, VAE16, Real-ESRGAN's
+    /// degradation, and pictures from the folder `pictures`. Loss weights and learning rate are the
+    /// paper's. The paper does not state batch size, crop size and steps.
     #[must_use]
     pub fn sd21() -> Self {
         let nano = Self::nano();
@@ -248,8 +252,8 @@ impl DistillConfig {
         }
     }
 
-    /// Returns everything that determines the training of `stage`, except the weights of the stages before it. A checkpoint with
-    /// another identity is refused.
+    /// Returns everything that determines the training of `stage`, except the weights of the stages
+    /// before it. A checkpoint with another identity is refused.
     pub(super) fn identity(&self, stage: TrainingStage) -> impl Serialize {
         let Self {
             prompt_tokens,

@@ -17,13 +17,15 @@ pub(super) struct PairLoader<B: Backend> {
     source: PictureSource,
     numbers: StepBy<Range<u64>>,
     batches: Option<Receiver<Batch>>,
-    /// Pairs that [`look_ahead`](Self::look_ahead) has loaded before [`next`](Self::next) returns them.
+    /// Pairs that [`look_ahead`](Self::look_ahead) has loaded before [`next`](Self::next) returns
+    /// them.
     ahead: VecDeque<Pair<B>>,
     device: B::Device,
 }
 
 impl<B: Backend> PairLoader<B> {
-    /// Creates a loader of the batches with `numbers`. `source` is the result of [`DataConfig::open`].
+    /// Creates a loader of the batches with `numbers`. `source` is the result of
+    /// [`DataConfig::open`].
     pub(super) fn new(
         config: DataConfig,
         source: PictureSource,
@@ -46,7 +48,8 @@ impl<B: Backend> PairLoader<B> {
         ahead.unwrap_or_else(|| self.load())
     }
 
-    /// Returns an endless iterator over the coming pairs. [`next`](Self::next) returns the same pairs later.
+    /// Returns an endless iterator over the coming pairs. [`next`](Self::next) returns the same
+    /// pairs later.
     pub(super) fn look_ahead(&mut self) -> impl Iterator<Item = Pair<B>> {
         let mut count = 0;
         iter::from_fn(move || {
@@ -59,8 +62,8 @@ impl<B: Backend> PairLoader<B> {
         })
     }
 
-    /// Draws `count` pairs that are not in the training sequence. They come from the same files, if there are files, but
-    /// with other crops and degradations.
+    /// Draws `count` pairs that are not in the training sequence. They come from the same files, if
+    /// there are files, but with other crops and degradations.
     pub(super) fn draw_separate(&self, count: usize) -> Pair<B> {
         let config = DataConfig {
             seed: !self.config.seed,

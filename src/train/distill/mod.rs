@@ -7,7 +7,8 @@
 //! | [`Stage1Objective`] | GenDR-Adc's UNet | GenDR | GenDR's UNet |
 //! | [`Stage2Objective`] | GenDR-Pix's UNet | GenDR-Adc | GenDR-Adc's UNet |
 //!
-//! A [`Trainer`] runs each of them. The next stage learns from the moving average (EMA) of the weights.
+//! A [`Trainer`] runs each of them. The next stage learns from the moving average (EMA) of the
+//! weights.
 
 mod config;
 mod frozen_teacher;

@@ -66,8 +66,9 @@ pub trait Objective<B: Backend + AutodiffBackend<InnerBackend: Backend>> {
     /// The model that is trained, the student.
     type Model: AutodiffModule<B>;
 
-    /// Initialises a new student before its first step. The default body leaves it unchanged. `pairs` is an endless iterator
-    /// over the batches that the student will be trained on, from the first one.
+    /// Initialises a new student before its first step. The default body leaves it unchanged.
+    /// `pairs` is an endless iterator over the batches that the student will be trained on, from
+    /// the first one.
     ///
     /// # Errors
     ///
@@ -80,8 +81,8 @@ pub trait Objective<B: Backend + AutodiffBackend<InnerBackend: Backend>> {
         Ok(())
     }
 
-    /// Computes the loss of a batch. All randomness comes from `rng`, which depends on the seed and the batch's number
-    /// alone.
+    /// Computes the loss of a batch. All randomness comes from `rng`, which depends on the seed and
+    /// the batch's number alone.
     fn loss(
         &self,
         student: StudentState<'_, B, Self::Model>,
@@ -97,8 +98,8 @@ pub trait Objective<B: Backend + AutodiffBackend<InnerBackend: Backend>> {
     ) -> Tensor<B::InnerBackend, 4>;
 }
 
-/// How often the negative prompt is trained, and with which weight. Under the negative prompt, the student learns to
-/// leave the input as it is.
+/// How often the negative prompt is trained, and with which weight. Under the negative prompt, the
+/// student learns to leave the input as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NegativePromptConfig {
@@ -111,7 +112,8 @@ pub struct NegativePromptConfig {
 impl NegativePromptConfig {
     /// # Errors
     ///
-    /// [`Error::Config`] if the share is not between 0 and 1, or the weight is negative or not finite.
+    /// [`Error::Config`] if the share is not between 0 and 1, or the weight is negative or not
+    /// finite.
     pub fn validate(&self) -> Result<()> {
         let fail = |field, reason| Err(Error::Config { field, reason });
         if !(0.0..=1.0).contains(&self.share) {

@@ -1,4 +1,5 @@
-//! Runs one training stage of the distillation. A stage reads the checkpoints of the stages before it.
+//! Runs one training stage of the distillation. A stage reads the checkpoints of the stages before
+//! it.
 
 use super::config::DistillConfig;
 use super::objective::Objective;
@@ -25,25 +26,27 @@ use burn::module::{AutodiffModule, Module};
 use burn::tensor::backend::AutodiffBackend;
 use std::path::Path;
 
-/// Trains one stage to its end, from its last checkpoint if it has one. Returns the finished model after stage 2, and `None` after
-/// the other stages.
+/// Trains one stage to its end, from its last checkpoint if it has one. Returns the finished model
+/// after stage 2, and `None` after the other stages.
 ///
-/// `on_step` receives a report after every step and returns whether to save a checkpoint. A checkpoint is always saved at the
-/// end.
+/// `on_step` receives a report after every step and returns whether to save a checkpoint. A
+/// checkpoint is always saved at the end.
 ///
 /// # Devices
 ///
-/// Several devices (feature `collective`) share the [`accumulate`](TrainerConfig::accumulate) batches of a step and sum
-/// their gradients. The result is that of one device, and a training run may resume on a different number of devices. Each
-/// device has its own thread, with a replica of the models and its own pictures. A device that is named several times runs
-/// as many replicas. A fitted [`StudentInit`](super::StudentInit) uses the first device's share of the batches.
+/// Several devices (feature `collective`) share the [`accumulate`](TrainerConfig::accumulate)
+/// batches of a step and sum their gradients. The result is that of one device, and a training run
+/// may resume on a different number of devices. Each device has its own thread, with a replica of
+/// the models and its own pictures. A device that is named several times runs as many replicas. A
+/// fitted [`StudentInit`](super::StudentInit) uses the first device's share of the batches.
 ///
 /// # Errors
 ///
-/// - The errors of [`DistillConfig::validate`], [`Trainer::new`], [`Trainer::step`] and [`Trainer::checkpoint`].
+/// - The errors of [`DistillConfig::validate`], [`Trainer::new`], [`Trainer::step`] and
+///   [`Trainer::checkpoint`].
 /// - [`Error::Format`] if an earlier stage has no checkpoint.
-/// - [`Error::Config`] if there are no devices, if there are several without the feature `collective`, or if the devices
-///   cannot share a step's batches evenly.
+/// - [`Error::Config`] if there are no devices, if there are several without the feature
+///   `collective`, or if the devices cannot share a step's batches evenly.
 /// - [`Error::Collective`] if the devices fail to exchange their gradients.
 pub fn distill<B: Backend + AutodiffBackend<InnerBackend: Backend>>(
     config: &DistillConfig,

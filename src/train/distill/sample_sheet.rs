@@ -8,7 +8,8 @@ use image::{ImageError, ImageFormat, RgbImage};
 use std::fs;
 use std::path::Path;
 
-/// Writes `step-N.png` to `folder`, completely or not at all. Each row shows input, output and original of one picture.
+/// Writes `step-N.png` to `folder`, completely or not at all. Each row shows input, output and
+/// original of one picture.
 ///
 /// # Errors
 ///

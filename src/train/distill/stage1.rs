@@ -20,8 +20,8 @@ use rand::rngs::SmallRng;
 
 /// `L_G1 = | z_tea - z_stu |_1 + l1 * softplus(-D(z_stu))` (paper, stage 1).
 ///
-/// The discriminator's feature extractor is GenDR's frozen UNet, which reads latents. Its real samples are the latents of
-/// the originals.
+/// The discriminator's feature extractor is GenDR's frozen UNet, which reads latents. Its real
+/// samples are the latents of the originals.
 ///
 /// `B` is the backend without gradients.
 #[derive(Debug)]
@@ -34,12 +34,14 @@ pub struct Stage1Objective<B: Backend> {
 }
 
 impl<B: Backend> Stage1Objective<B> {
-    /// Creates the objective of a GenDR-Adc with `config`. Its teacher is the GenDR given by a config, a UNet and a VAE.
+    /// Creates the objective of a GenDR-Adc with `config`. Its teacher is the GenDR given by a
+    /// config, a UNet and a VAE.
     ///
     /// # Errors
     ///
-    /// The errors of [`LatentConfig::validate_adc`], [`LatentConfig::validate_gendr`], [`StudentInit::validate`] and
-    /// [`NegativePromptConfig::validate`], and [`Error::Shape`] if a prompt does not fit the teacher's config.
+    /// The errors of [`LatentConfig::validate_adc`], [`LatentConfig::validate_gendr`],
+    /// [`StudentInit::validate`] and [`NegativePromptConfig::validate`], and [`Error::Shape`] if a
+    /// prompt does not fit the teacher's config.
     pub fn new(
         config: LatentConfig,
         (teacher_config, teacher, vae): (LatentConfig, Student<B>, Vae<B>),

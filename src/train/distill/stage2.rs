@@ -21,8 +21,8 @@ use serde::{Deserialize, Serialize};
 
 /// `L_G2 = | y_tea - y_stu |_1 + l1 * softplus(-D(y_stu)) + l2 * L_P + l3 * L_F` (paper, stage 2).
 ///
-/// The discriminator's feature extractor is the frozen UNet of stage 1, which reads pixel-unshuffled pictures that RandPad
-/// has padded. For comparison, it can be GenDR's UNet.
+/// The discriminator's feature extractor is the frozen UNet of stage 1, which reads
+/// pixel-unshuffled pictures that RandPad has padded. For comparison, it can be GenDR's UNet.
 #[derive(Debug)]
 pub struct Stage2Objective<B: Backend + AutodiffBackend<InnerBackend: Backend>> {
     teacher: FrozenTeacher<B::InnerBackend>,
@@ -40,7 +40,8 @@ pub struct Stage2Losses<B: Backend> {
     pub l2: f64,
     /// The perceptual loss `L_P`.
     pub perceptual: PerceptualTerm<B>,
-    /// Weight `l3` of the masked Fourier space loss, 0.1 in the paper. At 0 the loss is not computed.
+    /// Weight `l3` of the masked Fourier space loss, 0.1 in the paper. At 0 the loss is not
+    /// computed.
     pub l3: f64,
     /// The masked Fourier space loss `L_F`, for pictures of a crop's size.
     pub fourier: MaskedFourierLoss<B>,
@@ -50,7 +51,8 @@ pub struct Stage2Losses<B: Backend> {
     pub discriminator_input: DiscriminatorInput<B>,
 }
 
-/// The frozen UNet that is the feature extractor of stage 2's discriminator (paper, the ablation of the discriminator).
+/// The frozen UNet that is the feature extractor of stage 2's discriminator (paper, the ablation of
+/// the discriminator).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DiscriminatorUNet {
@@ -86,12 +88,13 @@ impl<B: Backend> DiscriminatorInput<B> {
 }
 
 impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> Stage2Objective<B> {
-    /// Creates the objective of a GenDR-Pix with `config`. Its teacher is the GenDR-Adc given by a config, a UNet and a decoder.
+    /// Creates the objective of a GenDR-Pix with `config`. Its teacher is the GenDR-Adc given by a
+    /// config, a UNet and a decoder.
     ///
     /// # Errors
     ///
-    /// - The errors of [`GenDrPixConfig::validate`], [`LatentConfig::validate_adc`], [`StudentInit::validate`] and
-    ///   [`NegativePromptConfig::validate`].
+    /// - The errors of [`GenDrPixConfig::validate`], [`LatentConfig::validate_adc`],
+    ///   [`StudentInit::validate`] and [`NegativePromptConfig::validate`].
     /// - [`Error::Shape`] if a prompt does not fit the teacher's config.
     /// - [`Error::Config`] if the pixel unshuffle factors of student and teacher differ.
     pub fn new(

@@ -1,4 +1,5 @@
-//! Initialises a student from its teacher's weights. The first and last convolutions have other channels and need more.
+//! Initialises a student from its teacher's weights. The first and last convolutions have other
+//! channels and need more.
 
 use super::objective::Pair;
 use crate::backend::Backend;
@@ -15,19 +16,22 @@ use serde::{Deserialize, Serialize};
 
 /// The initial weights of a stage's student.
 ///
-/// Measured in stage 1 on tiny models (UNets of two resolutions, 32 channels wide; crops of 64; held-out procedural
-/// pictures), a fitted student starts several times nearer to the teacher: its latent L1 is 0.52 with ridge 0.01 and 0.63
-/// with ridge 0.1, against 2.21 for [`Teacher`](Self::Teacher) and 2.24 for [`Random`](Self::Random).
+/// Measured in stage 1 on tiny models (UNets of two resolutions, 32 channels wide; crops of 64;
+/// held-out procedural pictures), a fitted student starts several times nearer to the teacher: its
+/// latent L1 is 0.52 with ridge 0.01 and 0.63 with ridge 0.1, against 2.21 for
+/// [`Teacher`](Self::Teacher) and 2.24 for [`Random`](Self::Random).
 ///
-/// A fitted student needs a low learning rate. After 300 steps at 1e-3 without a warm-up, it lost its lead: 0.36 to 0.49, against
-/// 0.27 and 0.29. In another run at 1e-4, it kept its lead: 1.36 against 4.84 at the start, 0.95 against 4.09 on one batch after
-/// 100 steps, and 1.71 against 3.57 on one batch after 200 steps.
+/// A fitted student needs a low learning rate. After 300 steps at 1e-3 without a warm-up, it lost
+/// its lead: 0.36 to 0.49, against 0.27 and 0.29. In another run at 1e-4, it kept its lead: 1.36
+/// against 4.84 at the start, 0.95 against 4.09 on one batch after 100 steps, and 1.71 against 3.57
+/// on one batch after 200 steps.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StudentInit {
     /// Random weights.
     Random,
-    /// The teacher's weights and prompts. A first or last convolution whose channels differ from the teacher's is random.
+    /// The teacher's weights and prompts. A first or last convolution whose channels differ from
+    /// the teacher's is random.
     Teacher,
     /// Like [`Teacher`](Self::Teacher), with fitted instead of random convolutions.
     Fitted(LeastSquaresFit),
@@ -35,14 +39,14 @@ pub enum StudentInit {
 
 /// A least-squares fit of a student's first and last convolutions over 3x3 neighbourhoods.
 ///
-/// If the first convolution's channels differ from the teacher's, it is fitted to the output of the teacher's first
-/// convolution for the encoded picture. Then the last convolution is fitted to the prediction that yields the teacher's
-/// output.
+/// If the first convolution's channels differ from the teacher's, it is fitted to the output of the
+/// teacher's first convolution for the encoded picture. Then the last convolution is fitted to the
+/// prediction that yields the teacher's output.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LeastSquaresFit {
-    /// Number of training batches to fit on. Their positions should be several times as many as the 1728 values in a
-    /// neighbourhood of 192 channels.
+    /// Number of training batches to fit on. Their positions should be several times as many as the
+    /// 1728 values in a neighbourhood of 192 channels.
     pub batches: usize,
     /// Weight of the convolution's squared weights, relative to the mean variance of its inputs.
     pub ridge: f64,
@@ -53,8 +57,8 @@ impl StudentInit {
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] if they differ in more than their input and output channels, if the number of batches is zero, or
-    /// if the ridge is not a positive number.
+    /// [`Error::Config`] if they differ in more than their input and output channels, if the number
+    /// of batches is zero, or if the ridge is not a positive number.
     pub fn validate(&self, student: &UNetConfig, teacher: &UNetConfig) -> Result<()> {
         let fail = |field, reason| Err(Error::Config { field, reason });
         let alike = UNetConfig {
@@ -77,13 +81,13 @@ impl StudentInit {
         Ok(())
     }
 
-    /// Initialises `student`, which has random weights. `fit_target` computes the targets of the fit from the inputs of
-    /// `pairs`.
+    /// Initialises `student`, which has random weights. `fit_target` computes the targets of the
+    /// fit from the inputs of `pairs`.
     ///
     /// # Errors
     ///
-    /// [`Error::NonFiniteOutput`] if the teacher's output is not finite, and [`Error::Config`] if the pictures do not
-    /// determine a fit.
+    /// [`Error::NonFiniteOutput`] if the teacher's output is not finite, and [`Error::Config`] if
+    /// the pictures do not determine a fit.
     pub(super) fn apply<B: Backend + AutodiffBackend<InnerBackend: Backend>>(
         &self,
         (student, timestep): (&mut Student<B>, f64),
@@ -139,15 +143,17 @@ impl<B: Backend> ModuleMapper<B> for RequireGrad {
 pub(super) struct FitTarget<B: Backend> {
     /// Input of the student's UNet, `[N, in_channels, H, W]`.
     pub(super) z: Tensor<B, 4>,
-    /// Target of the first convolution, `[N, block_out_channels[0], H, W]`; `None` if it has the teacher's weights.
+    /// Target of the first convolution, `[N, block_out_channels[0], H, W]`; `None` if it has the
+    /// teacher's weights.
     pub(super) first_layer: Option<Tensor<B, 4>>,
     /// Target of the UNet's prediction, `[N, out_channels, H, W]`.
     pub(super) prediction: Tensor<B, 4>,
 }
 
 impl LeastSquaresFit {
-    /// Fits a convolution to pairs of input `[N, C, H, W]` and output `[N, C', H, W]`. Returns its weight `[C', C, 3, 3]`
-    /// and bias `[C']`. The fit includes the borders with their zero padding, since all crops have them.
+    /// Fits a convolution to pairs of input `[N, C, H, W]` and output `[N, C', H, W]`. Returns its
+    /// weight `[C', C, 3, 3]` and bias `[C']`. The fit includes the borders with their zero
+    /// padding, since all crops have them.
     pub(super) fn convolution<B: Backend>(
         &self,
         pairs: impl IntoIterator<Item = (Tensor<B, 4>, Tensor<B, 4>)>,

@@ -39,24 +39,27 @@ pub struct TrainerConfig {
     pub data: DataConfig,
     /// The optimiser of the student.
     pub learner: LearnerConfig,
-    /// Number of batches whose gradients are accumulated for a step. Several devices share them evenly.
+    /// Number of batches whose gradients are accumulated for a step. Several devices share them
+    /// evenly.
     pub accumulate: u64,
-    /// Precision of the student's forward and backward pass. Its weights, their EMA and the optimiser's moments, and the
-    /// losses have the backend's float type (Micikevicius et al., "Mixed Precision Training", arXiv 1710.03740). Loss
-    /// scaling is not needed, since bf16 has the range of f32. Default: the backend's float type.
+    /// Precision of the student's forward and backward pass. Its weights, their EMA and the
+    /// optimiser's moments, and the losses have the backend's float type (Micikevicius et al.,
+    /// "Mixed Precision Training", arXiv 1710.03740). Loss scaling is not needed, since bf16 has
+    /// the range of f32. Default: the backend's float type.
     #[serde(default)]
     pub precision: Precision,
     /// The adversarial loss, if any.
     pub adversary: Option<AdversaryConfig>,
-    /// Number of steps from one sample sheet to the next. A sheet, `samples/step-N.png` in the folder of the training,
-    /// shows four pictures: the input, the averaged student's output and the original side by side. Default: 0, no sheets.
+    /// Number of steps from one sample sheet to the next. A sheet, `samples/step-N.png` in the
+    /// folder of the training, shows four pictures: the input, the averaged student's output and
+    /// the original side by side. Default: 0, no sheets.
     #[serde(default)]
     pub samples_every: u64,
 }
 
 impl TrainerConfig {
-    /// Checks all settings except those of the pictures. `unet` is the config of the discriminator's frozen UNet; it is
-    /// `None` for a stage that has no discriminator.
+    /// Checks all settings except those of the pictures. `unet` is the config of the
+    /// discriminator's frozen UNet; it is `None` for a stage that has no discriminator.
     ///
     /// # Errors
     ///
@@ -108,10 +111,11 @@ pub struct StepReport {
     pub step: u64,
     /// Learning rate of the student.
     pub rate: f64,
-    /// The unweighted loss terms and the discriminator's own loss, as means over the batches that have them. With several
-    /// devices, these are the batches of the first one.
+    /// The unweighted loss terms and the discriminator's own loss, as means over the batches that
+    /// have them. With several devices, these are the batches of the first one.
     pub terms: BTreeMap<&'static str, f64>,
-    /// Share of the discriminator's logits with the right sign; `None` if no batch trained the discriminator.
+    /// Share of the discriminator's logits with the right sign; `None` if no batch trained the
+    /// discriminator.
     pub accuracy: Option<f64>,
 }
 
@@ -158,9 +162,9 @@ where
 {
     /// Starts a training run of `student`, or resumes it from the last checkpoint in a folder.
     ///
-    /// `extractor` is the discriminator's frozen UNet with its config, if the config has an adversary. `checkpoints` is the
-    /// folder and an identity, which contains everything that determines the training. A checkpoint with another identity is
-    /// refused.
+    /// `extractor` is the discriminator's frozen UNet with its config, if the config has an
+    /// adversary. `checkpoints` is the folder and an identity, which contains everything that
+    /// determines the training. A checkpoint with another identity is refused.
     ///
     /// # Errors
     ///
@@ -178,8 +182,8 @@ where
         Self::replica(config, objective, student, extractor, checkpoints, single)
     }
 
-    /// Like [`new`](Self::new), for one of several replicas. All replicas start with the leader's student and heads. The frozen
-    /// parts must be the same in all replicas.
+    /// Like [`new`](Self::new), for one of several replicas. All replicas start with the leader's
+    /// student and heads. The frozen parts must be the same in all replicas.
     pub(crate) fn replica(
         config: TrainerConfig,
         objective: O,
@@ -274,8 +278,8 @@ where
         Ok(())
     }
 
-    /// Trains one step: accumulates the gradients of [`accumulate`](TrainerConfig::accumulate) batches, then updates the
-    /// heads and the student.
+    /// Trains one step: accumulates the gradients of [`accumulate`](TrainerConfig::accumulate)
+    /// batches, then updates the heads and the student.
     ///
     /// # Errors
     ///
@@ -379,11 +383,13 @@ where
         )
     }
 
-    /// Saves everything that [`new`](Self::new) needs to resume from this step. The checkpoint is written completely or not at all.
+    /// Saves everything that [`new`](Self::new) needs to resume from this step. The checkpoint is
+    /// written completely or not at all.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] or [`Error::Format`] if the folder cannot be written. The previous checkpoint stays.
+    /// [`Error::Io`] or [`Error::Format`] if the folder cannot be written. The previous checkpoint
+    /// stays.
     pub fn checkpoint(&self) -> Result<()> {
         if !self.replica.is_leader() {
             return Ok(());

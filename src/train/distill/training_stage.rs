@@ -17,7 +17,8 @@ pub enum TrainingStage {
 }
 
 impl TrainingStage {
-    /// Name of the folder that holds this stage's checkpoints, inside the folder of the distillation.
+    /// Name of the folder that holds this stage's checkpoints, inside the folder of the
+    /// distillation.
     #[must_use]
     pub fn folder(self) -> &'static str {
         match self {

@@ -16,13 +16,13 @@ use serde::{Deserialize, Serialize};
 pub struct VaeLossConfig {
     /// Weight of the substitute for the perceptual loss.
     pub perceptual: f64,
-    /// Weight of the KL divergence from a standard normal distribution. It is small, since the term only keeps the latent
-    /// from growing.
+    /// Weight of the KL divergence from a standard normal distribution. It is small, since the term
+    /// only keeps the latent from growing.
     pub divergence: f64,
 }
 
-/// `| y - Dec(z) |_1 + L_P + KL`, where `z` is drawn from `Enc(y)` (Rombach et al., arXiv 2112.10752, appendix G, without
-/// the adversarial term).
+/// `| y - Dec(z) |_1 + L_P + KL`, where `z` is drawn from `Enc(y)` (Rombach et al., arXiv
+/// 2112.10752, appendix G, without the adversarial term).
 #[derive(Debug)]
 pub struct VaeObjective {
     /// Weights of the loss terms.

@@ -1,4 +1,5 @@
-//! The non-saturating adversarial losses, with softplus (Goodfellow et al. 2014, section 3; paper, both stages).
+//! The non-saturating adversarial losses, with softplus (Goodfellow et al. 2014, section 3; paper,
+//! both stages).
 
 use crate::backend::Backend;
 use burn::tensor::Tensor;
@@ -14,7 +15,8 @@ pub fn generator_loss<B: Backend, const D: usize>(fake: Tensor<B, D>) -> Tensor<
     softplus(-fake).mean()
 }
 
-/// The discriminator's loss: `softplus(-D(real)) + softplus(D(fake))`, each the mean over all logits.
+/// The discriminator's loss: `softplus(-D(real)) + softplus(D(fake))`, each the mean over all
+/// logits.
 ///
 /// # Shapes
 ///
@@ -29,8 +31,9 @@ pub fn discriminator_loss<B: Backend, const D: usize>(
 
 /// `ln(1 + e^x) = -ln(sigmoid(-x))`.
 ///
-/// The logarithm of the sigmoid is stable. burn 0.21's own softplus computes `e^x` and overflows from 89 on. The stable form
-/// `max(x, 0) + ln(1 + e^-|x|)` would have no gradient at zero, the output of a head that is initialised to zero.
+/// The logarithm of the sigmoid is stable. burn 0.21's own softplus computes `e^x` and overflows
+/// from 89 on. The stable form `max(x, 0) + ln(1 + e^-|x|)` would have no gradient at zero, the
+/// output of a head that is initialised to zero.
 fn softplus<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
     -log_sigmoid(-x)
 }

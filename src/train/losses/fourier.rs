@@ -44,8 +44,9 @@ impl MaskedFourierConfig {
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] if `factor` is below 2, if a side is not a positive multiple of `factor`, or if the windows would
-    /// touch: the lattice spacing, `side / factor` bins, must exceed `2 * radius`.
+    /// [`Error::Config`] if `factor` is below 2, if a side is not a positive multiple of `factor`,
+    /// or if the windows would touch: the lattice spacing, `side / factor` bins, must exceed
+    /// `2 * radius`.
     pub fn init<B: Backend>(
         &self,
         height: usize,
@@ -110,12 +111,13 @@ impl MaskedFourierConfig {
     }
 }
 
-/// Masked Fourier space loss, `| M * ( |F{student}| - |F{target}| ) |_1` (paper, stage 2, `L_F`). Created with
-/// [`MaskedFourierConfig::init`].
+/// Masked Fourier space loss, `| M * ( |F{student}| - |F{target}| ) |_1` (paper, stage 2, `L_F`).
+/// Created with [`MaskedFourierConfig::init`].
 ///
-/// Pixel shuffle artefacts repeat every `factor` pixels, so they are bright points of the spectrum, at the multiples of
-/// `H / factor` and `W / factor`. `M` opens a window around each of these points except DC. Only the needed rows and
-/// columns of the discrete Fourier transform are computed, as matrix products.
+/// Pixel shuffle artefacts repeat every `factor` pixels, so they are bright points of the spectrum,
+/// at the multiples of `H / factor` and `W / factor`. `M` opens a window around each of these
+/// points except DC. Only the needed rows and columns of the discrete Fourier transform are
+/// computed, as matrix products.
 ///
 /// The transform is orthonormal. The result is the mean over the bins that `M` opens.
 #[derive(Clone, Debug)]
@@ -155,7 +157,8 @@ impl<B: Backend> PartialDft<B> {
     }
 }
 
-/// Returns the circular distance from `bin` to the nearest multiple of `cell`, and that multiple's index.
+/// Returns the circular distance from `bin` to the nearest multiple of `cell`, and that multiple's
+/// index.
 fn nearest_point(bin: usize, cell: usize, factor: usize) -> (usize, usize) {
     let below = bin / cell;
     let (d_below, d_above) = (bin - below * cell, (below + 1) * cell - bin);
@@ -192,7 +195,8 @@ impl<B: Backend> MaskedFourierLoss<B> {
         let (rows_cos, rows_sin) = (&self.rows.cos, &self.rows.sin);
         let real = down(rows_cos, &x_cos) - down(rows_sin, &x_sin);
         let imaginary = down(rows_cos, &x_sin) + down(rows_sin, &x_cos);
-        // The square root has an infinite slope at zero. The constant keeps the gradient of an empty bin finite.
+        // The square root has an infinite slope at zero. The constant keeps the gradient of an
+        // empty bin finite.
         (real.clone() * real + imaginary.clone() * imaginary + 1e-20).sqrt()
     }
 }
@@ -213,7 +217,8 @@ mod golden_tests {
         }
     }
 
-    /// Derives every reduction of the reference for the orthonormal transform from the mean over the selected bins.
+    /// Derives every reduction of the reference for the orthonormal transform from the mean over
+    /// the selected bins.
     #[test]
     fn agrees_with_pytorch() {
         let golden = Golden::open("losses.safetensors");

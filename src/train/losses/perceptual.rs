@@ -6,27 +6,30 @@ use crate::error::Result;
 use burn::tensor::Tensor;
 use std::path::Path;
 
-/// Added to the squared length of a feature vector, so that the gradient is finite at length zero. (LPIPS adds it to the
-/// length, whose gradient is NaN there.)
+/// Added to the squared length of a feature vector, so that the gradient is finite at length zero.
+/// (LPIPS adds it to the length, whose gradient is NaN there.)
 const EPSILON: f64 = 1e-10;
 
-/// Perceptual loss (paper, stage 2, `L_P`): LPIPS (Zhang et al. 2018, "The Unreasonable Effectiveness of Deep Features as
-/// a Perceptual Metric", equation 1) on VGG16, with all its weights `w_l` one:
+/// Perceptual loss (paper, stage 2, `L_P`): LPIPS (Zhang et al. 2018, "The Unreasonable
+/// Effectiveness of Deep Features as a Perceptual Metric", equation 1) on VGG16, with all its
+/// weights `w_l` one:
 ///
 /// `sum over stages l of  mean over n, y, x of  sum over channels of ( f_l(student) - f_l(target) )^2`
 ///
-/// where `f_l` is the output of the stage's last ReLU (`relu1_2`, `relu2_2`, `relu3_3`, `relu4_3`, `relu5_3`), divided at
-/// each pixel by its length over the channels, `sqrt(sum of squares + 1e-10)`. For each pixel, the sum over channels is
-/// `2 * (1 - cos)` with the cosine between the two feature vectors. It is from 0 to 2, since features are not negative.
-/// The authors' package computes the same with `LPIPS(net='vgg', lpips=False)`. The weights that they fitted to human
-/// judgements are not applied.
+/// where `f_l` is the output of the stage's last ReLU (`relu1_2`, `relu2_2`, `relu3_3`, `relu4_3`,
+/// `relu5_3`), divided at each pixel by its length over the channels,
+/// `sqrt(sum of squares + 1e-10)`. For each pixel, the sum over channels is `2 * (1 - cos)` with
+/// the cosine between the two feature vectors. It is from 0 to 2, since features are not negative.
+/// The authors' package computes the same with `LPIPS(net='vgg', lpips=False)`. The weights that
+/// they fitted to human judgements are not applied.
 #[derive(Clone, Debug)]
 pub struct PerceptualLoss<B: Backend> {
     vgg: Vgg<B>,
 }
 
 impl<B: Backend> PerceptualLoss<B> {
-    /// Loads VGG16 from a safetensors file with torchvision's keys and sizes (`vgg16(weights="IMAGENET1K_V1")`).
+    /// Loads VGG16 from a safetensors file with torchvision's keys and sizes
+    /// (`vgg16(weights="IMAGENET1K_V1")`).
     ///
     /// # Errors
     ///
@@ -37,16 +40,18 @@ impl<B: Backend> PerceptualLoss<B> {
 
     /// Loads a VGG with other sizes.
     ///
-    /// The file must contain exactly the tensors of `config`, `features.N.weight` and `features.N.bias`, in f32, f16 or
-    /// bf16. It may also contain the six tensors of torchvision's classifier (`classifier.{0,3,6}.{weight,bias}`), which
-    /// are not read.
+    /// The file must contain exactly the tensors of `config`, `features.N.weight` and
+    /// `features.N.bias`, in f32, f16 or bf16. It may also contain the six tensors of torchvision's
+    /// classifier (`classifier.{0,3,6}.{weight,bias}`), which are not read.
     ///
     /// # Errors
     ///
     /// - [`Error::Config`](crate::Error::Config) if the config contradicts itself.
     /// - [`Error::Io`](crate::Error::Io) if the file cannot be read.
-    /// - [`Error::Format`](crate::Error::Format) if it is not safetensors, or a tensor has an unsupported type.
-    /// - [`Error::Keys`](crate::Error::Keys) with all tensors that are missing, are not used or have another shape.
+    /// - [`Error::Format`](crate::Error::Format) if it is not safetensors, or a tensor has an
+    ///   unsupported type.
+    /// - [`Error::Keys`](crate::Error::Keys) with all tensors that are missing, are not used or
+    ///   have another shape.
     /// - [`Error::NonFiniteWeight`](crate::Error::NonFiniteWeight) if a weight is not finite.
     pub fn load_with(
         config: &VggConfig,

@@ -1,4 +1,5 @@
-//! A perceptual distance without network weights: L1 on the bands of a Laplacian pyramid, with contrast masking.
+//! A perceptual distance without network weights: L1 on the bands of a Laplacian pyramid, with
+//! contrast masking.
 
 use crate::backend::Backend;
 use crate::error::{Error, Result};
@@ -16,10 +17,11 @@ const RADIUS: usize = KERNEL.len() / 2;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PyramidConfig {
-    /// Number of bands, of an octave each, from the finest. Default: 4, which covers detail of up to about 16 pixels.
+    /// Number of bands, of an octave each, from the finest. Default: 4, which covers detail of up
+    /// to about 16 pixels.
     pub levels: usize,
-    /// Contrast above which detail masks errors, for values in -1..1. Default: 0.04, close to the constants that Laparra et
-    /// al. fitted (0.02 for values in 0..1).
+    /// Contrast above which detail masks errors, for values in -1..1. Default: 0.04, close to the
+    /// constants that Laparra et al. fitted (0.02 for values in 0..1).
     pub sigma: f64,
 }
 
@@ -37,7 +39,8 @@ impl PyramidConfig {
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] if the number of levels is not between 1 and 16, or `sigma` is not a positive number.
+    /// [`Error::Config`] if the number of levels is not between 1 and 16, or `sigma` is not a
+    /// positive number.
     pub fn init(&self) -> Result<PyramidLoss> {
         let fail = |field, reason| Err(Error::Config { field, reason });
         if !(1..=16).contains(&self.levels) {
@@ -52,28 +55,33 @@ impl PyramidConfig {
     }
 }
 
-/// A substitute for the perceptual loss that needs no network weights. Created with [`PyramidConfig::init`].
+/// A substitute for the perceptual loss that needs no network weights. Created with
+/// [`PyramidConfig::init`].
 ///
 /// `mean over bands k of  mean | z_k(student) - z_k(target) | / (1 + G |z_k(target)| / sigma)`
 ///
-/// where `g_0` is the picture, `z_k = g_k - G g_k`, `g_{k+1}` is every second pixel of `G g_k`, and `G` is the blur by
-/// `[1 4 6 4 1] / 16` on both axes with the border replicated. This is the Laplacian pyramid of Burt and Adelson (1983) in
-/// the form without expansion (filter, subtract, decimate; van der Wal and Burt 1992).
+/// where `g_0` is the picture, `z_k = g_k - G g_k`, `g_{k+1}` is every second pixel of `G g_k`, and
+/// `G` is the blur by `[1 4 6 4 1] / 16` on both axes with the border replicated. This is the
+/// Laplacian pyramid of Burt and Adelson (1983) in the form without expansion (filter, subtract,
+/// decimate; van der Wal and Burt 1992).
 ///
 /// It models two properties of perception that L1 on pixels lacks:
 ///
-/// - **All scales have equal weight.** The spectrum of pictures falls as 1/f, so L1 mostly measures large structures. Fine
-///   detail costs little to leave out, and the result is blurred. L1 on a Laplacian pyramid is the common remedy (Ling and
-///   Okada 2006; Bojanowski et al. 2018, section 3).
-/// - **Contrast masks errors.** An error is visible in a flat sky, but not in grass. Dividing a band by its local amplitude
-///   is the gain control of Laparra, Ballé, Berardino and Simoncelli (2016), "Perceptual image quality assessment using a
-///   normalized Laplacian pyramid", whose distance follows human judgement better than SSIM.
+/// - **All scales have equal weight.** The spectrum of pictures falls as 1/f, so L1 mostly measures
+///   large structures. Fine detail costs little to leave out, and the result is blurred. L1 on a
+///   Laplacian pyramid is the common remedy (Ling and Okada 2006; Bojanowski et al. 2018, section
+///   3).
+/// - **Contrast masks errors.** An error is visible in a flat sky, but not in grass. Dividing a
+///   band by its local amplitude is the gain control of Laparra, Ballé, Berardino and Simoncelli
+///   (2016), "Perceptual image quality assessment using a normalized Laplacian pyramid", whose
+///   distance follows human judgement better than SSIM.
 ///
-/// Unlike there, the divisor depends on the target alone. If each picture were divided by its own contrast, a texture with
-/// half the contrast would be almost right. The divisor is 1 where the target is flat, so the loss is in the units of L1.
+/// Unlike there, the divisor depends on the target alone. If each picture were divided by its own
+/// contrast, a texture with half the contrast would be almost right. The divisor is 1 where the
+/// target is flat, so the loss is in the units of L1.
 ///
-/// The loss cannot distinguish a plausible texture from a wrong one, because it compares position by position. The features of a
-/// network depend less on the position.
+/// The loss cannot distinguish a plausible texture from a wrong one, because it compares position
+/// by position. The features of a network depend less on the position.
 #[derive(Clone, Debug)]
 pub struct PyramidLoss(PyramidConfig);
 
@@ -82,11 +90,13 @@ impl PyramidLoss {
     ///
     /// # Shapes
     ///
-    /// - student, target: `[N, C, H, W]`, values in -1..1, any sides; bands beyond the last pixel are zero
+    /// - student, target: `[N, C, H, W]`, values in -1..1, any sides; bands beyond the last pixel
+    ///   are zero
     /// - output: `[1]`
     pub fn forward<B: Backend>(&self, student: Tensor<B, 4>, target: Tensor<B, 4>) -> Tensor<B, 1> {
         let PyramidConfig { levels, sigma } = self.0;
-        // A band is linear in the picture, so the difference of bands is the band of the difference.
+        // A band is linear in the picture, so the difference of bands is the band of the
+        // difference.
         let difference = Self::bands(student - target.clone(), levels);
         let terms = difference.into_iter().zip(Self::bands(target, levels));
         let sum = terms

@@ -1,4 +1,5 @@
-//! The frozen convolutional layers of VGG (Simonyan and Zisserman 2015), the feature extractor of the perceptual loss.
+//! The frozen convolutional layers of VGG (Simonyan and Zisserman 2015), the feature extractor of
+//! the perceptual loss.
 
 use crate::backend::Backend;
 use crate::backend::precision::float_type;
@@ -13,7 +14,8 @@ use std::path::Path;
 
 /// Side of every kernel.
 const KERNEL: usize = 3;
-/// Means and standard deviations of ImageNet's R, G and B in 0..1. The weights were trained on inputs normalised with them.
+/// Means and standard deviations of ImageNet's R, G and B in 0..1. The weights were trained on
+/// inputs normalised with them.
 const MEAN: [f64; 3] = [0.485, 0.456, 0.406];
 const DEVIATION: [f64; 3] = [0.229, 0.224, 0.225];
 /// Keys of the classifier in torchvision's file, which the features do not need.
@@ -26,7 +28,8 @@ const CLASSIFIER: [&str; 6] = [
     "classifier.6.bias",
 ];
 
-/// Sizes of a VGG. A stage is a sequence of 3x3 convolutions with ReLU. Between stages, max pooling halves the sides.
+/// Sizes of a VGG. A stage is a sequence of 3x3 convolutions with ReLU. Between stages, max pooling
+/// halves the sides.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VggConfig {
@@ -37,7 +40,8 @@ pub struct VggConfig {
 }
 
 impl VggConfig {
-    /// VGG16: 14,714,688 parameters without its classifier. Source: configuration "D" of torchvision's `vgg.py`.
+    /// VGG16: 14,714,688 parameters without its classifier. Source: configuration "D" of
+    /// torchvision's `vgg.py`.
     #[must_use]
     pub fn vgg16() -> Self {
         Self {
@@ -71,8 +75,8 @@ impl VggConfig {
         Ok(())
     }
 
-    /// For each stage, the index in `features` and the channels (out, in) of its convolutions. ReLU and pooling layers have
-    /// indices too.
+    /// For each stage, the index in `features` and the channels (out, in) of its convolutions. ReLU
+    /// and pooling layers have indices too.
     fn layers(&self) -> Vec<Vec<(usize, [usize; 2])>> {
         let (mut number, mut channels) = (0, MEAN.len());
         let mut stage = |(&width, &count): (&usize, &usize)| {
@@ -108,8 +112,8 @@ pub(super) struct Vgg<B: Backend> {
 }
 
 impl<B: Backend> Vgg<B> {
-    /// Loads a safetensors file with torchvision's keys, `features.N.weight` and `features.N.bias`. The file may contain no
-    /// other tensors than these and the six of the classifier.
+    /// Loads a safetensors file with torchvision's keys, `features.N.weight` and `features.N.bias`.
+    /// The file may contain no other tensors than these and the six of the classifier.
     ///
     /// # Errors
     ///

@@ -22,13 +22,17 @@ pub struct NanoConfig {
     pub data: DataConfig,
     /// The optimiser.
     pub learner: LearnerConfig,
-    /// Weight of the masked Fourier space loss, `l3` in the paper. The loss is used only while the learning rate falls.
+    /// Weight of the masked Fourier space loss, `l3` in the paper. The loss is used only while the
+    /// learning rate falls.
     pub fourier: f64,
-    /// Number of paddings, drawn for each step, over which the teacher of the Fourier loss averages.
+    /// Number of paddings, drawn for each step, over which the teacher of the Fourier loss
+    /// averages.
     pub teacher_paddings: usize,
-    /// Every step whose number is a multiple of this trains the negative prompt instead of the positive one.
+    /// Every step whose number is a multiple of this trains the negative prompt instead of the
+    /// positive one.
     pub negative_every: u64,
-    /// Weight of the loss in the steps of the negative prompt. It is low so that restoration has priority. It has not been tuned.
+    /// Weight of the loss in the steps of the negative prompt. It is low so that restoration has
+    /// priority. It has not been tuned.
     pub negative_weight: f64,
     /// See [`TrainerConfig::samples_every`].
     pub samples_every: u64,
@@ -70,11 +74,12 @@ impl NanoConfig {
         }
     }
 
-    /// Returns the recipe of the bundled weights, part two: starts from the weights of part one and adds photos.
+    /// Returns the recipe of the bundled weights, part two: starts from the weights of part one and
+    /// adds photos.
     ///
-    /// Procedural pictures teach edges and noise removal, but not the appearance of photos. A share of procedural pictures
-    /// remains, so that the model does not memorise a small folder of photos. `docs/benchmarks.md` in the repository has the
-    /// scores of the bundled weights.
+    /// Procedural pictures teach edges and noise removal, but not the appearance of photos. A share
+    /// of procedural pictures remains, so that the model does not memorise a small folder of
+    /// photos. `docs/benchmarks.md` in the repository has the scores of the bundled weights.
     #[must_use]
     pub fn photos(folder: PathBuf, seed: u64) -> Self {
         let mut config = Self::recipe(seed);

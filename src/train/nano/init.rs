@@ -1,4 +1,5 @@
-//! Initialises the ends of the UNet: the first layer responds to detail, and the last layer predicts zero.
+//! Initialises the ends of the UNet: the first layer responds to detail, and the last layer
+//! predicts zero.
 
 use crate::backend::Backend;
 use crate::pixels::planes::Planes;
@@ -14,11 +15,12 @@ const OPPONENT: [[f64; 3]; 3] = [[1.0, 1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 2.0, 
 
 /// Sets the first convolution to cosines and the last one to zero.
 ///
-/// The first convolution reads 3x3 cells, or 24x24 pixels. In these, the coarse brightness of a picture is about a thousand
-/// times as strong as its detail, so a random initialisation needs thousands of steps to find the detail. Here, the
-/// channels are the lowest frequencies of the two-dimensional cosine transform of those pixels. Two thirds of them are of
-/// lightness. Each channel is scaled to a standard deviation of one on `pictures`. This follows Mishkin and Matas, "All
-/// you need is a good init", arXiv 1511.06422, with a basis in place of random filters.
+/// The first convolution reads 3x3 cells, or 24x24 pixels. In these, the coarse brightness of a
+/// picture is about a thousand times as strong as its detail, so a random initialisation needs
+/// thousands of steps to find the detail. Here, the channels are the lowest frequencies of the
+/// two-dimensional cosine transform of those pixels. Two thirds of them are of lightness. Each
+/// channel is scaled to a standard deviation of one on `pictures`. This follows Mishkin and Matas,
+/// "All you need is a good init", arXiv 1511.06422, with a basis in place of random filters.
 ///
 /// `pictures` is `[N, 3, H, W]` in -1..1.
 pub(super) fn init_ends<B: Backend>(unet: &mut UNet<B>, pictures: Tensor<B, 4>, factor: usize) {
@@ -54,9 +56,11 @@ pub(super) fn init_ends<B: Backend>(unet: &mut UNet<B>, pictures: Tensor<B, 4>, 
     unet.zero_output();
 }
 
-/// Returns `count` triples of opponent axis, vertical and horizontal frequency. Lightness comes first.
+/// Returns `count` triples of opponent axis, vertical and horizontal frequency. Lightness comes
+/// first.
 fn frequencies(count: usize) -> impl Iterator<Item = (usize, usize, usize)> {
-    // Two thirds of the frequencies are of lightness, and a sixth of each colour difference. Each set fills a square.
+    // Two thirds of the frequencies are of lightness, and a sixth of each colour difference. Each
+    // set fills a square.
     let side = |share: usize| (share as f64).sqrt().ceil() as usize;
     let colour = count / 6;
     [count - 2 * colour, colour, colour]

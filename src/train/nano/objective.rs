@@ -22,7 +22,8 @@ pub(super) const FOURIER: &str = "L_F";
 /// Name of the error of bicubic interpolation, which is logged but not part of the loss.
 pub(super) const RESIZE_L1: &str = "L1 of the plain resize";
 
-/// `| y - G(x) |_1`, plus the masked Fourier space loss while the learning rate falls. For the negative prompt, `x` replaces `y`.
+/// `| y - G(x) |_1`, plus the masked Fourier space loss while the learning rate falls. For the
+/// negative prompt, `x` replaces `y`.
 pub(super) struct NanoObjective<B: Backend> {
     pub(super) config: NanoConfig,
     pub(super) fourier: MaskedFourierLoss<B>,
@@ -98,12 +99,13 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> Objective<B> for NanoO
 }
 
 impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> NanoObjective<B> {
-    /// Returns the target of the Fourier loss, `y_tea`: the output of the averaged student for `input`, averaged over paddings.
+    /// Returns the target of the Fourier loss, `y_tea`: the output of the averaged student for
+    /// `input`, averaged over paddings.
     ///
-    /// The original is not a good target. A restoration trained with L1 is weaker at high frequencies than the original.
-    /// The loss compares the frequencies of the lattice only, so it would amplify only these, which adds a pattern of 8x8
-    /// pixels. The student's own output, averaged over several paddings, has the right amplitude and does not contain the
-    /// lattice.
+    /// The original is not a good target. A restoration trained with L1 is weaker at high
+    /// frequencies than the original. The loss compares the frequencies of the lattice only, so it
+    /// would amplify only these, which adds a pattern of 8x8 pixels. The student's own output,
+    /// averaged over several paddings, has the right amplitude and does not contain the lattice.
     fn fourier_target(
         &self,
         student: &StudentState<'_, B, Student<B>>,

@@ -21,7 +21,8 @@ use std::path::Path;
 pub struct NanoStepReport {
     /// Number of steps done.
     pub step: u64,
-    /// Mean absolute error of the batch, divided by that of bicubic interpolation. `None` in a step of the negative prompt.
+    /// Mean absolute error of the batch, divided by that of bicubic interpolation. `None` in a step
+    /// of the negative prompt.
     pub relative_l1: Option<f64>,
     /// Masked Fourier space loss; `None` before the learning rate falls.
     pub fourier: Option<f64>,
@@ -29,7 +30,8 @@ pub struct NanoStepReport {
     pub rate: f64,
 }
 
-/// Trains the bundled model, one step at a time. Its only teacher is the model with its own averaged weights.
+/// Trains the bundled model, one step at a time. Its only teacher is the model with its own
+/// averaged weights.
 pub struct NanoTrainer<B: Backend + AutodiffBackend<InnerBackend: Backend>> {
     config: NanoConfig,
     pub(super) trainer: Trainer<B, NanoObjective<B>>,
@@ -51,8 +53,8 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> NanoTrainer<B> {
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] if settings contradict each other or the crop is not a multiple of the model's factor, and those of
-    /// [`Trainer::new`].
+    /// [`Error::Config`] if settings contradict each other or the crop is not a multiple of the
+    /// model's factor, and those of [`Trainer::new`].
     pub fn new(config: NanoConfig, folder: &Path, device: &B::Device) -> Result<Self> {
         config.model.validate()?;
         let DataConfig { crop, seed, .. } = config.data;
@@ -94,8 +96,8 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> NanoTrainer<B> {
     ///
     /// # Errors
     ///
-    /// The errors of [`GenDrPix::load`], and [`Error::Config`] if the bundle's model or number of prompt tokens is not that of
-    /// this training run.
+    /// The errors of [`GenDrPix::load`], and [`Error::Config`] if the bundle's model or number of
+    /// prompt tokens is not that of this training run.
     pub fn start_from(&mut self, bundle: &Path) -> Result<()> {
         let source = WeightsSource::File(bundle.to_owned());
         let (config, weights) = load_bundle::<B>(source, &self.device)?;
@@ -149,7 +151,8 @@ impl<B: Backend + AutodiffBackend<InnerBackend: Backend>> NanoTrainer<B> {
         })
     }
 
-    /// Saves everything that [`new`](Self::new) needs to resume from this step. The checkpoint is written completely or not at all.
+    /// Saves everything that [`new`](Self::new) needs to resume from this step. The checkpoint is
+    /// written completely or not at all.
     ///
     /// # Errors
     ///

@@ -1,8 +1,10 @@
-//! The camera, which turns painted layers into a picture: depth of field, shadows, exposure, blur and the sRGB curve.
+//! The camera, which turns painted layers into a picture: depth of field, shadows, exposure, blur
+//! and the sRGB curve.
 
 use crate::pixels::planes::Planes;
 
-/// One layer at the size of the picture: premultiplied red, green and blue in linear light, and coverage (alpha).
+/// One layer at the size of the picture: premultiplied red, green and blue in linear light, and
+/// coverage (alpha).
 #[derive(Clone)]
 pub(super) struct Layer {
     pub width: usize,
@@ -37,8 +39,8 @@ impl Layer {
         }
     }
 
-    /// Darkens this layer by the shadow of `front`: its coverage, moved by (`dx`, `dy`) and blurred by `sigma`. `depth` is the
-    /// strength of the shadow, 0 to 1.
+    /// Darkens this layer by the shadow of `front`: its coverage, moved by (`dx`, `dy`) and blurred
+    /// by `sigma`. `depth` is the strength of the shadow, 0 to 1.
     pub(super) fn shade(&mut self, front: &Layer, dx: isize, dy: isize, sigma: f32, depth: f32) {
         let (width, height) = (self.width, self.height);
         let mut shadow = vec![0.0; width * height];
@@ -57,10 +59,11 @@ impl Layer {
         }
     }
 
-    /// Scales the light so that it uses most of the range. A `share` of the values are clipped, or more if the mean would
-    /// otherwise be below `key`.
+    /// Scales the light so that it uses most of the range. A `share` of the values are clipped, or
+    /// more if the mean would otherwise be below `key`.
     ///
-    /// `gamma` is the slope of the tone curve in the shadows, and `veil` is the stray light added to them.
+    /// `gamma` is the slope of the tone curve in the shadows, and `veil` is the stray light added
+    /// to them.
     pub(super) fn expose(&mut self, share: f32, key: f32, veil: f32, gamma: f32) {
         let mut sample: Vec<f32> = self.planes[..3]
             .iter()
@@ -101,7 +104,8 @@ fn encode(light: f32) -> f32 {
     }
 }
 
-/// Gaussian blur in place, with the border replicated. Below `sigma` 2 it uses the exact kernel, above it three box blurs.
+/// Gaussian blur in place, with the border replicated. Below `sigma` 2 it uses the exact kernel,
+/// above it three box blurs.
 pub(super) fn blur(plane: &mut [f32], width: usize, height: usize, sigma: f32) {
     if sigma < 0.15 {
         return;
@@ -136,7 +140,8 @@ pub(super) fn blur(plane: &mut [f32], width: usize, height: usize, sigma: f32) {
     } else {
         let mut variance = sigma * sigma;
         for left in [3.0, 2.0, 1.0] {
-            // A box of 2 r + 1 pixels has the variance r (r + 1) / 3. The next box compensates for the rounding.
+            // A box of 2 r + 1 pixels has the variance r (r + 1) / 3. The next box compensates for
+            // the rounding.
             let radius = ((12.0 * variance / left + 1.0).sqrt() - 1.0) / 2.0;
             let radius = radius.round() as usize;
             variance = (variance - (radius * (radius + 1)) as f32 / 3.0).max(0.0);

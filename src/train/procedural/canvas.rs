@@ -1,7 +1,9 @@
-//! The canvas of a layer: linear light, at twice the size of the picture, painted from front to back.
+//! The canvas of a layer: linear light, at twice the size of the picture, painted from front to
+//! back.
 //!
-//! A covered pixel is final, and surfaces behind it are never evaluated. This is the exact form of the dead leaves model.
-//! The cost of a picture is that of its visible surface, plus one test for each hidden pixel.
+//! A covered pixel is final, and surfaces behind it are never evaluated. This is the exact form of
+//! the dead leaves model. The cost of a picture is that of its visible surface, plus one test for
+//! each hidden pixel.
 
 use super::camera::Layer;
 
@@ -63,8 +65,8 @@ pub(super) struct LayerCanvas {
 }
 
 impl LayerCanvas {
-    /// Creates a canvas with all pixels open. `width` and `height` are those of the picture; the canvas has twice as many pixels along
-    /// each side.
+    /// Creates a canvas with all pixels open. `width` and `height` are those of the picture; the
+    /// canvas has twice as many pixels along each side.
     pub(super) fn new(width: usize, height: usize) -> Self {
         let (width, height) = (2 * width, 2 * height);
         Self {
@@ -156,7 +158,8 @@ impl LayerCanvas {
         self.paint(self.extent, |_, _| true, surface);
     }
 
-    /// Reduces the canvas to the size of the picture by averaging 2 x 2 pixels. Pixels that were not painted are transparent.
+    /// Reduces the canvas to the size of the picture by averaging 2 x 2 pixels. Pixels that were
+    /// not painted are transparent.
     pub(super) fn into_layer(self) -> Layer {
         let (width, height) = (self.width / 2, self.height / 2);
         let mut layer = Layer::empty(width, height);

@@ -9,8 +9,8 @@ use super::palette::Palette;
 use super::strokes::draw_polyline;
 use crate::train::random::normal;
 
-/// Strokes of each glyph: capital letters, small letters, digits. Commas separate strokes and spaces separate points. A point is
-/// two digits, x and y, on a grid 5 wide and 7 high.
+/// Strokes of each glyph: capital letters, small letters, digits. Commas separate strokes and
+/// spaces separate points. A point is two digits, x and y, on a grid 5 wide and 7 high.
 const GLYPHS: [&str; 52] = [
     "07 20 47,15 35",
     "00 07 37 46 44 33 03,33 42 41 30 00",
@@ -66,7 +66,8 @@ const GLYPHS: [&str; 52] = [
     "40 00 03 32 44 46 37 17 06",
 ];
 
-/// Calls `stroke` with the points of each stroke of a glyph. Its upper left corner is `at`, and `unit` is the grid step.
+/// Calls `stroke` with the points of each stroke of a glyph. Its upper left corner is `at`, and
+/// `unit` is the grid step.
 fn glyph(
     index: usize,
     unit: [f32; 2],

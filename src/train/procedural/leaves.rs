@@ -1,7 +1,7 @@
 //! Dead leaves: overlapping shapes of all sizes, with radii distributed like r^-3.
 //!
-//! In this model by Matheron, the power spectrum falls like 1/f^2 and there is no preferred size, as in photographs (Lee,
-//! Mumford, Huang 2001).
+//! In this model by Matheron, the power spectrum falls like 1/f^2 and there is no preferred size,
+//! as in photographs (Lee, Mumford, Huang 2001).
 
 use std::f32::consts::{PI, TAU};
 
@@ -39,7 +39,8 @@ pub(super) struct Shape {
     outline: Outline,
 }
 
-/// The direction of (`u`, `v`) as a number in 0..1. It is the position on a diamond, which needs no trigonometry.
+/// The direction of (`u`, `v`) as a number in 0..1. It is the position on a diamond, which needs no
+/// trigonometry.
 fn direction(u: f32, v: f32) -> f32 {
     let sum = (u.abs() + v.abs()).max(1e-9);
     let t = 0.25 * v / sum;

@@ -1,9 +1,11 @@
-//! Procedural training pictures: abstract images with the local statistics of photographs, computed from a seed.
+//! Procedural training pictures: abstract images with the local statistics of photographs, computed
+//! from a seed.
 //!
-//! A picture is a stack of layers. Each is filled by one generator: dead leaves, objects, hair, foliage, masonry, text or plain
-//! shading. A camera with a focus, a blur and an exposure captures the stack. The pictures contain what a network with a
-//! local receptive field learns from: edges between occluding objects at all scales, textures with power-law spectra,
-//! shading, and defocus, which is part of the target. For dead leaves in restoration, see Achddou, Gousseau and Ladjal
+//! A picture is a stack of layers. Each is filled by one generator: dead leaves, objects, hair,
+//! foliage, masonry, text or plain shading. A camera with a focus, a blur and an exposure captures
+//! the stack. The pictures contain what a network with a local receptive field learns from: edges
+//! between occluding objects at all scales, textures with power-law spectra, shading, and defocus,
+//! which is part of the target. For dead leaves in restoration, see Achddou, Gousseau and Ladjal
 //! (SSVM 2021) and their VibrantLeaves (2025).
 //!
 //! Layers are painted in linear light at twice the size and averaged, as in a sensor.
@@ -149,7 +151,8 @@ fn masonry(canvas: &mut LayerCanvas, palette: &Palette, finish: &Finish, rng: &m
 /// The camera's focus and blur.
 struct Focus {
     layer: usize,
-    /// Blur of a layer next to the focused one, in pixels. It grows with the square root of the distance.
+    /// Blur of a layer next to the focused one, in pixels. It grows with the square root of the
+    /// distance.
     aperture: f32,
     softness: f32,
 }
@@ -173,8 +176,8 @@ impl Focus {
     }
 }
 
-/// Computes the picture of `seed`, RGB in 0..1. On one platform, the result depends on the arguments alone, not on the
-/// thread.
+/// Computes the picture of `seed`, RGB in 0..1. On one platform, the result depends on the
+/// arguments alone, not on the thread.
 ///
 /// # Panics
 ///
@@ -296,8 +299,8 @@ mod tests {
         }
     }
 
-    /// In photographs, the power spectrum of a row falls like 1/f^1 to 1/f^2.5 (that of the plane by one power more), and
-    /// differences of neighbours are far from Gaussian.
+    /// In photographs, the power spectrum of a row falls like 1/f^1 to 1/f^2.5 (that of the plane
+    /// by one power more), and differences of neighbours are far from Gaussian.
     #[test]
     fn statistics_resemble_those_of_photographs() {
         let transform = FftPlanner::new().plan_fft_forward(SIDE);

@@ -1,7 +1,8 @@
-//! Colours: a few centres in Oklab (Ottosson 2020) for each picture, with random deviations around them.
+//! Colours: a few centres in Oklab (Ottosson 2020) for each picture, with random deviations around
+//! them.
 //!
-//! Photographs vary far more in lightness than in chroma, and most of their surfaces are almost grey. The distribution here
-//! is similar.
+//! Photographs vary far more in lightness than in chroma, and most of their surfaces are almost
+//! grey. The distribution here is similar.
 
 use std::f32::consts::TAU;
 
@@ -94,7 +95,8 @@ impl Palette {
         }
     }
 
-    /// Draws a colour near position `place` in the palette, 0 to 1. Equal positions have similar colours.
+    /// Draws a colour near position `place` in the palette, 0 to 1. Equal positions have similar
+    /// colours.
     pub(super) fn colour_at(&self, place: f32, rng: &mut impl Rng) -> Light {
         let n = self.centres.len();
         let centre = self.centres[((place * n as f32).max(0.0) as usize).min(n - 1)];

@@ -35,7 +35,8 @@ impl Stroke {
             let step = (0.8 * radius).max(0.7);
             let light: Light =
                 std::array::from_fn(|c| self.root[c] + (self.tip[c] - self.root[c]) * t);
-            // A disc of less than half a pixel could miss all pixel centres, and the stroke would have gaps.
+            // A disc of less than half a pixel could miss all pixel centres, and the stroke would
+            // have gaps.
             let reach = radius.max(0.6);
             let inside = |px: f32, py: f32| (px - x).powi(2) + (py - y).powi(2) < reach * reach;
             canvas.paint(Bounds::around(x, y, reach + 1.0), inside, &light);

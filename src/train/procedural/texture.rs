@@ -1,4 +1,5 @@
-//! Textures: a value for each position, with mean near zero and deviation near one, read through a random affine map.
+//! Textures: a value for each position, with mean near zero and deviation near one, read through a
+//! random affine map.
 
 use std::f32::consts::{PI, TAU};
 use std::sync::OnceLock;
@@ -17,8 +18,8 @@ const TILES: usize = 16;
 
 /// Periodic noise fields with amplitude spectra 1/f^s, s from 0.5 to 2.5.
 ///
-/// All pictures use the same tiles. A surface reads one at a random position through a random map, which costs a hundredth
-/// of a Fourier transform for each picture.
+/// All pictures use the same tiles. A surface reads one at a random position through a random map,
+/// which costs a hundredth of a Fourier transform for each picture.
 fn tiles() -> &'static [Vec<f32>] {
     static NOISE: OnceLock<Vec<Vec<f32>>> = OnceLock::new();
     NOISE.get_or_init(|| {
@@ -83,12 +84,14 @@ enum NoiseCurve {
 #[derive(Clone, Copy)]
 enum Pattern {
     Noise(NoiseCurve),
-    /// Sine waves along one axis, or the product of two, with soft or hard edges: stripes, ripples, knit.
+    /// Sine waves along one axis, or the product of two, with soft or hard edges: stripes, ripples,
+    /// knit.
     Waves {
         period: [f32; 2],
         gain: f32,
     },
-    /// Cells with a border and individual tones; every other row can be shifted: bricks, tiles, shingles, windows.
+    /// Cells with a border and individual tones; every other row can be shifted: bricks, tiles,
+    /// shingles, windows.
     Cells {
         size: [f32; 2],
         border: f32,
@@ -206,7 +209,8 @@ impl Texture {
         }
     }
 
-    /// Sets the map to a rotation by `angle`, scaled by `along` and `across` it, that takes (`x`, `y`) to a random position.
+    /// Sets the map to a rotation by `angle`, scaled by `along` and `across` it, that takes (`x`,
+    /// `y`) to a random position.
     fn set_map(&mut self, angle: f32, along: f32, across: f32, x: f32, y: f32, rng: &mut impl Rng) {
         let (sin, cos) = angle.sin_cos();
         self.map = [[cos * along, sin * along], [-sin * across, cos * across]];
@@ -313,7 +317,8 @@ mod tests {
             tile.windows(2).map(|w| (w[1] - w[0]).powi(2)).sum::<f32>() / tile.len() as f32
         };
         let mut last = f32::INFINITY;
-        // Neighbouring smooth tiles differ less by their exponents than by chance, so every fifth is compared.
+        // Neighbouring smooth tiles differ less by their exponents than by chance, so every fifth
+        // is compared.
         for (i, tile) in tiles().iter().enumerate() {
             let n = tile.len() as f32;
             let mean = tile.iter().sum::<f32>() / n;

@@ -1,4 +1,5 @@
-//! Training with the feature `collective`: one thread for each device, each a peer of burn's collective.
+//! Training with the feature `collective`: one thread for each device, each a peer of burn's
+//! collective.
 
 use super::rank::Replica;
 use crate::error::{Error, Result};
@@ -16,16 +17,17 @@ use std::panic::resume_unwind;
 use std::sync::{Mutex, PoisonError};
 use std::{mem, thread};
 
-/// Held during a training run on several devices, since burn has one collective for each backend of a process.
+/// Held during a training run on several devices, since burn has one collective for each backend of
+/// a process.
 static COLLECTIVE_LOCK: Mutex<()> = Mutex::new(());
 
-/// Runs `leader` on this thread for the first device, and `follower` on a thread of its own for each other device. If one
-/// of them fails, all stop.
+/// Runs `leader` on this thread for the first device, and `follower` on a thread of its own for
+/// each other device. If one of them fails, all stop.
 ///
 /// # Errors
 ///
-/// The error of the replica that failed first; the errors of replicas that stopped because of it are dropped.
-/// [`Error::Config`] if there are no devices.
+/// The error of the replica that failed first; the errors of replicas that stopped because of it
+/// are dropped. [`Error::Config`] if there are no devices.
 pub(crate) fn run_replicas<B: AutodiffBackend, T>(
     devices: &[B::Device],
     leader: impl FnOnce(Replica, &B::Device) -> Result<T>,
@@ -92,10 +94,11 @@ impl Replica {
 
     /// Sums the replicas' `gradients` of their `model`.
     ///
-    /// A replica can lack the gradient of a parameter, for example of a prompt that its batches do not use. Such a
-    /// gradient counts as zero. If no replica has a gradient of a parameter, the sum has none either, and the optimiser
-    /// leaves the parameter unchanged. The exchange follows the module's order of parameters. burn's
-    /// [`GradientsParams::all_reduce`] follows the order of parameter ids, which differ from replica to replica.
+    /// A replica can lack the gradient of a parameter, for example of a prompt that its batches do
+    /// not use. Such a gradient counts as zero. If no replica has a gradient of a parameter, the
+    /// sum has none either, and the optimiser leaves the parameter unchanged. The exchange follows
+    /// the module's order of parameters. burn's [`GradientsParams::all_reduce`] follows the order
+    /// of parameter ids, which differ from replica to replica.
     pub(crate) fn all_reduce_gradients<B, M>(
         self,
         model: &M,
@@ -166,7 +169,8 @@ impl Replica {
     }
 }
 
-/// Resets the collective when it is dropped. A replica that fails drops it, so that the others do not wait.
+/// Resets the collective when it is dropped. A replica that fails drops it, so that the others do
+/// not wait.
 struct ResetCollective<B: Backend>(PhantomData<B>);
 
 impl<B: Backend> Drop for ResetCollective<B> {

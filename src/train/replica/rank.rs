@@ -20,7 +20,8 @@ impl Replica {
         world_size: 1,
     };
 
-    /// Returns whether this replica initialises the training, reports its progress and writes its files.
+    /// Returns whether this replica initialises the training, reports its progress and writes its
+    /// files.
     pub(crate) fn is_leader(self) -> bool {
         self.rank == 0
     }

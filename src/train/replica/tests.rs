@@ -27,7 +27,8 @@ fn in_three_replicas<T: Send>(work: impl Fn(Replica) -> Result<T> + Sync) -> [T;
 
 fn linear() -> Linear<B> {
     let linear: Linear<B> = LinearConfig::new(2, 1).init(&Default::default());
-    // The weights are drawn at the first use. This call draws them, so that clones have the same weights.
+    // The weights are drawn at the first use. This call draws them, so that clones have the same
+    // weights.
     linear.valid();
     linear
 }
@@ -36,7 +37,8 @@ fn values<const D: usize>(tensor: Tensor<Flex, D>) -> Vec<f32> {
     tensor.into_data().into_vec().unwrap()
 }
 
-/// Gradients are summed, not averaged. A missing gradient counts as zero, unless it is missing in all replicas.
+/// Gradients are summed, not averaged. A missing gradient counts as zero, unless it is missing in
+/// all replicas.
 #[test]
 fn gradients_are_summed() {
     let sums = in_three_replicas(|replica| {

@@ -1,4 +1,5 @@
-//! Tests with a real checkpoint of diffusers: its keys, its values, and the output computed from them.
+//! Tests with a real checkpoint of diffusers: its keys, its values, and the output computed from
+//! them.
 
 use super::*;
 

@@ -59,7 +59,8 @@ fn status(field: &str) -> usize {
     kib * 1024
 }
 
-/// Loading needs little more memory than the loaded model: no second copy, and no map of the whole file.
+/// Loading needs little more memory than the loaded model: no second copy, and no map of the whole
+/// file.
 #[cfg(target_os = "linux")]
 #[test]
 #[ignore = "5 GB of memory and 2 GB of disk: cargo test --release --lib full_size -- --ignored --nocapture"]
@@ -85,7 +86,8 @@ fn a_full_size_model_loads_within_its_own_size() {
     let source = WeightsSource::File(path);
     let loaded = load_from(source);
     let seconds = start.elapsed().as_secs_f64();
-    // The peak of the whole process. A difference would miss the heap that is left from the saved model and reused.
+    // The peak of the whole process. A difference would miss the heap that is left from the saved
+    // model and reused.
     let peak = status("VmHWM");
     drop(loaded.unwrap());
     println!(

@@ -57,7 +57,8 @@ fn an_earlier_output_is_replaced_only_by_a_complete_one() {
     assert_eq!(folder.names(), ["in.png", "out.png"]);
 }
 
-/// The shell limits the size of files, which acts like a full disk: the program reports the file and leaves nothing of it.
+/// The shell limits the size of files, which acts like a full disk: the program reports the file
+/// and leaves nothing of it.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_leaves_no_file() {

@@ -66,7 +66,8 @@ impl Folder {
             .unwrap()
     }
 
-    /// Runs the program, checks that it exits with 1 and prints nothing on stdout, and returns the lines on stderr.
+    /// Runs the program, checks that it exits with 1 and prints nothing on stdout, and returns the
+    /// lines on stderr.
     fn fails(&self, arguments: &[&str]) -> Vec<String> {
         let output = self.run(arguments);
         let errors = String::from_utf8(output.stderr).unwrap();
@@ -75,7 +76,8 @@ impl Folder {
         errors.lines().map(str::to_owned).collect()
     }
 
-    /// Runs the program, checks that it exits with 0 and prints nothing on stdout, and returns the text on stderr.
+    /// Runs the program, checks that it exits with 0 and prints nothing on stdout, and returns the
+    /// text on stderr.
     #[cfg(all(feature = "flex", feature = "pretrained"))]
     #[track_caller]
     fn succeeds(&self, arguments: &[&str]) -> String {

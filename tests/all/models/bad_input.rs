@@ -1,5 +1,5 @@
-//! What cannot work is a typed error that names the option, the config's field or the picture. (Weights files:
-//! `weights.rs`.)
+//! What cannot work is a typed error that names the option, the config's field or the picture.
+//! (Weights files: `weights.rs`.)
 
 use burn::tensor::Tensor;
 use gendr_pix::backend::Flex;

@@ -87,7 +87,8 @@ fn memory_is_flat() {
     soak(&["--pictures", "40", "--longest", "256"]);
 }
 
-/// `cargo test --release --features ndarray,train --test all device -- --ignored --nocapture`: some minutes.
+/// `cargo test --release --features ndarray,train --test all device -- --ignored --nocapture`: some
+/// minutes.
 #[test]
 #[ignore = "long"]
 fn memory_is_flat_over_many_pictures() {

@@ -65,7 +65,8 @@ fn any_size_scale_and_kind() {
     assert_eq!(ADC.upscale(&gradient(3, 2)).unwrap().dimensions(), (12, 8));
 }
 
-/// Guidance is one line in the latent, not in the picture: with an untrained decoder they are far apart.
+/// Guidance is one line in the latent, not in the picture: with an untrained decoder they are far
+/// apart.
 #[test]
 fn guidance_blends_latents() {
     let x = || picture(16, 24);

@@ -146,8 +146,8 @@ fn tensors_are_told_of_from_nought_to_one() {
     assert!(events.iter().all(|event| event.phase == Phase::Restore));
 }
 
-/// Whenever it is cancelled, there is no result, and nothing more is told; but what is told last is of a picture that is
-/// whole, which is not thrown away.
+/// Whenever it is cancelled, there is no result, and nothing more is told; but what is told last is
+/// of a picture that is whole, which is not thrown away.
 #[test]
 fn cancelling_at_any_event_is_an_error() {
     let small = gradient(3, 2).to_rgba8().into();

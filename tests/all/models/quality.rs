@@ -1,4 +1,5 @@
-//! What must hold of whole pictures by the bundled model, in levels of 8 bits. (Seams of tiles: `upscale.rs`.)
+//! What must hold of whole pictures by the bundled model, in levels of 8 bits. (Seams of tiles:
+//! `upscale.rs`.)
 
 use gendr_pix::backend::Flex;
 use gendr_pix::{GenDrPix, Tiling, Upscale};

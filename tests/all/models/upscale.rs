@@ -69,7 +69,8 @@ fn targets() {
     }
 }
 
-/// No fidelity is the plain resize, PyTorch's bicubic: at a scale of 1 that is the picture itself, bit by bit.
+/// No fidelity is the plain resize, PyTorch's bicubic: at a scale of 1 that is the picture itself,
+/// bit by bit.
 #[test]
 fn no_fidelity_is_the_plain_resize() {
     let picture = gradient(13, 9);
@@ -239,7 +240,8 @@ mod pretrained {
         assert!(furthest.unwrap() <= 3, "{furthest:?}");
     }
 
-    /// A seamless texture can be shifted around before or after: by whole cells, so that only the context differs.
+    /// A seamless texture can be shifted around before or after: by whole cells, so that only the
+    /// context differs.
     #[test]
     fn textures_stay_seamless() {
         let turn = |v: u32, n: u32| f64::from(v) / f64::from(n) * std::f64::consts::TAU;
@@ -271,7 +273,8 @@ mod pretrained {
         assert!(reflected > 2 * wrapped, "{reflected}, {wrapped}");
     }
 
-    /// Nearer to the original than the plain resize: on a disc, blurred by a reduction to a quarter.
+    /// Nearer to the original than the plain resize: on a disc, blurred by a reduction to a
+    /// quarter.
     #[test]
     fn beats_the_plain_resize() {
         let original = RgbImage::from_fn(128, 128, |x, y| {
@@ -334,8 +337,9 @@ fn tiles_cover_any_size() {
     }
 }
 
-/// A tile is not quite what the whole picture is at its place, but where it fades into the next the change is spread:
-/// on smooth pictures, no two neighbouring pixels show a step of one in 255 that the whole picture has not.
+/// A tile is not quite what the whole picture is at its place, but where it fades into the next the
+/// change is spread: on smooth pictures, no two neighbouring pixels show a step of one in 255 that
+/// the whole picture has not.
 #[cfg(feature = "pretrained")]
 #[test]
 fn tiles_leave_no_seam_on_smooth_pictures() {
@@ -375,7 +379,8 @@ fn tiles_leave_no_seam_on_smooth_pictures() {
     }
 }
 
-/// A window that holds the deepest stage, 5x6 tokens with their padding, is the attention of all to all.
+/// A window that holds the deepest stage, 5x6 tokens with their padding, is the attention of all to
+/// all.
 #[test]
 fn a_window_of_the_whole_changes_nothing() {
     let x = picture::<B>(72, 88);
@@ -389,7 +394,8 @@ fn a_window_of_the_whole_changes_nothing() {
     assert!(largest_difference(restore(Attention::Window(3)), global) > 0.0);
 }
 
-/// Against attention of all to all, windows add no step between neighbouring pixels where a picture is smooth.
+/// Against attention of all to all, windows add no step between neighbouring pixels where a picture
+/// is smooth.
 #[cfg(feature = "pretrained")]
 #[test]
 fn windows_leave_no_seams() {
@@ -430,7 +436,8 @@ fn a_budget_is_kept_by_tiles_or_refused() {
     let budget = whole.peak_bytes * 17 / 20;
     let tiled = plan(&tight(budget)).unwrap();
     assert!(tiled.tiles > 1 && tiled.peak_bytes <= budget, "{tiled:?}");
-    // The plan's own tiles, given by hand, are the same plan and within the budget; the whole picture's are not.
+    // The plan's own tiles, given by hand, are the same plan and within the budget; the whole
+    // picture's are not.
     let by_hand = tight(budget).tiling(tiled.tiling.unwrap());
     assert_eq!(plan(&by_hand).unwrap(), tiled);
     let large = tight(budget).tiling(Tiling::new(1200, 64).unwrap());

@@ -1,4 +1,5 @@
-//! Weights files through the public interface: what is saved computes the same when loaded, and what is wrong is said.
+//! Weights files through the public interface: what is saved computes the same when loaded, and
+//! what is wrong is said.
 
 use crate::support::golden::{Golden, fixtures};
 use gendr_pix::backend::Flex;

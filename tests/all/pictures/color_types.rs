@@ -2,7 +2,8 @@
 
 use super::*;
 
-/// 50 files: each color type in each format, either exactly or as the nearest type that the format supports.
+/// 50 files: each color type in each format, either exactly or as the nearest type that the format
+/// supports.
 #[test]
 fn every_color_type_in_every_format() {
     use ColorType::{L8, L16, La8, La16, Rgb8, Rgb16, Rgb32F, Rgba8, Rgba16, Rgba32F};
@@ -43,7 +44,8 @@ fn every_color_type_in_every_format() {
     }
 }
 
-/// Premultiplied colour, which compositing programs write, is divided by alpha, so that there is no dark fringe.
+/// Premultiplied colour, which compositing programs write, is divided by alpha, so that there is no
+/// dark fringe.
 #[test]
 fn premultiplied_alpha_in_tiff_is_divided_out() {
     let mut bytes = Cursor::new(Vec::new());

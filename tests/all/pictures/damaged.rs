@@ -2,7 +2,8 @@
 
 use super::*;
 
-/// A file that is truncated to a quarter, a half or three quarters gives an error, never half a picture.
+/// A file that is truncated to a quarter, a half or three quarters gives an error, never half a
+/// picture.
 #[test]
 fn truncated_files_are_rejected() {
     let noise = RgbImage::from_fn(64, 48, |x, y| {
@@ -68,7 +69,8 @@ fn decompression_bombs_are_rejected() {
             "{name}: {error}"
         );
     }
-    // WebP has at most 16,384 pixels per side, which the default limits allow, but smaller limits do not.
+    // WebP has at most 16,384 pixels per side, which the default limits allow, but smaller limits
+    // do not.
     let webp = encode(&small.into(), ImageFormat::WebP);
     let mut limits = Limits::default();
     limits.max_alloc = Some(71);

@@ -2,8 +2,8 @@
 
 use super::*;
 
-/// All eight orientations in JPEG, PNG, WebP and TIFF: the picture is upright, the orientation is reset, and the rest of the
-/// EXIF is unchanged.
+/// All eight orientations in JPEG, PNG, WebP and TIFF: the picture is upright, the orientation is
+/// reset, and the rest of the EXIF is unchanged.
 #[test]
 fn orientations_are_applied_and_reset() {
     for orientation in 1..=8 {

@@ -1,5 +1,6 @@
-//! Real-world picture files through `gendr_pix::picture`: color types, orientations, profiles, EXIF and XMP, alpha, odd sizes,
-//! damaged files and decompression bombs. The tests generate most files; `fixtures/` contains files from other programs.
+//! Real-world picture files through `gendr_pix::picture`: color types, orientations, profiles, EXIF
+//! and XMP, alpha, odd sizes, damaged files and decompression bombs. The tests generate most files;
+//! `fixtures/` contains files from other programs.
 
 use gendr_pix::picture::{Picture, Warning};
 use gendr_pix::{Error, Result};

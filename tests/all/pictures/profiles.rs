@@ -38,8 +38,8 @@ fn profiles() -> Vec<(&'static str, Vec<u8>)> {
     .collect()
 }
 
-/// The conversion to sRGB and back is exact in 8 bits and nearly exact in 16 bits, inside and outside of the sRGB gamut, and
-/// the profile is embedded again.
+/// The conversion to sRGB and back is exact in 8 bits and nearly exact in 16 bits, inside and
+/// outside of the sRGB gamut, and the profile is embedded again.
 #[test]
 fn profiles_round_trip() {
     let colours = RgbImage::from_fn(32, 32, |x, y| {
@@ -70,8 +70,8 @@ fn profiles_round_trip() {
                 ColorType::Rgb32F
             };
             assert_eq!(color, Some(expected), "{name}");
-            // The power function is steep near black: a rounding error of 5e-8 in `f32` becomes 5e-8^(1 / 2.4), a quarter of an
-            // 8-bit step.
+            // The power function is steep near black: a rounding error of 5e-8 in `f32` becomes
+            // 5e-8^(1 / 2.4), a quarter of an 8-bit step.
             assert_near(same.image(), image, 0.25);
             if *image == eight {
                 assert_eq!(same.image(), image, "{name}");

@@ -47,8 +47,8 @@ fn files_from_other_programs_are_read() {
     assert!(error.contains("RGBPalette"), "{error}");
 }
 
-/// The files that `fixtures/programs/make.py` generates: name, color type, orientation, and whether the file has a profile, EXIF
-/// and XMP.
+/// The files that `fixtures/programs/make.py` generates: name, color type, orientation, and whether
+/// the file has a profile, EXIF and XMP.
 const FILES: [(&str, ColorType, u8, [bool; 3]); 14] = {
     use ColorType::*;
     [
@@ -238,7 +238,8 @@ fn exiftool(path: &Path) -> serde_json::Map<String, serde_json::Value> {
     tags.into_iter().next().unwrap()
 }
 
-/// Decodes the pixels with ImageMagick 7 or 6. (The Debian name is tried before `convert`, which may be another program.)
+/// Decodes the pixels with ImageMagick 7 or 6. (The Debian name is tried before `convert`, which
+/// may be another program.)
 fn imagemagick(path: &Path, width: u32, height: u32) -> DynamicImage {
     let run = |program| {
         let options = ["-depth", "16", "-endian", "LSB", "rgba:-"];

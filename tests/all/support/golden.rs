@@ -6,7 +6,8 @@ use gendr_pix::Backend;
 use safetensors::{Dtype, SafeTensors};
 use std::path::{Path, PathBuf};
 
-/// Returns the folder of the golden tensors: `tests/fixtures`, or the folder that `GENDR_PIX_FIXTURES` names.
+/// Returns the folder of the golden tensors: `tests/fixtures`, or the folder that
+/// `GENDR_PIX_FIXTURES` names.
 pub fn fixtures() -> PathBuf {
     std::env::var_os("GENDR_PIX_FIXTURES").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures"),
@@ -61,8 +62,8 @@ impl Golden {
     }
 }
 
-/// The errors that are accepted, both relative: the largest error of an element over the largest element (`max`), and the error
-/// of the whole tensor in the Euclidean norm (`rel_l2`).
+/// The errors that are accepted, both relative: the largest error of an element over the largest
+/// element (`max`), and the error of the whole tensor in the Euclidean norm (`rel_l2`).
 #[derive(Clone, Copy, Debug)]
 pub struct Tolerance {
     pub max: f64,

@@ -19,7 +19,8 @@ const FEATURES: &[(&str, bool)] = &[
     ("collective", cfg!(feature = "collective")),
 ];
 
-/// Builds the example program `name`, unless this process has done so, and returns a command that runs it.
+/// Builds the example program `name`, unless this process has done so, and returns a command that
+/// runs it.
 ///
 /// `cargo test --tests` does not build examples, and most of them are of no use to the tests.
 pub fn example(name: &'static str) -> Command {

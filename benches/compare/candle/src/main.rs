@@ -1,9 +1,10 @@
-//! Times passes of the same UNet with random weights in candle, and measures peak memory. `compare.py` runs this program.
+//! Times passes of the same UNet with random weights in candle, and measures peak memory.
+//! `compare.py` runs this program.
 //!
 //! `cargo run --release --manifest-path benches/compare/candle/Cargo.toml -- 512x512 3`
 //!
-//! The sample has the size of the picture in cells, without the extra cell of the other programs, because candle's UNet does not
-//! support odd sizes.
+//! The sample has the size of the picture in cells, without the extra cell of the other programs,
+//! because candle's UNet does not support odd sizes.
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::{VarBuilder, VarMap};
@@ -32,7 +33,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             println!("pass: {:.3} s", start.elapsed().as_secs_f64());
         }
     }
-    // SAFETY: `rusage` consists of numbers, for which zeros are valid. The call writes only to `usage`.
+    // SAFETY: `rusage` consists of numbers, for which zeros are valid. The call writes only to
+    // `usage`.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
     if unsafe { libc::getrusage(libc::RUSAGE_SELF, &mut usage) } == 0 {
         let bytes = usage.ru_maxrss as f64 * 1024.0;

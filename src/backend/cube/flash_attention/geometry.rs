@@ -3,17 +3,20 @@
 use burn_cubecl::cubecl;
 use cubecl::prelude::*;
 
-/// A cube has `SIDE` x `SIDE` units. Each unit computes `EACH` rows and `EACH` columns of a block of scores.
+/// A cube has `SIDE` x `SIDE` units. Each unit computes `EACH` rows and `EACH` columns of a block
+/// of scores.
 pub(super) const SIDE: usize = 16;
 pub(super) const EACH: usize = 4;
 /// Queries per cube, and keys per block.
 pub(super) const BLOCK: usize = SIDE * EACH;
-/// Stride of a row of `SIDE` values in shared memory. It is one larger than the row, so that rows start in different banks.
+/// Stride of a row of `SIDE` values in shared memory. It is one larger than the row, so that rows
+/// start in different banks.
 pub(super) const ROW: usize = SIDE + 1;
 /// A number below any score. WGSL does not define the behaviour of infinity.
 pub(super) const LOWEST: f32 = -1e30;
 
-/// The part of the output that a cube computes: that for a block of queries of one head of one picture.
+/// The part of the output that a cube computes: that for a block of queries of one head of one
+/// picture.
 #[derive(CubeType, Clone, Copy)]
 pub(super) struct Geometry {
     /// Tokens of the query.

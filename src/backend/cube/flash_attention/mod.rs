@@ -1,6 +1,8 @@
-//! Attention that never stores all scores. It iterates over blocks of keys and values with an online softmax.
+//! Attention that never stores all scores. It iterates over blocks of keys and values with an
+//! online softmax.
 //!
-//! Source: Dao et al., "FlashAttention: Fast and Memory-Efficient Exact Attention with IO-Awareness", arXiv 2205.14135.
+//! Source: Dao et al., "FlashAttention: Fast and Memory-Efficient Exact Attention with
+//! IO-Awareness", arXiv 2205.14135.
 
 mod geometry;
 mod steps;
@@ -16,8 +18,8 @@ use steps::*;
 
 /// Largest number of channels per head. A unit keeps its part of the output in registers.
 const MAX_SIZE: usize = 512;
-/// Upper bound on the multiply-accumulates of a launch. A GPU of 1 TFLOP/s takes 2 s for them. Operating systems reset a GPU that does
-/// not respond for longer.
+/// Upper bound on the multiply-accumulates of a launch. A GPU of 1 TFLOP/s takes 2 s for them.
+/// Operating systems reset a GPU that does not respond for longer.
 const LAUNCH_MACS: u64 = 1 << 40;
 
 /// Returns whether the kernel supports heads of `size` channels.
@@ -40,7 +42,8 @@ pub(super) fn flash_attention<R: CubeRuntime>(
     flash_attention_within(query, key, value, heads, LAUNCH_MACS)
 }
 
-/// Like [`flash_attention`], in launches of at most `launch_macs` multiply-accumulates. A launch has at least one block of queries.
+/// Like [`flash_attention`], in launches of at most `launch_macs` multiply-accumulates. A launch
+/// has at least one block of queries.
 fn flash_attention_within<R: CubeRuntime>(
     query: CubeTensor<R>,
     key: CubeTensor<R>,
@@ -90,8 +93,8 @@ fn flash_attention_within<R: CubeRuntime>(
     output
 }
 
-/// Computes a block of queries of each head of each picture. The axes of the cubes are blocks of queries from `first` on, heads,
-/// and pictures.
+/// Computes a block of queries of each head of each picture. The axes of the cubes are blocks of
+/// queries from `first` on, heads, and pictures.
 #[cube(launch, address_type = "dynamic")]
 fn attend<F: Float>(
     query: &Array<F>,
@@ -128,7 +131,8 @@ fn attend<F: Float>(
         highest[unit] = f32::new(LOWEST);
     }
 
-    // A unit has the same rows of the output as of the scores, and `output_columns(size)` columns of each chunk.
+    // A unit has the same rows of the output as of the scores, and `output_columns(size)` columns
+    // of each chunk.
     let sum_count = comptime!(EACH * output_columns(size) * output_chunks(size));
     let mut sums = Array::<f32>::new(sum_count);
     #[unroll]

@@ -94,8 +94,8 @@ pub(super) fn update_highest(
     }
 }
 
-/// The step of the online softmax: replaces the scores by unnormalised probabilities, and rescales the totals and sums of the
-/// previous blocks to the new maxima.
+/// The step of the online softmax: replaces the scores by unnormalised probabilities, and rescales
+/// the totals and sums of the previous blocks to the new maxima.
 #[cube]
 pub(super) fn update_softmax(
     highest: &SharedMemory<f32>,
@@ -203,8 +203,8 @@ pub(super) fn add_weighted_values(
     }
 }
 
-/// Divides the sums by the totals, and writes the output. `left` is scratch memory for the totals of the units, which each cover the
-/// keys of one unit only.
+/// Divides the sums by the totals, and writes the output. `left` is scratch memory for the totals
+/// of the units, which each cover the keys of one unit only.
 #[cube]
 pub(super) fn write_output<F: Float>(
     output: &mut Array<F>,

@@ -1,4 +1,5 @@
-//! The operands of a convolution of stride one, and the packing of its weights for one range of input channels after another.
+//! The operands of a convolution of stride one, and the packing of its weights for one range of
+//! input channels after another.
 
 use super::lanes;
 use super::layout::{LINE, Line, SIDE, STEP_DEPTH};
@@ -57,8 +58,8 @@ impl<'a, E: TileElement> ConvolutionOperands<'a, E> {
         self.channels_out().div_ceil(SIDE)
     }
 
-    /// Calls `work` for one range of blocks of 32 input channels after another, with the weights of the range in panels. `pack` packs
-    /// a panel, which has `lines` lines per block.
+    /// Calls `work` for one range of blocks of 32 input channels after another, with the weights of
+    /// the range in panels. `pack` packs a panel, which has `lines` lines per block.
     pub(crate) fn for_channel_ranges(
         &self,
         lines: usize,
@@ -83,8 +84,9 @@ impl<'a, E: TileElement> ConvolutionOperands<'a, E> {
         });
     }
 
-    /// Transposes the weights of 16 output channels from `first` on for a block of input channels. `rows` has a row of 16 output
-    /// channels for each tap of each input channel, `[32, K * K, 16]`.
+    /// Transposes the weights of 16 output channels from `first` on for a block of input channels.
+    /// `rows` has a row of 16 output channels for each tap of each input channel,
+    /// `[32, K * K, 16]`.
     #[inline(always)]
     pub(crate) fn transpose_weights(&self, first: usize, block: usize, rows: &mut [[f32; LINE]]) {
         let tiles = self.tiles;

@@ -1,9 +1,10 @@
-//! Products of panels by the dot-product instructions for bf16 (AVX512-BF16). They are for CPUs that have these instructions but no
-//! matrix unit, such as AMD's CPUs since Zen 4.
+//! Products of panels by the dot-product instructions for bf16 (AVX512-BF16). They are for CPUs
+//! that have these instructions but no matrix unit, such as AMD's CPUs since Zen 4.
 
 use super::layout::{Block, Panels};
 
-/// The products of [`Tiles::multiply_at`](super::tiles::Tiles::multiply_at), for panels with one part.
+/// The products of [`Tiles::multiply_at`](super::tiles::Tiles::multiply_at), for panels with one
+/// part.
 ///
 /// # Safety
 ///
@@ -29,7 +30,8 @@ fn add_products(rows: Panels, steps: &[usize], columns: Panels, blocks: &mut [Bl
     use super::layout::{LINE, SIDE};
     use std::arch::x86_64::*;
     use std::mem::transmute;
-    /// Rows whose sums are in registers at a time. They take two registers each, which is half of all registers.
+    /// Rows whose sums are in registers at a time. They take two registers each, which is half of
+    /// all registers.
     const ROWS: usize = 8;
     for (i, block) in blocks.iter_mut().enumerate() {
         let rows = &rows.lines[rows.stride * i..];

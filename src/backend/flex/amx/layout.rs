@@ -7,8 +7,8 @@ pub(crate) const STEP_DEPTH: usize = 2 * LINE;
 /// Rows and columns of a block of the output, and rows or columns of a panel.
 pub(crate) const SIDE: usize = 32;
 
-/// A row of a tile: 16 pairs of bf16 numbers. The two numbers of a pair are adjacent along the inner dimension, and so are the
-/// pairs.
+/// A row of a tile: 16 pairs of bf16 numbers. The two numbers of a pair are adjacent along the
+/// inner dimension, and so are the pairs.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
 pub(crate) struct Line(pub(crate) [u32; LINE]);

@@ -32,8 +32,8 @@ pub(super) unsafe fn multiply(
         rows: [16, 16, 16, 16, 16, 16, 16, 16, 0, 0, 0, 0, 0, 0, 0, 0],
     };
     let bytes = |lines: usize| lines * size_of::<super::layout::Line>();
-    /// The loops over blocks and steps. The arguments are the instructions that start a block, the bytes of a step in a panel, and
-    /// the instructions for the products of a step.
+    /// The loops over blocks and steps. The arguments are the instructions that start a block, the
+    /// bytes of a step in a panel, and the instructions for the products of a step.
     macro_rules! multiply {
         ([$($start:literal,)*], $step_bytes:literal, $($product:literal,)*) => {
             std::arch::asm!(
@@ -63,7 +63,8 @@ pub(super) unsafe fn multiply(
                 rows = inout(reg) rows.lines.as_ptr() => _,
                 columns = inout(reg) columns.lines.as_ptr() => _,
                 next_rows = in(reg) bytes(rows.stride),
-                // From the end of one panel to the start of the next. Negative if there is a single panel.
+                // From the end of one panel to the start of the next. Negative if there is a single
+                // panel.
                 next_columns = in(reg) bytes(columns.stride).wrapping_sub(bytes(steps.len() * tiles.step())),
                 // Counted from the end of `steps` up to zero.
                 steps_end = in(reg) steps.as_ptr_range().end,
@@ -132,9 +133,10 @@ pub(super) unsafe fn multiply(
             }
         };
     }
-    // SAFETY: `tiles` proves that the instructions may be used. The code reads a step of each row panel at each of `steps`, and
-    // consecutive steps of each column panel, all inside `rows` and `columns` by the contract of this function. It reads and
-    // writes 4096 bytes of each of `blocks`. It sets up the state of the unit and releases it.
+    // SAFETY: `tiles` proves that the instructions may be used. The code reads a step of each row
+    // panel at each of `steps`, and consecutive steps of each column panel, all inside `rows` and
+    // `columns` by the contract of this function. It reads and writes 4096 bytes of each of
+    // `blocks`. It sets up the state of the unit and releases it.
     unsafe {
         match add {
             false => products!([

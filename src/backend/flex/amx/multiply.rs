@@ -5,11 +5,11 @@ use super::tiles::{Tiles, Unit};
 use super::{dot, matrix_unit};
 
 impl Tiles {
-    /// `block = rows columns`, or `block += rows columns` if `add` is set, for each of the blocks. The products of two low parts are
-    /// omitted.
+    /// `block = rows columns`, or `block += rows columns` if `add` is set, for each of the blocks.
+    /// The products of two low parts are omitted.
     ///
-    /// `rows` and `columns` are panels of `steps` steps. One of them has a panel for each block, with the panels `stride` lines
-    /// apart. The other has a single panel for all blocks.
+    /// `rows` and `columns` are panels of `steps` steps. One of them has a panel for each block,
+    /// with the panels `stride` lines apart. The other has a single panel for all blocks.
     pub(crate) fn multiply(
         self,
         rows: Panels,
@@ -31,8 +31,9 @@ impl Tiles {
         }
     }
 
-    /// Like [`multiply`](Self::multiply), but the steps of the rows start at arbitrary lines of their panels, which `steps` contains. In
-    /// a step of rows, the parts of a row are adjacent. In a step of columns, the lines of a tile are adjacent.
+    /// Like [`multiply`](Self::multiply), but the steps of the rows start at arbitrary lines of
+    /// their panels, which `steps` contains. In a step of rows, the parts of a row are adjacent. In
+    /// a step of columns, the lines of a tile are adjacent.
     pub(crate) fn multiply_at(
         self,
         rows: Panels,
@@ -52,7 +53,8 @@ impl Tiles {
             );
         }
         match self.unit() {
-            // SAFETY: `self` proves that the unit exists, and the assertions above keep all steps inside the panels.
+            // SAFETY: `self` proves that the unit exists, and the assertions above keep all steps
+            // inside the panels.
             Unit::Matrix => unsafe {
                 matrix_unit::multiply(self, rows, steps, columns, blocks, add);
             },

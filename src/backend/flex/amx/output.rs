@@ -25,7 +25,8 @@ pub(crate) struct Output<'a, E> {
     borrowed: PhantomData<&'a mut [MaybeUninit<E>]>,
 }
 
-// SAFETY: by the contracts of `write` and `write_row`, threads do not write overlapping values at the same time.
+// SAFETY: by the contracts of `write` and `write_row`, threads do not write overlapping values at
+// the same time.
 unsafe impl<E: Element> Sync for Output<'_, E> {}
 
 /// The first value of a block.
@@ -58,13 +59,13 @@ impl<'a, E: Element> Output<'a, E> {
         }
     }
 
-    /// Writes the part of a block that lies inside the matrix. Adds the bias if `first` is set, otherwise adds the values that are
-    /// already there.
+    /// Writes the part of a block that lies inside the matrix. Adds the bias if `first` is set,
+    /// otherwise adds the values that are already there.
     ///
     /// # Safety
     ///
-    /// No other thread writes a block with this origin at the same time. Origins are multiples of the side of a block. The first
-    /// write to an origin has `first` set.
+    /// No other thread writes a block with this origin at the same time. Origins are multiples of
+    /// the side of a block. The first write to an origin has `first` set.
     pub(crate) unsafe fn write(&self, origin: Origin, block: &Block, first: bool) {
         let width = SIDE.min(self.columns - origin.column);
         let rows = (origin.row..self.rows).zip(&block.0);
@@ -83,7 +84,8 @@ impl<'a, E: Element> Output<'a, E> {
     ///
     /// # Safety
     ///
-    /// No other thread writes these values at the same time. The first write to them has `first` set.
+    /// No other thread writes these values at the same time. The first write to them has `first`
+    /// set.
     pub(crate) unsafe fn write_row(&self, origin: Origin, values: &[f32], first: bool) {
         vectorised(
             #[inline(always)]
@@ -105,8 +107,8 @@ impl<'a, E: Element> Output<'a, E> {
         let inside = column + values.len() <= self.columns;
         assert!(picture < self.pictures && row < self.rows && inside);
         let start = (picture * self.rows + row) * self.columns + column;
-        // SAFETY: the values are inside the output by the assertion above, and no other thread writes them by the contract of
-        // this function.
+        // SAFETY: the values are inside the output by the assertion above, and no other thread
+        // writes them by the contract of this function.
         let to = unsafe { std::slice::from_raw_parts_mut(self.values.add(start), values.len()) };
         let pairs = to.iter_mut().zip(values);
         match self.bias {

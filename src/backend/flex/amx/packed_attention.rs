@@ -145,8 +145,9 @@ thread_local! {
     static SCRATCH: Cell<AttentionScratch> = Cell::default();
 }
 
-/// Packs keys as panels of 32 columns. The even keys precede the odd keys. The scores of two adjacent keys are therefore at the same
-/// index of the two halves of a row, as [`lanes::split`] requires.
+/// Packs keys as panels of 32 columns. The even keys precede the odd keys. The scores of two
+/// adjacent keys are therefore at the same index of the two halves of a row, as [`lanes::split`]
+/// requires.
 fn pack_keys<E: TileElement>(tiles: Tiles, keys: &Matrix<E>) -> Vec<Line> {
     let panel = tiles.lines(keys.column_count());
     let mut packed = vec![Line::ZERO; keys.row_count().div_ceil(SIDE) * panel];
@@ -183,7 +184,8 @@ fn pack_keys<E: TileElement>(tiles: Tiles, keys: &Matrix<E>) -> Vec<Line> {
 
 /// The online softmax of 32 queries over the scores of the chunks so far.
 struct PanelSoftmax {
-    /// `log2(e) / sqrt(D)`: the exponential of a score is `2^(scale product)` of the product of query and key.
+    /// `log2(e) / sqrt(D)`: the exponential of a score is `2^(scale product)` of the product of
+    /// query and key.
     scale: f32,
     /// Maximum of the products.
     max: [f32; SIDE],
@@ -200,8 +202,8 @@ impl PanelSoftmax {
         }
     }
 
-    /// Adds the products with `count` keys, and packs `2^(scale (product - max))` as weights. Returns the factors by which to multiply
-    /// the weighted values of the previous chunks.
+    /// Adds the products with `count` keys, and packs `2^(scale (product - max))` as weights.
+    /// Returns the factors by which to multiply the weighted values of the previous chunks.
     #[inline(always)]
     fn update(
         &mut self,

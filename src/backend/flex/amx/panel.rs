@@ -13,15 +13,16 @@ const MAX_GROUP: usize = 8;
 /// Number of rows between the row that is packed and the row that is prefetched.
 const AHEAD: usize = 4;
 
-/// Returns the number of panels per group when `panels` are divided among all threads: at most [`MAX_GROUP`], and such that all threads get
-/// the same number of groups.
+/// Returns the number of panels per group when `panels` are divided among all threads: at most
+/// [`MAX_GROUP`], and such that all threads get the same number of groups.
 pub(crate) fn panels_per_group(panels: usize) -> usize {
     let threads = rayon::current_num_threads();
     let groups = panels.div_ceil(MAX_GROUP).next_multiple_of(2 * threads);
     panels.div_ceil(groups)
 }
 
-/// Stores the line of each part as line `i` of the part's tiles. The tiles of a part are adjacent, as in a step of columns.
+/// Stores the line of each part as line `i` of the part's tiles. The tiles of a part are adjacent,
+/// as in a step of columns.
 #[inline(always)]
 pub(crate) fn store_by_tile(tiles: Tiles, parts: [[u32; LINE]; 2], step: &mut [Line], i: usize) {
     for (part, line) in parts.into_iter().enumerate().take(tiles.parts()) {
@@ -64,7 +65,8 @@ pub(crate) fn pack_rows<E: TileElement>(
     );
 }
 
-/// Packs all columns of `matrix`, 32 per panel, with zeros beyond the matrix. The panels are `stride` lines apart.
+/// Packs all columns of `matrix`, 32 per panel, with zeros beyond the matrix. The panels are
+/// `stride` lines apart.
 pub(crate) fn pack_columns<E: TileElement>(
     tiles: Tiles,
     matrix: &Matrix<E>,
@@ -78,7 +80,8 @@ pub(crate) fn pack_columns<E: TileElement>(
             let starts = (0..used).step_by(tiles.step());
             for (start, row) in starts.zip((0..).step_by(STEP_DEPTH)) {
                 for i in 0..LINE {
-                    // Two rows at a time through all panels, because rows may be far apart in memory.
+                    // Two rows at a time through all panels, because rows may be far apart in
+                    // memory.
                     for ahead in AHEAD..AHEAD + 2 {
                         prefetch(matrix.row(row + 2 * i + ahead).unwrap_or_default());
                     }
@@ -106,7 +109,8 @@ fn prefetch<E>(values: &[E]) {
     #[cfg(target_arch = "x86_64")]
     for line in values.chunks(64 / size_of::<E>()) {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: every x86-64 CPU has the instruction, and it has no effect that the program can observe.
+        // SAFETY: every x86-64 CPU has the instruction, and it has no effect that the program can
+        // observe.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
     }
 }

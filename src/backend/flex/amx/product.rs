@@ -13,7 +13,8 @@ use std::ops::Range;
 
 /// Inner dimension that is packed at a time, over all parts.
 const DEPTH: usize = 768;
-/// Steps that are multiplied at a time, over all parts. The steps of a shared panel, 16 KB, stay in the L1 cache of a core.
+/// Steps that are multiplied at a time, over all parts. The steps of a shared panel, 16 KB, stay in
+/// the L1 cache of a core.
 const STEPS: usize = 8;
 /// The right operand of a [`Product`]: a matrix for each picture.
 pub(crate) trait Columns<E>: Sync {
@@ -23,7 +24,8 @@ pub(crate) trait Columns<E>: Sync {
     /// Returns the number of columns per picture.
     fn column_count(&self) -> usize;
 
-    /// Returns a part of the matrix of a picture. If the part is not in memory, it is computed in `scratch`.
+    /// Returns a part of the matrix of a picture. If the part is not in memory, it is computed in
+    /// `scratch`.
     fn part<'a>(
         &'a self,
         picture: usize,
@@ -84,7 +86,8 @@ impl<E: TileElement, C: Columns<E>> Product<'_, E, C> {
             self.columns.column_count(),
         ];
         let output = Output::new(output, shape, self.bias);
-        // The operand with fewer panels is packed once and shared. Each thread packs its own groups of the other operand.
+        // The operand with fewer panels is packed once and shared. Each thread packs its own groups
+        // of the other operand.
         let [shared, own] = match self.panels(Operand::Rows) <= self.panels(Operand::Columns) {
             true => [Operand::Rows, Operand::Columns],
             false => [Operand::Columns, Operand::Rows],
@@ -185,7 +188,8 @@ impl<E: TileElement, C: Columns<E>> Product<'_, E, C> {
         }
     }
 
-    /// Multiplies a group with the packed shared operand over ranges of the inner dimension, and writes the blocks.
+    /// Multiplies a group with the packed shared operand over ranges of the inner dimension, and
+    /// writes the blocks.
     fn multiply<'p>(
         &self,
         own: &PanelGroup,
@@ -228,8 +232,9 @@ impl<E: TileElement, C: Columns<E>> Product<'_, E, C> {
                         row: SIDE * row,
                         column: SIDE * column,
                     };
-                    // SAFETY: a block of the output belongs to one group of the operand that is not shared, and each of these
-                    // groups to one thread. `first` is set for the first range of the inner dimension, which comes first.
+                    // SAFETY: a block of the output belongs to one group of the operand that is not
+                    // shared, and each of these groups to one thread. `first` is set for the first
+                    // range of the inner dimension, which comes first.
                     unsafe { output.write(origin, block, first) };
                 }
             }

@@ -17,8 +17,9 @@ thread_local! {
         const { Cell::new((Vec::new(), Vec::new())) };
 }
 
-/// Calls `work` with scratch memory, which contains the data of the previous call. The memory is moved out of the cell during the
-/// call, because a thread that waits for others may begin another product.
+/// Calls `work` with scratch memory, which contains the data of the previous call. The memory is
+/// moved out of the cell during the call, because a thread that waits for others may begin another
+/// product.
 pub(crate) fn with_scratch<T: Default, R>(
     scratch: &'static Scratch<T>,
     work: impl FnOnce(&mut T) -> R,

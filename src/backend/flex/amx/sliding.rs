@@ -1,8 +1,9 @@
-//! A convolution of stride one without im2col. A pixel is a line of 32 channels, and a tap of the kernel is a shift along the lines.
-//! A pixel is therefore packed once for all taps instead of once per tap.
+//! A convolution of stride one without im2col. A pixel is a line of 32 channels, and a tap of the
+//! kernel is a shift along the lines. A pixel is therefore packed once for all taps instead of once
+//! per tap.
 //!
-//! The lines of a picture are its rows of pixels with zeros between them. Half a kernel of zeros precedes each row and also serves as
-//! the padding at the end of the previous row.
+//! The lines of a picture are its rows of pixels with zeros between them. Half a kernel of zeros
+//! precedes each row and also serves as the padding at the end of the previous row.
 
 use super::super::vector_math::vectorised;
 use super::convolution_operands::{ConvolutionOperands, STRIP_BYTES};
@@ -19,7 +20,8 @@ use std::ops::Range;
 
 /// Lines of a channel block that a thread packs at a time.
 const SEGMENT: usize = 1024;
-/// Steps that are multiplied at a time, over all parts. The steps of a weight panel stay in the L1 cache of a core.
+/// Steps that are multiplied at a time, over all parts. The steps of a weight panel stay in the L1
+/// cache of a core.
 const STEPS: usize = 12;
 
 /// A convolution that slides along the lines.
@@ -62,7 +64,8 @@ impl<E: TileElement> Sliding<'_, E> {
         self.operands.kernel / 2
     }
 
-    /// Writes the contribution of a range of channel blocks to the output of a picture. `weights` are packed.
+    /// Writes the contribution of a range of channel blocks to the output of a picture. `weights`
+    /// are packed.
     fn write_picture(
         &self,
         picture: usize,
@@ -110,7 +113,8 @@ impl<E: TileElement> Sliding<'_, E> {
         });
     }
 
-    /// Packs the weights of 32 output channels over a range of channel blocks. A block has a step for each tap of the kernel.
+    /// Packs the weights of 32 output channels over a range of channel blocks. A block has a step
+    /// for each tap of the kernel.
     fn pack_weights(&self, panel: usize, range: Range<usize>, lines: &mut [Line]) {
         let tiles = self.operands.tiles;
         let taps = self.operands.taps();
@@ -139,7 +143,8 @@ impl<E: TileElement> Sliding<'_, E> {
         );
     }
 
-    /// Packs the pixels of a channel block from `first` on. The lines of a pixel's parts are adjacent.
+    /// Packs the pixels of a channel block from `first` on. The lines of a pixel's parts are
+    /// adjacent.
     fn pack_pixels(&self, picture: usize, block: usize, first: usize, lines: &mut [Line]) {
         let parts = self.operands.tiles.parts();
         let end = first + lines.len() / parts;
@@ -203,7 +208,8 @@ impl<E: TileElement> Sliding<'_, E> {
 }
 
 impl PackedPixels<'_> {
-    /// Multiplies the pixels with all packed weights, in panels of 32 pixels, and writes the blocks.
+    /// Multiplies the pixels with all packed weights, in panels of 32 pixels, and writes the
+    /// blocks.
     fn multiply<E: TileElement>(
         &self,
         convolution: &Sliding<E>,
@@ -241,7 +247,8 @@ impl PackedPixels<'_> {
         });
     }
 
-    /// Writes a block of 32 pixels and 32 output channels. `pixel` is relative to the first packed pixel.
+    /// Writes a block of 32 pixels and 32 output channels. `pixel` is relative to the first packed
+    /// pixel.
     fn write<E: TileElement>(
         &self,
         convolution: &Sliding<E>,
@@ -271,8 +278,8 @@ impl PackedPixels<'_> {
                     row: channel,
                     column: y * w + from - begin,
                 };
-                // SAFETY: a pixel belongs to one panel, and a panel to one thread. `first` is set for the first range of channels,
-                // which comes first.
+                // SAFETY: a pixel belongs to one panel, and a panel to one thread. `first` is set
+                // for the first range of channels, which comes first.
                 unsafe { output.write_row(origin, &row[from - start..to - start], first) };
             }
         }

@@ -10,11 +10,12 @@ use std::thread::LocalKey;
 
 /// An element type that can be packed into lines.
 pub(crate) trait TileElement: Element {
-    /// Packs the first 32 of `values` into a line for each of [`Tiles::parts`], with zeros for missing values. A pair consists of
-    /// adjacent values.
+    /// Packs the first 32 of `values` into a line for each of [`Tiles::parts`], with zeros for
+    /// missing values. A pair consists of adjacent values.
     fn pack_adjacent(tiles: Tiles, values: &[Self]) -> [[u32; LINE]; 2];
 
-    /// Like [`pack_adjacent`](Self::pack_adjacent), but a pair consists of a value of `first` and one of `second`.
+    /// Like [`pack_adjacent`](Self::pack_adjacent), but a pair consists of a value of `first` and
+    /// one of `second`.
     fn pack_interleaved(tiles: Tiles, first: &[Self], second: &[Self]) -> [[u32; LINE]; 2];
 
     /// Returns the bits of the first 16 of `values` in f32, with zeros for missing values.

@@ -1,4 +1,5 @@
-//! Detection of the unit that multiplies bf16 numbers: Intel's Advanced Matrix Extensions (AMX) on Linux, or AVX512-BF16.
+//! Detection of the unit that multiplies bf16 numbers: Intel's Advanced Matrix Extensions (AMX) on
+//! Linux, or AVX512-BF16.
 
 use super::super::element::Element;
 use super::layout::{SIDE, STEP_DEPTH};
@@ -8,13 +9,13 @@ use super::layout::{SIDE, STEP_DEPTH};
 pub(crate) enum Unit {
     /// The matrix unit, AMX.
     Matrix,
-    /// The vector unit, AVX512-BF16. It computes two bf16 products in the time of one f32 product, so three bf16 products instead of
-    /// one f32 product are no gain.
+    /// The vector unit, AVX512-BF16. It computes two bf16 products in the time of one f32 product,
+    /// so three bf16 products instead of one f32 product are no gain.
     Vectors,
 }
 
-/// Proof that this CPU has a unit that multiplies bf16 numbers, and that the operating system permits its use. All CPUs with such a
-/// unit have AVX-512, so this is also the proof of AVX-512.
+/// Proof that this CPU has a unit that multiplies bf16 numbers, and that the operating system
+/// permits its use. All CPUs with such a unit have AVX-512, so this is also the proof of AVX-512.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tiles {
     unit: Unit,
@@ -23,7 +24,8 @@ pub(crate) struct Tiles {
 }
 
 impl Tiles {
-    /// Returns the unit for values of type `E`, if it is faster than f32 arithmetic on the vector unit.
+    /// Returns the unit for values of type `E`, if it is faster than f32 arithmetic on the vector
+    /// unit.
     pub(crate) fn new<E: Element>() -> Option<Self> {
         let parts = E::PARTS;
         let matrix = has_amx().then_some(Self {
@@ -41,8 +43,9 @@ impl Tiles {
         })
     }
 
-    /// Returns the unit for values of type `E`, if a product of this size is worth the packing. Per index of the inner dimension, the product
-    /// packs `rows + columns` numbers for `rows * columns` multiplications.
+    /// Returns the unit for values of type `E`, if a product of this size is worth the packing. Per
+    /// index of the inner dimension, the product packs `rows + columns` numbers for
+    /// `rows * columns` multiplications.
     pub(crate) fn if_worthwhile<E: Element>(rows: usize, columns: usize) -> Option<Self> {
         /// Multiplications per packed number that make the packing worthwhile.
         const ENOUGH: usize = 48;
@@ -91,12 +94,14 @@ fn amx_is_present() -> bool {
         && is_x86_feature_detected!("avx512dq")
 }
 
-/// Requests permission to use the tiles. Linux saves their 8 KB per thread only for processes that have requested it.
+/// Requests permission to use the tiles. Linux saves their 8 KB per thread only for processes that
+/// have requested it.
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 fn amx_is_permitted() -> bool {
     const ARCH_REQ_XCOMP_PERM: libc::c_long = 0x1023;
     const XFEATURE_XTILEDATA: libc::c_long = 18;
-    // SAFETY: the call takes two numbers and changes nothing but the permission. A kernel without this call returns an error.
+    // SAFETY: the call takes two numbers and changes nothing but the permission. A kernel without
+    // this call returns an error.
     unsafe {
         libc::syscall(
             libc::SYS_arch_prctl,

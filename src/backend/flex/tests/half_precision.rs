@@ -13,7 +13,8 @@ fn to_bf16<const D: usize>(x: &T<D>) -> T<D> {
     x.clone().cast(FloatDType::BF16)
 }
 
-/// Allows the rounding of each value, and `slack` times the largest value for the rounding of intermediate results.
+/// Allows the rounding of each value, and `slack` times the largest value for the rounding of
+/// intermediate results.
 #[track_caller]
 fn assert_near<const D: usize>(found: T<D>, expected: T<D>, slack: f32) {
     let largest = expected.clone().abs().max().into_scalar();
@@ -127,7 +128,8 @@ fn feed_forward_agrees_with_the_default_body() {
     }
 }
 
-/// The inputs are in f32, as in the residual sums, and in bf16. The output is in the precision of the weights.
+/// The inputs are in f32, as in the residual sums, and in bf16. The output is in the precision of
+/// the weights.
 #[test]
 fn norms_agree_with_the_default_bodies() {
     let options = GroupNormOptions {

@@ -23,8 +23,9 @@ fn assert_close<const D: usize>(found: T<D>, expected: T<D>) {
         .assert_approx_eq::<f32>(&expected.into_data(), Tolerance::rel_abs(1e-4, 1e-4));
 }
 
-/// Compares sums of products. The bound on their error is relative to `absolute`, the sums of the absolute products, because
-/// cancellation leaves fewer digits. The matrix unit keeps 17 bits of a number.
+/// Compares sums of products. The bound on their error is relative to `absolute`, the sums of the
+/// absolute products, because cancellation leaves fewer digits. The matrix unit keeps 17 bits of a
+/// number.
 #[track_caller]
 fn assert_product<const D: usize>(found: T<D>, expected: T<D>, absolute: T<D>) {
     let bound = absolute.max().into_scalar() / 32_768.0;

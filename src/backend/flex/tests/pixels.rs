@@ -2,7 +2,8 @@
 
 use super::*;
 
-/// Shapes of input and weight, and the stride: odd sizes, tiles that span several pictures, a single pixel, several kernel sizes.
+/// Shapes of input and weight, and the stride: odd sizes, tiles that span several pictures, a
+/// single pixel, several kernel sizes.
 pub(super) const CONVOLUTIONS: [([usize; 4], [usize; 4], usize); 14] = [
     ([1, 3, 5, 7], [4, 3, 3, 3], 1),
     ([2, 3, 5, 7], [4, 3, 3, 3], 2),

@@ -2,8 +2,8 @@
 
 use super::*;
 
-/// Shapes of query and key, and the number of heads: tokens above, at and below the size of a tile, a single token, several pictures
-/// with a context each and with a shared one.
+/// Shapes of query and key, and the number of heads: tokens above, at and below the size of a tile,
+/// a single token, several pictures with a context each and with a shared one.
 pub(super) const ATTENTIONS: [([usize; 3], [usize; 3], usize); 8] = [
     ([1, 1, 6], [1, 1, 6], 2),
     ([2, 3, 56], [2, 5, 56], 2),
@@ -33,8 +33,8 @@ fn attention_agrees_with_the_default_body() {
                 assert_close(found, expected);
                 continue;
             }
-            // The matrix unit keeps 17 bits of a number, and a score contributes its absolute error. For scores that are far apart,
-            // only the norm of the whole error is small.
+            // The matrix unit keeps 17 bits of a number, and a score contributes its absolute
+            // error. For scores that are far apart, only the norm of the whole error is small.
             let norm = |tensor: T<3>| tensor.powi_scalar(2).sum().sqrt().into_scalar();
             let relative = norm(found - expected.clone()) / norm(expected);
             assert!(relative < 1e-4, "{relative:e}");
@@ -79,7 +79,8 @@ fn geglu_and_its_gradient_agree_with_the_default_bodies() {
     }
 }
 
-/// Shapes of the input, and output channels: few and many tokens and channels, not all multiples of a block.
+/// Shapes of the input, and output channels: few and many tokens and channels, not all multiples of
+/// a block.
 pub(super) const LINEARS: [([usize; 3], usize); 7] = [
     ([1, 1, 1], 1),
     ([2, 3, 5], 7),

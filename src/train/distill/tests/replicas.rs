@@ -83,8 +83,8 @@ mod together {
         Ok(values)
     }
 
-    /// Two replicas with different initial weights give the result of one that starts from the first's weights and has the
-    /// batches of both.
+    /// Two replicas with different initial weights give the result of one that starts from the
+    /// first's weights and has the batches of both.
     #[test]
     fn two_replicas_equal_one() {
         let folder = tempfile::tempdir().unwrap();
@@ -107,8 +107,8 @@ mod together {
         assert_same(&second, &first, &before);
     }
 
-    /// A resumed adversarial stage trains student and heads on two devices as on one. Not every batch has a gradient of
-    /// every parameter.
+    /// A resumed adversarial stage trains student and heads on two devices as on one. Not every
+    /// batch has a gradient of every parameter.
     #[test]
     fn a_training_run_resumes_on_another_number_of_devices() {
         let folders = [(); 3].map(|()| tempfile::tempdir().unwrap());
@@ -141,7 +141,8 @@ mod together {
             assert_same(&one, &two, &before);
         }
 
-        // In the resumed steps, the prompts of the two replicas are equal in some and differ in others.
+        // In the resumed steps, the prompts of the two replicas are equal in some and differ in
+        // others.
         let seed = config.stage2.trainer.data.seed;
         let prompt = |batch| config.negative.draw_prompt(&mut rng_stream(!seed, batch)).0;
         let steps: Vec<_> = (2..16)
@@ -175,9 +176,9 @@ mod together {
         values
     }
 
-    /// Asserts that two results are far nearer to each other than to the initial weights. They are equal bit for bit for most
-    /// initial weights, but not for all: the sums round differently, and Adam's first steps have full length even if a
-    /// gradient is only rounding error.
+    /// Asserts that two results are far nearer to each other than to the initial weights. They are
+    /// equal bit for bit for most initial weights, but not for all: the sums round differently, and
+    /// Adam's first steps have full length even if a gradient is only rounding error.
     fn assert_same(a: &AllWeights, b: &AllWeights, before: &AllWeights) {
         let (apart, moved) = (distance(a, b), distance(a, before));
         assert!(apart < 0.1 * moved, "{apart} apart, {moved} moved");

@@ -12,8 +12,8 @@ const FITTED: StudentInit = StudentInit::Fitted(LeastSquaresFit {
     ridge: 1e-3,
 });
 
-/// Returns a config with a learning rate of zero, so that every step measures the initial weights, and with enough pictures for a
-/// fit.
+/// Returns a config with a learning rate of zero, so that every step measures the initial weights,
+/// and with enough pictures for a fit.
 fn zero_rate_config() -> TrainerConfig {
     let mut config = trainer_config(false);
     config.learner.schedule.learning_rate = 0.0;
@@ -96,7 +96,8 @@ fn a_resumed_training_run_keeps_its_weights() {
     assert_eq!(run(&mut new(), 2), expected);
 }
 
-/// A linear encoder followed by a 3x3 convolution of its latents equals one convolution of the pixel-unshuffled picture.
+/// A linear encoder followed by a 3x3 convolution of its latents equals one convolution of the
+/// pixel-unshuffled picture.
 #[test]
 fn a_linear_encoder_is_fitted_exactly() {
     let device = Default::default();

@@ -114,13 +114,14 @@ pub(crate) fn load_pairs(tiles: Tiles, values: &[f32]) -> [Lanes; 2] {
     }
 }
 
-/// Splits numbers into a line of high parts and, if [`Tiles::parts`] is two, a line of low parts. `first` is in the lower half of
-/// each pair.
+/// Splits numbers into a line of high parts and, if [`Tiles::parts`] is two, a line of low parts.
+/// `first` is in the lower half of each pair.
 #[inline(always)]
 pub(crate) fn split(tiles: Tiles, first: Lanes, second: Lanes) -> [[u32; LINE]; 2] {
     // SAFETY: `Tiles` proves that the CPU has AVX-512, and `[u32; 16]` has the size of `__m512i`.
     unsafe {
-        /// Table for [`_mm512_fixupimm_ps`]: NaN becomes a quiet NaN, and everything else stays as it is.
+        /// Table for [`_mm512_fixupimm_ps`]: NaN becomes a quiet NaN, and everything else stays as
+        /// it is.
         const QUIET_NAN: i32 = 0x22;
         let up = |x| _mm512_add_epi32(_mm512_castps_si512(x), _mm512_set1_epi32(0x8000));
         let cut = |x| _mm512_and_si512(x, _mm512_set1_epi32(0xffff_0000_u32 as i32));
@@ -146,14 +147,16 @@ pub(crate) fn split(tiles: Tiles, first: Lanes, second: Lanes) -> [[u32; LINE]; 
 /// Loads the first 32 of `values` unchanged, with zeros for missing values.
 #[inline(always)]
 pub(crate) fn load_bf16(_: Tiles, values: &[bf16]) -> [u32; LINE] {
-    // SAFETY: `Tiles` proves that the CPU has AVX-512, including AVX512BW. The mask keeps the load inside `values`.
+    // SAFETY: `Tiles` proves that the CPU has AVX-512, including AVX512BW. The mask keeps the load
+    // inside `values`.
     unsafe {
         let line = _mm512_maskz_loadu_epi16(mask(values.len()), values.as_ptr().cast());
         std::mem::transmute(line)
     }
 }
 
-/// Pairs of the first 16 of `first`, in the lower half, and the first 16 of `second`, with zeros for missing values.
+/// Pairs of the first 16 of `first`, in the lower half, and the first 16 of `second`, with zeros
+/// for missing values.
 #[inline(always)]
 pub(crate) fn interleave_bf16(_: Tiles, first: &[bf16], second: &[bf16]) -> [u32; LINE] {
     // SAFETY: as in `load_bf16`.
@@ -178,7 +181,8 @@ pub(crate) fn transpose(_: Tiles, square: &mut [[u32; LINE]; LINE]) {
             pairs[i] = _mm512_unpacklo_epi32(rows[i], rows[i + 1]);
             pairs[i + 1] = _mm512_unpackhi_epi32(rows[i], rows[i + 1]);
         }
-        // Groups of four rows. A quarter of line `i` of a group holds column `i` of the quarter's four columns.
+        // Groups of four rows. A quarter of line `i` of a group holds column `i` of the quarter's
+        // four columns.
         let mut fours = pairs;
         for i in (0..LINE).step_by(4) {
             for k in 0..2 {

@@ -1,8 +1,8 @@
-//! Operations on sixteen f32 numbers at a time, and on sixteen pairs of bf16 numbers. An f32 number is split into the sum of two
-//! bf16 numbers, or rounded to one.
+//! Operations on sixteen f32 numbers at a time, and on sixteen pairs of bf16 numbers. An f32 number
+//! is split into the sum of two bf16 numbers, or rounded to one.
 //!
-//! They use explicit instructions. Whether the compiler would find them depends on the surrounding code, and products take twice the
-//! time if it does not.
+//! They use explicit instructions. Whether the compiler would find them depends on the surrounding
+//! code, and products take twice the time if it does not.
 
 #[cfg(target_arch = "x86_64")]
 mod avx512;

@@ -1,7 +1,7 @@
 //! The polynomial behind `exp2`.
 
-/// Coefficients of the polynomial that is closest to `2^x` between 0 and 1, by the Remez algorithm, starting with that of `x^5`. The
-/// error is below 8e-8.
+/// Coefficients of the polynomial that is closest to `2^x` between 0 and 1, by the Remez algorithm,
+/// starting with that of `x^5`. The error is below 8e-8.
 pub(super) const EXP2: [f32; 6] = [
     0.001_877_576,
     0.008_989_342,

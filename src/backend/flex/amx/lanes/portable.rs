@@ -1,5 +1,5 @@
-//! The operations in portable Rust: the reference for the tests, and a stand-in on architectures without the instructions, where
-//! it never runs.
+//! The operations in portable Rust: the reference for the tests, and a stand-in on architectures
+//! without the instructions, where it never runs.
 
 use super::super::layout::LINE;
 use super::super::tiles::Tiles;

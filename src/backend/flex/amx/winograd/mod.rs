@@ -1,23 +1,26 @@
-//! A 3x3 convolution of stride one with half the products, by minimal filtering along the rows, F(4, 3).
+//! A 3x3 convolution of stride one with half the products, by minimal filtering along the rows,
+//! F(4, 3).
 //!
-//! A quad consists of four adjacent pixels of a row. The direct convolution of a quad with a row of the kernel takes twelve products.
-//! Minimal filtering takes six:
+//! A quad consists of four adjacent pixels of a row. The direct convolution of a quad with a row of
+//! the kernel takes twelve products. Minimal filtering takes six:
 //!
 //! `Y = A^T [(G g) . (B^T d)]`
 //!
-//! The input transform `B^T` maps the six pixels `d` that contribute to the quad to six numbers. The weight transform `G` maps the
-//! three weights `g` of the row to six numbers. Their products are summed over channels and kernel rows. The output transform `A^T`
-//! maps the six sums to the four pixels.
+//! The input transform `B^T` maps the six pixels `d` that contribute to the quad to six numbers.
+//! The weight transform `G` maps the three weights `g` of the row to six numbers. Their products
+//! are summed over channels and kernel rows. The output transform `A^T` maps the six sums to the
+//! four pixels.
 //!
-//! The matrices are those of Toom and Cook for the points 0, ±3/4, ±3/2 and infinity. They keep the numbers closer in size than the
-//! usual points 0, ±1, ±2. The error is about twice that of the direct convolution.
+//! The matrices are those of Toom and Cook for the points 0, ±3/4, ±3/2 and infinity. They keep the
+//! numbers closer in size than the usual points 0, ±1, ±2. The error is about twice that of the
+//! direct convolution.
 //!
-//! The transformed number of a quad at one of the six positions is a line of 32 channels, like a pixel in
-//! [`Sliding`](super::Sliding). The positions form six pictures of a quarter of the width, and the rows of the kernel are shifts
-//! along the lines.
+//! The transformed number of a quad at one of the six positions is a line of 32 channels, like a
+//! pixel in [`Sliding`](super::Sliding). The positions form six pictures of a quarter of the width,
+//! and the rows of the kernel are shifts along the lines.
 //!
-//! Source: Winograd, "Arithmetic Complexity of Computations", 1980; Lavin and Gray, "Fast Algorithms for Convolutional
-//! Neural Networks", arXiv 1509.09308.
+//! Source: Winograd, "Arithmetic Complexity of Computations", 1980; Lavin and Gray, "Fast
+//! Algorithms for Convolutional Neural Networks", arXiv 1509.09308.
 
 mod pack;
 mod quads;
@@ -38,13 +41,15 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 use transforms::{KERNEL, POSITIONS, QUAD, output_transform};
 
-/// Upper bound in bytes on the lines of a picture that is packed as a whole, so that no weights are packed twice.
+/// Upper bound in bytes on the lines of a picture that is packed as a whole, so that no weights are
+/// packed twice.
 const WHOLE_BYTES: usize = 16 << 20;
 /// Steps that are multiplied at a time. The steps of a weight panel stay in the L1 cache of a core.
 const STEPS: usize = 6;
 /// Largest number of panels of quads that a thread multiplies with a panel of weights.
 const MAX_GROUP: usize = 10;
-/// Panels of weights that are multiplied with the lines of one position of a group before those of the next position are read.
+/// Panels of weights that are multiplied with the lines of one position of a group before those of
+/// the next position are read.
 const WEIGHT_PANELS: usize = 2;
 
 /// The packed lines of consecutive rows of quads, `[positions, channel blocks, quads]`.
@@ -93,7 +98,8 @@ impl<E: TileElement> Winograd<'_, E> {
         );
     }
 
-    /// Writes the contribution of a range of channel blocks to the output of a picture, `rows` rows at a time.
+    /// Writes the contribution of a range of channel blocks to the output of a picture, `rows` rows
+    /// at a time.
     fn write_picture(
         &self,
         picture: usize,
@@ -104,7 +110,8 @@ impl<E: TileElement> Winograd<'_, E> {
     ) {
         let (height, row) = (self.operands.shape[2], self.row());
         let planes = POSITIONS * range.len();
-        // Includes the lines that complete the last panel, and the rows below that contribute to it.
+        // Includes the lines that complete the last panel, and the rows below that contribute to
+        // it.
         let panel = SIDE * self.operands.tiles.parts();
         let plane = (rows * row).next_multiple_of(panel) + (KERNEL - 1) * row;
         let steps: Vec<usize> = (0..planes)
@@ -176,8 +183,9 @@ impl PackedQuads<'_> {
         });
     }
 
-    /// Multiplies some panels of quads with some panels of weights. `blocks` is `[weight panels, positions, quad panels]`; the weight
-    /// panels are given by their channels. `own` is memory for weights that are packed on demand.
+    /// Multiplies some panels of quads with some panels of weights. `blocks` is
+    /// `[weight panels, positions, quad panels]`; the weight panels are given by their channels.
+    /// `own` is memory for weights that are packed on demand.
     fn multiply_panels<E: TileElement>(
         &self,
         convolution: &Winograd<E>,
@@ -278,8 +286,8 @@ impl PackedQuads<'_> {
                     row,
                     column: y * width + x,
                 };
-                // SAFETY: a quad belongs to one panel, and the pair of a quad and a channel to one thread. `first` is set for the
-                // first range of channels, which comes first.
+                // SAFETY: a quad belongs to one panel, and the pair of a quad and a channel to one
+                // thread. `first` is set for the first range of channels, which comes first.
                 unsafe { output.write_row(origin, &pixels[inside.clone()], first) };
             }
         }

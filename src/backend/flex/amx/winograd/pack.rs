@@ -15,8 +15,8 @@ use std::ops::Range;
 const ROWS: usize = 4;
 
 impl<E: TileElement> Winograd<'_, E> {
-    /// Packs the transformed weights of 32 output channels over a range of channel blocks. A position and block has a step for each
-    /// row of the kernel.
+    /// Packs the transformed weights of 32 output channels over a range of channel blocks. A
+    /// position and block has a step for each row of the kernel.
     pub(super) fn pack_weights(&self, panel: usize, range: Range<usize>, lines: &mut [Line]) {
         let tiles = self.operands.tiles;
         let taps = self.operands.taps();
@@ -48,8 +48,8 @@ impl<E: TileElement> Winograd<'_, E> {
         );
     }
 
-    /// Packs the transformed quads of `rows`, and of the rows above and below that contribute to them. The planes of a position and a
-    /// block are `plane` lines apart.
+    /// Packs the transformed quads of `rows`, and of the rows above and below that contribute to
+    /// them. The planes of a position and a block are `plane` lines apart.
     pub(super) fn pack_rows(
         &self,
         picture: usize,

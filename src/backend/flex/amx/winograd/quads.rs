@@ -21,7 +21,8 @@ impl<E: TileElement> Winograd<'_, E> {
         self.quads() * self.operands.tiles.parts()
     }
 
-    /// Returns the number of rows of pixels whose lines take up to `bytes` at this number of channel blocks. At least one.
+    /// Returns the number of rows of pixels whose lines take up to `bytes` at this number of
+    /// channel blocks. At least one.
     pub(super) fn rows_in(&self, bytes: usize, blocks: usize) -> usize {
         let rows = bytes / size_of::<Line>() / (POSITIONS * blocks * self.row());
         rows.saturating_sub(KERNEL - 1).max(1)

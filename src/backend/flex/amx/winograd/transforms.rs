@@ -1,4 +1,5 @@
-//! The transforms of F(4, 3) for the points 0, ±3/4, ±3/2 and infinity, on sixteen channels at a time.
+//! The transforms of F(4, 3) for the points 0, ±3/4, ±3/2 and infinity, on sixteen channels at a
+//! time.
 
 use super::super::lanes::{self, Lanes, add, fma, scale, sub};
 use super::super::layout::{Block, LINE};
