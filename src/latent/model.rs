@@ -15,11 +15,10 @@ use crate::options::padding::{Edge, Padding};
 use crate::options::progress::{Cancellable, Phase, Watch};
 use crate::options::restore::Restore;
 use crate::options::tiling::Tiling;
-use crate::restore::check_shape;
 use crate::restore::guidance::{blend, prompts};
 use crate::restore::shuffle::pixel_unshuffle;
-use crate::restore::tiles::{CellTiling, in_tiles};
-use crate::restore::wrap::wrapped;
+use crate::restore::tiles::CellTiling;
+use crate::restore::{Geometry, check_shape};
 use crate::upscale::enlarge;
 use crate::weights::Weights;
 use burn::tensor::{Tensor, read_sync};
@@ -178,15 +177,17 @@ impl<B: Backend, I: LatentInput<B>> LatentModel<B, I> {
         check_shape(&x)?;
         let ensemble = options.ensemble.as_ref().unwrap_or(&self.config.ensemble);
         let share = 1.0 / ensemble.len() as f64;
-        let tiling = options.tiling.map(|tiling| CellTiling::new(tiling, factor));
-        Ok(wrapped(x, options.edge, factor, |x, edge| {
-            in_tiles(x, tiling, edge, watch, |x, watch| {
-                let paddings = ensemble.iter().map(|&padding| (padding, share));
-                blend(paddings, watch, |padding, watch| {
-                    self.pass(x.clone(), padding, edge, options, watch)
-                })
-            })
-        })?)
+        let geometry = Geometry {
+            edge: options.edge,
+            factor,
+            tiling: options.tiling.map(|tiling| CellTiling::new(tiling, factor)),
+        };
+        let passes = ensemble.iter().map(|&padding| (padding, share));
+        Ok(
+            geometry.restore(x, passes, watch, |x, padding, edge, watch| {
+                self.pass(x, padding, edge, options, watch)
+            })?,
+        )
     }
 
     /// Runs one padding: pads the picture, computes the UNet's input, takes the step with each

@@ -11,9 +11,9 @@ use crate::options::padding::{Edge, padded_side};
 use crate::options::progress::{Cancellable, Watch};
 use crate::options::restore::Restore;
 use crate::options::target::Enlargement;
-use crate::restore::guidance::{Pass, blend, passes};
-use crate::restore::tiles::{CellTiling, in_tiles};
-use crate::restore::wrap::wrapped;
+use crate::restore::Geometry;
+use crate::restore::guidance::{Pass, passes};
+use crate::restore::tiles::CellTiling;
 use crate::upscale::on_device;
 use burn::tensor::Tensor;
 
@@ -123,14 +123,15 @@ impl<B: Backend> Job<'_, B> {
     ///
     /// - x and output: `[N, 3, H, W]` in -1..1
     pub(super) fn run(&self, x: Tensor<B, 4>, watch: Watch) -> Cancellable<Tensor<B, 4>> {
+        let geometry = Geometry {
+            edge: self.edge,
+            factor: self.model.config.factor,
+            tiling: self.tiling(),
+        };
+        let passes = self.passes.iter().map(|pass| (pass, pass.weight));
         B::reusing_memory(|| {
-            wrapped(x, self.edge, self.model.config.factor, |x, edge| {
-                in_tiles(x, self.tiling(), edge, watch, |x, watch| {
-                    let weighted = self.passes.iter().map(|pass| (pass, pass.weight));
-                    blend(weighted, watch, |pass, watch| {
-                        self.pass(x.clone(), pass, edge, watch)
-                    })
-                })
+            geometry.restore(x, passes, watch, |x, pass, edge, watch| {
+                self.pass(x, pass, edge, watch)
             })
         })
     }

@@ -16,6 +16,7 @@ const DEPTH: usize = 768;
 /// Steps that are multiplied at a time, over all parts. The steps of a shared panel, 16 KB, stay in
 /// the L1 cache of a core.
 const STEPS: usize = 8;
+
 /// The right operand of a [`Product`]: a matrix for each picture.
 pub(crate) trait Columns<E>: Sync {
     /// Returns the number of pictures.
