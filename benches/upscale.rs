@@ -1,9 +1,9 @@
 //! Benchmarks on the default CPU backend: the shuffles, attention and GEGLU at the shapes of the
 //! full-size model for 512x512 pixels, a pass of the UNet, and the enlargement of a picture to
-//! 1080p. Run them with `cargo bench`.
+//! 1080p. Run them with `cargo bench -p gendr-pix-benches`.
 //!
-//! `GENDR_PIX_BENCH_SD21=1 cargo bench` adds a 512x512 pass of the full-size model with random
-//! weights (3.5 GB).
+//! `GENDR_PIX_BENCH_SD21=1` adds a 512x512 pass of the full-size model with random weights
+//! (3.5 GB).
 
 use burn::tensor::{Distribution, Tensor};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
