@@ -165,11 +165,19 @@ fn main() -> ExitCode {
     }
 }
 
+/// The side of the smallest tile in pixels: a cell of the bundled model.
+const SMALLEST_TILE: usize = 8;
+
 /// Parses the side of a tile. Each tile overlaps each neighbour by a quarter of its side, as in
 /// [`Tiling::default`].
 fn tiling(side: &str) -> Result<Tiling> {
-    let side: usize = side.parse().map_err(|_| "expected a number of pixels")?;
-    Tiling::with_side(side).map_err(|_| "a tile needs at least 8 pixels per side".to_owned())
+    match side.parse() {
+        Ok(side) if side >= SMALLEST_TILE => Tiling::with_side(side).map_err(|e| e.to_string()),
+        Ok(_) => Err(format!(
+            "a tile needs at least {SMALLEST_TILE} pixels per side"
+        )),
+        Err(_) => Err("expected a number of pixels".to_owned()),
+    }
 }
 
 fn size(size: &str) -> Result<Target> {
