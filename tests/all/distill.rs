@@ -23,6 +23,7 @@ fn refused(arguments: &str) -> String {
 
 /// Stage 1 is refused before its teacher is trained.
 #[test]
+#[ignore = "builds an example program"]
 fn a_refused_stage_leaves_no_log() {
     let error = refused("stage1");
     assert!(error.contains("train this stage first"), "{error}");
@@ -30,6 +31,7 @@ fn a_refused_stage_leaves_no_log() {
 
 /// A step of one batch cannot be shared, and a build without `collective` has one replica.
 #[test]
+#[ignore = "builds an example program"]
 fn two_replicas_are_refused_for_steps_of_one_batch() {
     let error = refused("vae --replicas 2");
     let expected = if cfg!(feature = "collective") {
@@ -41,6 +43,7 @@ fn two_replicas_are_refused_for_steps_of_one_batch() {
 }
 
 #[test]
+#[ignore = "builds an example program"]
 fn a_backend_that_is_not_built_in_is_refused() {
     if !cfg!(feature = "cuda") {
         let error = refused("vae --backend cuda");

@@ -14,6 +14,7 @@ fn run(folder: &Path, arguments: &[&str]) -> Output {
 }
 
 #[test]
+#[ignore = "builds an example program"]
 fn four_models_are_measured() {
     let folder = tempfile::tempdir().unwrap();
     let output = run(folder.path(), &["--size", "24x16", "--json", "table.json"]);
@@ -52,6 +53,7 @@ fn four_models_are_measured() {
 }
 
 #[test]
+#[ignore = "builds an example program"]
 fn bad_arguments_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     for (arguments, expected) in [

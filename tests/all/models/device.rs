@@ -83,11 +83,12 @@ fn soak(arguments: &[&str]) {
 }
 
 #[test]
+#[ignore = "builds an example program"]
 fn memory_is_flat() {
     soak(&["--pictures", "40", "--longest", "256"]);
 }
 
-/// `cargo test --release --features ndarray,train --test all device -- --ignored --nocapture`: some
+/// `cargo test --release --features ndarray,train --test all many_pictures -- --ignored --nocapture`: some
 /// minutes.
 #[test]
 #[ignore = "long"]
