@@ -15,9 +15,6 @@ use crate::backend::operation::Operation;
 use crate::backend::precision::widen;
 use crate::error::{Deviation, Error, Result};
 use crate::model::GenDrPix;
-use crate::options::padding::Padding;
-use crate::options::restore::Restore;
-use crate::restore::shuffle::PICTURE_CHANNELS;
 use burn::tensor::{DType, Tensor, TensorData};
 use operations::name;
 use rayon::prelude::*;
@@ -211,6 +208,9 @@ impl<B: Backend> SelfTest<'_, B> {
     #[cfg(any(feature = "flex", feature = "ndarray"))]
     fn compare_model(&mut self, model: &GenDrPix<B>) -> Result<()> {
         use crate::backend::Cpu;
+        use crate::options::padding::Padding;
+        use crate::options::restore::Restore;
+        use crate::restore::shuffle::PICTURE_CHANNELS;
         use std::any::TypeId;
 
         /// The rounding errors of all layers add up.
