@@ -1,6 +1,6 @@
 //! Golden tensors for unit tests: files in `tests/fixtures`, or in the folder that
 //! `GENDR_PIX_FIXTURES` names. (Integration tests cannot use this module; their version is in
-//! `tests/common`.)
+//! `tests/all/support`.)
 
 use burn::tensor::{Tensor, TensorData};
 use safetensors::SafeTensors;
